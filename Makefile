@@ -1,0 +1,117 @@
+# hybrid: one image, two isolations. `make help` lists the targets.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0
+
+CC       ?= gcc
+AR       ?= ar
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DHYBRID_VERSION='"$(VERSION)"' -I. -Iinclude -MMD -MP
+CFLAGS   += -std=gnu11 -O2 -g $(WARNINGS) -fstack-protector-strong -fPIE -fno-plt
+STATIC   := -static-pie -Wl,-z,relro,-z,now -Wl,--gc-sections
+SECTIONS := -ffunction-sections -fdata-sections
+
+# --- rooms -------------------------------------------------------------------------------------
+# Every room of the runtime is one archive, so that each program links only what it uses.
+ROOMS := cli monitor container vm state image plan sandbox
+
+sources    = $(wildcard $(1)/*.c)
+objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+room_libs  = $(foreach room,$(1),$(BUILD)/obj/lib$(room).a)
+
+CLI_OBJECTS   := $(call objects,$(call sources,runtime/cli))
+IMAGE_OBJECTS := $(call objects,$(call sources,runtime/image/helper))
+VMM_SOURCES   := $(call sources,vmm) $(call sources,vmm/virtio) $(call sources,vmm/x86_64)
+VMM_OBJECTS   := $(call objects,$(VMM_SOURCES))
+INIT_OBJECTS  := $(call objects,$(call sources,guest-init))
+
+PROGRAMS := $(BUILD)/hybrid $(BUILD)/hybrid-image $(BUILD)/hybrid-vmm $(BUILD)/hybrid-init
+
+.DEFAULT_GOAL := all
+.PHONY: all programs help clean install uninstall demo test unit behaviour testbed packages \
+        format check-format tidy FORCE
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+all: programs $(BUILD)/vmlinux $(BUILD)/guest-root.erofs $(BUILD)/images/busybox.tar ## build everything into build/
+programs: $(PROGRAMS) ## build the four programs only
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(SECTIONS) -c -o $@ $<
+
+define room_rule
+$(BUILD)/obj/lib$(1).a: $(call objects,$(call sources,runtime/$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(foreach room,$(ROOMS),$(eval $(call room_rule,$(room))))
+
+$(BUILD)/obj/libvmm.a: $(filter-out %/main.o,$(VMM_OBJECTS))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state image plan sandbox)
+	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
+
+$(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image)
+	$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcrypto -ljansson
+
+$(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
+	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp
+
+$(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan)
+	$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
+
+# --- parts with rules of their own ----------------------------------------------------------------
+include kernel-config/kernel.mk
+include guest-init/guest-root.mk
+include runtime/image/images.mk
+include tests/tests.mk
+
+# --- install ------------------------------------------------------------------------------------
+install: all ## install below DESTDIR/PREFIX
+	install -D -m 755 $(BUILD)/hybrid $(DESTDIR)$(PREFIX)/bin/hybrid
+	install -D -m 755 $(BUILD)/hybrid-image $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-image
+	install -D -m 755 $(BUILD)/hybrid-vmm $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-vmm
+	install -D -m 644 $(BUILD)/vmlinux $(DESTDIR)$(PREFIX)/libexec/hybrid/vmlinux
+	install -D -m 644 $(BUILD)/guest-root.erofs $(DESTDIR)$(PREFIX)/libexec/hybrid/guest-root.erofs
+	install -D -m 644 $(BUILD)/images/busybox.tar $(DESTDIR)$(PREFIX)/libexec/hybrid/images/busybox.tar
+	install -D -m 644 runtime/cli/hybrid.1 $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
+	install -D -m 644 runtime/cli/hybrid.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/hybrid $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+# --- style ----------------------------------------------------------------------------------------
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+format: ## rewrite the sources as .clang-format says
+	clang-format -i $(C_FILES)
+
+check-format: ## fail if clang-format would change a file
+	clang-format --dry-run -Werror $(C_FILES)
+
+tidy: ## clang-tidy over every source file
+	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- -std=gnu11 $(filter-out -MMD -MP,$(CPPFLAGS))
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,57 @@
+/* The one error type: made where the cause is known, carried up, printed once by main(). */
+#ifndef HYBRID_ERROR_H
+#define HYBRID_ERROR_H
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Exit codes of our own, as docker(1), podman(1) and env(1) use them. */
+enum {
+    EXIT_OURS = 125,           /* hybrid itself failed */
+    EXIT_NOT_EXECUTABLE = 126, /* the command was found but cannot be executed */
+    EXIT_NOT_FOUND = 127,      /* the command does not exist */
+    EXIT_SIGNAL_BASE = 128,    /* plus the signal that ended the command */
+};
+
+/*
+ * A failure with its exit code. The message names the object, the cause and, where there is one,
+ * the remedy: "cannot open /dev/kvm: Permission denied; add the user to group kvm".
+ * It has no trailing newline and no program name.
+ */
+struct error {
+    int exit_code; /* 0: no error */
+    char message[2048];
+};
+
+/* Fills *err and returns -1, so that callers write `return error_set(err, EXIT_OURS, "...")`. */
+__attribute__((format(printf, 3, 4))) static inline int
+error_set(struct error *err, int exit_code, const char *format, ...)
+{
+    if (!err)
+        return -1;
+    va_list arguments;
+    va_start(arguments, format);
+    err->exit_code = exit_code;
+    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+/* As error_set, with ": " and the text of errnum appended. errnum: an errno value, positive. */
+__attribute__((format(printf, 4, 5))) static inline int
+error_set_errno(struct error *err, int exit_code, int errnum, const char *format, ...)
+{
+    if (!err)
+        return -1;
+    va_list arguments;
+    va_start(arguments, format);
+    err->exit_code = exit_code;
+    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+    va_end(arguments);
+    size_t used = strlen(err->message);
+    (void)snprintf(err->message + used, sizeof err->message - used, ": %s", strerror(errnum));
+    return -1;
+}
+
+#endif

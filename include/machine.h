@@ -1,0 +1,85 @@
+/*
+ * What `hybrid` and `hybrid-vmm` say to each other: the command line that describes a machine, and
+ * the messages on the control socket (a SOCK_SEQPACKET pair; one message a packet).
+ *
+ * hybrid-vmm never opens a path once it runs: every file arrives as a descriptor that it inherits,
+ * named by number on its command line (`--kernel-fd=3`), or later by SCM_RIGHTS on this socket.
+ * Everything hybrid-vmm sends is trusted no more than the guest is.
+ */
+#ifndef HYBRID_MACHINE_H
+#define HYBRID_MACHINE_H
+
+#include <stdint.h>
+
+/*
+ *   hybrid-vmm --kernel-fd=N            uncompressed ELF vmlinux
+ *              --kvm-fd=N               /dev/kvm
+ *              --control-fd=N           the control socket
+ *              --memory=BYTES           guest RAM, a multiple of 2 MiB
+ *              --cpus=N                 1..MACHINE_MAX_CPUS
+ *              --command-line=TEXT      the guest kernel's, without the device's own additions
+ *              --disk-fds=N,N,...       read-only disk made of these files laid end to end, each a
+ *                                       multiple of 4096 bytes; becomes /dev/vda
+ *              --scratch-fd=N           writable disk; the next /dev/vdX
+ *              --console-fd=N           where the bounded console log goes (a pipe, written without
+ *                                       blocking; what does not fit is dropped and counted)
+ *              --uid=N --gid=N          ids of its own, taken in the jail
+ *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
+ *                                       run a Linux guest, 1 if not (the line says what is wrong),
+ *                                       needs --kvm-fd
+ *   hybrid-vmm --help | --version
+ */
+
+enum {
+    MACHINE_MAX_CPUS = 64,
+    MACHINE_MAX_DISK_FILES = 256,
+    MACHINE_DISK_FILE_ALIGNMENT = 4096,
+    MACHINE_GUEST_CID = 3, /* the only guest its vsock device knows; the host is 2 */
+    MACHINE_MAX_MESSAGE = 4096,
+};
+
+enum machine_message_type {
+    /*
+     * hybrid -> vmm. One-shot: the guest's next connection to vsock port `port` of CID 2 is joined
+     * to the descriptors that come along. fd_count 2: [0] is read from and sent to the guest, [1]
+     * receives what the guest sends; fd_count 1: one socket for both directions. A direction can
+     * be absent (MACHINE_OFFER_NO_INPUT / MACHINE_OFFER_NO_OUTPUT with fd_count 1).
+     * End of file on a direction is passed on as a half-close, both ways.
+     */
+    MACHINE_OFFER = 1,
+    /* hybrid -> vmm. Forget an offer not taken up; its descriptors are closed. */
+    MACHINE_WITHDRAW = 2,
+    /* hybrid -> vmm. Stop and continue all vCPUs (an answer MACHINE_DONE follows). */
+    MACHINE_PAUSE = 3,
+    MACHINE_RESUME = 4,
+    /* vmm -> hybrid. The machine is jailed and the first guest instruction is next. */
+    MACHINE_RUNNING = 16,
+    /* vmm -> hybrid. The request was carried out. */
+    MACHINE_DONE = 17,
+    /* vmm -> hybrid, last message. How the machine ended: enum machine_end and a text. */
+    MACHINE_ENDED = 18,
+};
+
+enum machine_offer_flags {
+    MACHINE_OFFER_NO_INPUT = 1,  /* nothing is sent to the guest on this stream */
+    MACHINE_OFFER_NO_OUTPUT = 2, /* nothing is expected from the guest on this stream */
+};
+
+enum machine_end {
+    MACHINE_END_RESET = 1,    /* the guest asked for power-off or reset: the ordinary end */
+    MACHINE_END_SHUTDOWN = 2, /* triple fault */
+    MACHINE_END_KVM = 3,      /* KVM reported an error: internal error, failed entry */
+    MACHINE_END_MONITOR = 4,  /* the monitor failed: its own resources, a descriptor, a signal */
+    MACHINE_END_SETUP = 5,    /* before the first guest instruction */
+};
+
+/* The fixed head of every message; text follows where the type has one (no trailing NUL). */
+struct machine_message {
+    uint32_t type;  /* enum machine_message_type */
+    uint32_t port;  /* OFFER, WITHDRAW */
+    uint32_t flags; /* OFFER: enum machine_offer_flags */
+    uint32_t end;   /* ENDED: enum machine_end */
+    uint64_t exits; /* ENDED: KVM exits since the start, for diagnosis and benchmarks */
+};
+
+#endif
