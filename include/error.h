@@ -25,8 +25,8 @@ struct error {
 };
 
 /* Fills *err and returns -1, so that callers write `return error_set(err, EXIT_OURS, "...")`. */
-__attribute__((format(printf, 3, 4))) static inline int
-error_set(struct error *err, int exit_code, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static inline int error_set(struct error *err, int exit_code,
+                                                                  const char *format, ...)
 {
     if (!err)
         return -1;

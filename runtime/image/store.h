@@ -1,0 +1,52 @@
+/*
+ * The image store as the start path reads it: one index entry and one configuration per image, no
+ * growth with the number of images. Everything that writes the store is in hybrid-image (helper/).
+ *
+ *   <data>/store/blobs/sha256/<hex>     OCI blobs: manifests, configurations, layers as received
+ *   <data>/store/layers/<hex>.erofs     one read-only EROFS file per layer, named by its diff id
+ *   <data>/store/index/<escaped name>   one file per reference: the digest of its manifest
+ */
+#ifndef HYBRID_STORE_H
+#define HYBRID_STORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "error.h"
+
+enum { STORE_DIGEST_HEX = 64 };
+
+struct store_image {
+    char *reference;                     /* as resolved: docker.io/library/busybox:latest */
+    char manifest[STORE_DIGEST_HEX + 1]; /* hex of the manifest's sha256 */
+    char id[STORE_DIGEST_HEX + 1];       /* hex of the configuration's sha256: the image id */
+    json_t *config;                      /* OCI image configuration */
+    char **layer_files;                  /* absolute paths of EROFS files, lowest first */
+    char **layer_ids;                    /* hex of their diff ids, same order */
+    size_t layer_count;
+};
+
+/*
+ * Resolves a name (short name, reference, or image id prefix) and reads the image.
+ * store_dir: <data>/store. Returns 0, or -1 with *err: exit code 125, "no such image" names the
+ * nearest remedy.
+ */
+int store_open_image(const char *store_dir, const char *name, struct store_image *image,
+                     struct error *err);
+void store_image_free(struct store_image *image);
+
+/*
+ * As store_open_image, and loads the embedded image (<exe_dir>/images/busybox.tar, by running
+ * hybrid-image) when `name` means it and the store does not have it yet.
+ */
+int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
+                                 struct store_image *image, struct error *err);
+
+/*
+ * Normalises a reference as Docker does: "busybox" -> "docker.io/library/busybox:latest".
+ * Returns a malloc'd string, or NULL with *err naming what is wrong.
+ */
+char *reference_normalize(const char *text, struct error *err);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * What the monitor knows of a running workload, whichever back end runs it. A back end is a table
+ * of operations; the monitor's event loop calls them and knows neither KVM nor namespaces.
+ */
+#ifndef HYBRID_WORKLOAD_H
+#define HYBRID_WORKLOAD_H
+
+#include <poll.h>
+
+#include "error.h"
+#include "plan.h"
+
+/* Files and directories of one workload; strings owned by the caller, absolute. */
+struct workload_paths {
+    const char *root;      /* <root>: runtime directory */
+    const char *data;      /* <data> */
+    const char *state_dir; /* <root>/<id> */
+    const char *data_dir;  /* <data>/workloads/<id>: writable layer and log */
+    const char *exe_dir;   /* where hybrid-vmm, vmlinux, guest-root.erofs are */
+};
+
+/* What a back end needs to start a workload. Everything is borrowed for the call's duration. */
+struct workload_spec {
+    const char *id;
+    struct workload_paths paths;
+    const struct plan *plan;        /* with its seccomp filter */
+    const char *config_text;        /* the OCI configuration, as stored */
+    const char *const *layer_files; /* EROFS files, lowest first, absolute */
+    const char *const *layer_ids;   /* their diff ids in hex, same order */
+    size_t layer_count;
+    bool keep_writable; /* false: --rm, the writable layer may be in memory */
+    /* Non-terminal: the workload's ends of stdin, stdout, stderr pipes, the back end's from now on
+     * (also on failure). Terminal: -1. */
+    int stdio[3];
+    uint16_t rows, columns; /* initial terminal size; 0: leave */
+};
+
+struct workload_exit {
+    int status;  /* 0..255; 128+n by signal n */
+    bool oom;    /* the OOM killer ended a process of the workload */
+    bool failed; /* hybrid failed (guest died, monitor failed): status is 125 and error says why */
+    struct error error;
+};
+
+struct workload; /* defined by each back end */
+
+/* A process started by exec in a running workload. */
+struct workload_exec {
+    uint32_t number;          /* chosen by the caller, unique while it runs, 1... */
+    const char *process_text; /* OCI process object */
+    const struct plan *plan;  /* parsed from it, with its filter */
+    int stdio[3];             /* as in workload_spec */
+    uint16_t rows, columns;
+};
+
+struct workload_ops {
+    const char *name; /* "container", "vm" */
+
+    /* Prepares and starts everything up to, not including, the command's execve.
+     * *terminal_fd: one descriptor for both directions with plan->terminal, else -1; the caller's.
+     * Returns the workload, or NULL with *err and nothing left behind. */
+    struct workload *(*create)(const struct workload_spec *spec, int *terminal_fd,
+                               struct error *err);
+    /* Executes the command. Returns 0, or -1 with *err (126, 127 or 125). */
+    int (*start)(struct workload *workload, struct error *err);
+    /* The process that stands for the workload on the host (container init, or hybrid-vmm). */
+    pid_t (*pid)(const struct workload *workload);
+    /* Name of its cgroup as recorded in the state, for a later clean-up by another process; "" if
+     * none. Borrowed. */
+    const char *(*cgroup)(const struct workload *workload);
+    /* Descriptors to poll. Returns their number (at most max). */
+    size_t (*poll_fds)(const struct workload *workload, struct pollfd *fds, size_t max);
+    /* Handles what poll reported. Returns 1 when the workload has ended (*exit filled), 0 to go
+     * on. exec sessions that ended are reported through exec_ended. */
+    int (*dispatch)(struct workload *workload, const struct pollfd *fds, size_t count,
+                    void (*exec_ended)(void *context, uint32_t number, int status,
+                                       const struct error *error),
+                    void *context, struct workload_exit *exit);
+    /* Sends a signal to the workload's first process (or to all). Returns 0, or -1 with *err. */
+    int (*signal)(struct workload *workload, int signal, bool all, struct error *err);
+    /* process 0: the workload; otherwise an exec session. */
+    int (*resize)(struct workload *workload, uint32_t process, uint16_t rows, uint16_t columns,
+                  struct error *err);
+    /* VM only (a container is joined by `hybrid exec` itself; NULL there). Takes stdio. */
+    int (*exec)(struct workload *workload, const struct workload_exec *exec, int *terminal_fd,
+                struct error *err);
+    int (*exec_signal)(struct workload *workload, uint32_t number, int signal, struct error *err);
+    /* Kills what is left, removes cgroups and layer mounts, frees. The data directory stays. */
+    void (*destroy)(struct workload *workload);
+};
+
+extern const struct workload_ops container_ops; /* runtime/container/container.h */
+extern const struct workload_ops vm_ops;        /* runtime/vm/vm.h */
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * The one implementation of "set up a process as the plan says", linked into hybrid and into
+ * hybrid-init: on the host's kernel or on the guest's.
+ *
+ *   sandbox_spawn     clone3 into the plan's namespaces; the child waits
+ *     (caller: cgroup v1 membership; the id maps are written here)
+ *   sandbox_set_up    the child applies every step up to the command; the terminal arrives
+ *   sandbox_execute   the child executes the command
+ * Between the calls the caller may run hooks, record state, join the terminal.
+ */
+#ifndef HYBRID_SANDBOX_H
+#define HYBRID_SANDBOX_H
+
+#include "error.h"
+#include "plan.h"
+
+/* Where the root file system comes from: layers with a writable layer above, or a directory. */
+struct sandbox_root {
+    const char *const *layers; /* absolute paths of mounted layers, lowest first */
+    size_t layer_count;        /* 0: plan->root_path is the root */
+    const char *upper, *work;  /* directories of the writable layer; NULL: no writable layer */
+    bool volatile_upper;       /* the writable layer need not survive a crash (run --rm) */
+};
+
+struct sandbox_request {
+    const struct plan *plan;
+    const struct sandbox_root *root; /* NULL: exec into an existing workload */
+    int stdio[3];                    /* the child's 0, 1, 2; ignored with plan->terminal */
+    int cgroup_fd;    /* cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: none */
+    int join_pidfd;   /* exec: the process whose namespaces are joined; -1: none */
+    int keep_fds;     /* descriptors 3..3+n-1 stay open for the command (--preserve-fds) */
+    int death_signal; /* for PR_SET_PDEATHSIG; 0: none */
+};
+
+struct sandbox_child {
+    pid_t pid;
+    int pidfd;       /* the caller's */
+    int sync_fd;     /* the caller's; closed by sandbox_execute */
+    int terminal_fd; /* pty master after sandbox_set_up with plan->terminal; else -1 */
+};
+
+/* Starts the child, which waits for sandbox_set_up. Returns 0, or -1 with *err and no child left.
+ */
+int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,
+                  struct error *err);
+
+/* Lets the child apply the plan up to the last step before exec. On failure the child has ended. */
+int sandbox_set_up(struct sandbox_child *child, struct error *err);
+
+/* Lets the child execute the command. err->exit_code is 126 or 127 where the command is at fault.
+ */
+int sandbox_execute(struct sandbox_child *child, struct error *err);
+
+/* Ends the child if it still waits, reaps it and closes the descriptors. Safe on a zeroed struct
+ * whose descriptors are -1. */
+void sandbox_abandon(struct sandbox_child *child);
+
+#endif
