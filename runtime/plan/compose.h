@@ -3,8 +3,8 @@
  * (oci_compose), and any OCI runtime configuration becomes a struct plan (plan_parse). Pure: no
  * system call except memory, so that every decision can be tested as a table.
  */
-#ifndef HYBRID_RUNTIME_PLAN_H
-#define HYBRID_RUNTIME_PLAN_H
+#ifndef HYBRID_COMPOSE_H
+#define HYBRID_COMPOSE_H
 
 #include <jansson.h>
 
