@@ -15,7 +15,7 @@ SECTIONS := -ffunction-sections -fdata-sections
 
 # --- rooms -------------------------------------------------------------------------------------
 # Every room of the runtime is one archive, so that each program links only what it uses.
-ROOMS := cli monitor container vm state image plan sandbox
+ROOMS := cli monitor container vm state image plan sandbox cgroup
 
 sources    = $(wildcard $(1)/*.c)
 objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -63,7 +63,7 @@ $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state image plan sandbox)
+$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state image plan sandbox cgroup)
 	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
 
@@ -73,7 +73,7 @@ $(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image)
 $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
 	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp
 
-$(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan)
+$(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup)
 	$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
 
