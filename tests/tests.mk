@@ -1,7 +1,84 @@
 # Tests, and what they need. Included by the top Makefile.
+#
+# Each part prints `PASS name`, `FAIL name` or `SKIP name: why` per case; tests/report counts them.
+
+PYTHON       := /usr/bin/python3
+SANITIZE     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+UNIT_SOURCES := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
+RESULTS      := $(BUILD)/test-results
+REPORT        = tests/report $(RESULTS)
+
+.PHONY: unit-programs style installation
+
+packages: ## install the Debian packages that building and testing need
+	@tests/install-packages
+	@tests/testbed/run --prepare
+
+# --- unit ----------------------------------------------------------------------------------------
+# A test names the archives it links in a comment of its own: /* link: plan sandbox */. Those are the
+# rooms of the runtime and `vmm`, `helper`, `init` (each program without its main.o). Read only when asked for unit
+# tests: it costs a process per test.
+ifneq ($(filter unit unit-programs $(BUILD)/unit/%,$(MAKECMDGOALS)),)
+define unit_rule
+$(BUILD)/unit/$(1): $(BUILD)/obj/tests/unit/$(1).o \
+    $(foreach room,$(shell sed -n 's|^/\* link:\(.*\)\*/.*|\1|p' tests/unit/$(1).c),$(BUILD)/obj/lib$(room).a)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -pthread -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
+	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt -larchive -lcrypto
+endef
+$(foreach source,$(UNIT_SOURCES),$(eval $(call unit_rule,$(basename $(notdir $(source))))))
+endif
+
+$(BUILD)/obj/libinit.a: $(filter-out %/main.o,$(INIT_OBJECTS))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+unit-programs: $(UNIT_TESTS)
+
+# The second make builds everything again with sanitizers; CFLAGS in the environment is extended by ours.
+unit: unit-programs ## run the unit tests, plainly and under sanitizers
+	@CFLAGS="$(SANITIZE)" $(MAKE) --no-print-directory BUILD=$(BUILD)/asan unit-programs
+	@plain=0; sanitized=0; \
+	tests/unit/run unit $(UNIT_TESTS) || plain=1; \
+	tests/unit/run asan $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) || sanitized=1; \
+	[ "$$plain$$sanitized" = 00 ]
+
+# --- behaviour -----------------------------------------------------------------------------------
+behaviour: all ## run the behaviour table: here, and in the emulated host
+	@tests/behaviour-here $(abspath $(BUILD)) && here=0 || here=1; \
+	tests/behaviour-emulated $(abspath $(BUILD)) && emulated=0 || emulated=1; \
+	[ "$$here$$emulated" = 00 ]
 
 # CMD reaches the script through the environment and unexpanded: neither make nor a shell reads it before
 # the shell of the emulated host does.
 testbed: export TESTBED_CMD := $(value CMD)
 testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a shell there
 	@tests/testbed/run $(TESTBED_FLAGS) $(if $(value CMD),-c "$$TESTBED_CMD")
+
+# --- everything ------------------------------------------------------------------------------------
+style:
+	@if $(MAKE) -s check-format; then echo "PASS style/clang-format"; else echo "FAIL style/clang-format"; fi
+
+installation: all
+	@tests/installation "$(MAKE)" "$(BUILD)"
+
+# One step after the other, whatever -j says: there may be no compiler before the first.
+test: ## install packages, build, run every test that can run here
+	@$(MAKE) --no-print-directory packages
+	@$(MAKE) --no-print-directory all
+	@$(REPORT) start
+	@tests/leaks save $(BUILD)/leaks-before.json
+	@$(REPORT) part style $(MAKE) --no-print-directory style
+	@$(REPORT) part unit $(MAKE) --no-print-directory unit
+	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
+	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
+	@$(REPORT) part installation $(MAKE) --no-print-directory installation
+	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
+	@$(REPORT) sum
+
+demo: ## install packages, build, run one image in both isolations
+	@$(MAKE) --no-print-directory packages
+	@$(MAKE) --no-print-directory all
+	@tests/demo.sh $(abspath $(BUILD))
