@@ -1,0 +1,82 @@
+/*
+ * Control groups of one workload, on whatever the host has: cgroup v2, v1 controllers mounted one
+ * by one below /sys/fs/cgroup, or v1 with v2 beside them in /sys/fs/cgroup/unified. Used by both
+ * back ends, and by hybrid-init for the workload in the guest.
+ *
+ * A cgroup is known by its name, a path below each hierarchy ("hybrid-1f2e3d4c5b6a"); the name is
+ * all that another process needs to find and remove it. Specification: OCI runtime-spec 1.2,
+ * config-linux, "Control groups".
+ */
+#ifndef HYBRID_CGROUP_H
+#define HYBRID_CGROUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "plan.h"
+
+struct cgroup;
+
+struct cgroup_stats {
+    uint64_t memory_bytes;     /* in use, page cache included */
+    uint64_t pids;             /* tasks */
+    uint64_t cpu_microseconds; /* user and system time since the creation */
+};
+
+/*
+ * Makes the cgroup in every hierarchy that is needed and applies the limits. Fields of `resources`
+ * that are -1 or NULL set nothing; a limit whose controller this host lacks is an error that names
+ * it. Parents in `name` are made as needed. Returns the cgroup, or NULL with *err and nothing left
+ * behind.
+ */
+struct cgroup *cgroup_create(const char *name, const struct plan_resources *resources,
+                             struct error *err);
+
+/* Opens a cgroup that exists. Returns NULL with *err if it does not. */
+struct cgroup *cgroup_open(const char *name, struct error *err);
+
+/* Applies limits to an existing cgroup. Returns 0, or -1 with *err. */
+int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
+                         struct error *err);
+
+/* A copy of the name belongs to the cgroup. */
+const char *cgroup_name(const struct cgroup *cgroup);
+
+/* The cgroup v2 directory, for CLONE_INTO_CGROUP; -1 where there is no v2. The cgroup's. */
+int cgroup_birth_fd(const struct cgroup *cgroup);
+
+/*
+ * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves
+ * itself at once; moving another process takes a system-wide lock and several milliseconds. The
+ * cgroup's.
+ */
+size_t cgroup_task_fds(const struct cgroup *cgroup, const int **fds);
+
+/* Moves a process into the cgroup, in every hierarchy: slow. Returns 0, or -1 with *err. */
+int cgroup_add_process(struct cgroup *cgroup, pid_t pid, struct error *err);
+
+/* Sends SIGKILL to every process in it, also while they fork. Does not wait. */
+void cgroup_kill(struct cgroup *cgroup);
+
+/* How many processes the out-of-memory killer has ended in it. */
+uint64_t cgroup_oom_kills(const struct cgroup *cgroup);
+
+/* Returns 0, or -1 with *err. A counter whose controller is absent reads 0. */
+int cgroup_read_stats(const struct cgroup *cgroup, struct cgroup_stats *stats, struct error *err);
+
+/* Closes the descriptors and frees; the cgroup stays. NULL is allowed. */
+void cgroup_close(struct cgroup *cgroup);
+
+/*
+ * Kills what is left in the cgroup of that name and removes it with its children, waiting for the
+ * killed to be gone (at most about ten seconds). A cgroup that does not exist is no error. Returns
+ * 0, or -1 with *err.
+ */
+int cgroup_remove(const char *name, struct error *err);
+
+/* 1 if a process is in it, 0 if not or if it does not exist. */
+int cgroup_is_populated(const char *name);
+
+#endif
