@@ -36,6 +36,7 @@ enum {
     MACHINE_DISK_FILE_ALIGNMENT = 4096,
     MACHINE_GUEST_CID = 3, /* the only guest its vsock device knows; the host is 2 */
     MACHINE_MAX_MESSAGE = 4096,
+    MACHINE_MAX_STREAMS = 1024, /* offered and connected ones together */
 };
 
 enum machine_message_type {
@@ -58,6 +59,8 @@ enum machine_message_type {
     MACHINE_DONE = 17,
     /* vmm -> hybrid, last message. How the machine ended: enum machine_end and a text. */
     MACHINE_ENDED = 18,
+    /* vmm -> hybrid. A request (the port says which offer) was refused; the text says why. */
+    MACHINE_FAILED = 19,
 };
 
 enum machine_offer_flags {

@@ -1,0 +1,198 @@
+#include "vmm/crew.h"
+
+#include "vmm/seccomp.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum {
+    CREW_STACK = 64 * 1024, /* bytes of address space a thread; a fraction of it is ever touched */
+    CREW_KICK = SIGUSR1,    /* makes KVM_RUN return */
+};
+
+struct crew_member {
+    struct crew *crew;
+    struct vcpu *vcpu;          /* a vCPU's thread */
+    struct virtio_device *disk; /* a disk's thread */
+};
+
+/* The signal's whole effect is that KVM_RUN returns. */
+static void crew_kicked(int signal_number)
+{
+    (void)signal_number;
+}
+
+void crew_end(struct crew *crew, const struct vcpu_end *end)
+{
+    uint64_t one = 1;
+    (void)pthread_mutex_lock(&crew->lock);
+    if (!crew->ended) {
+        crew->end = *end;
+        crew->ended = true;
+    }
+    (void)pthread_mutex_unlock(&crew->lock);
+    (void)!write(crew->end_fd, &one, sizeof one);
+}
+
+/* Puts the calling thread under its filter and says so to crew_start. */
+static void crew_arm(struct crew *crew, enum seccomp_thread kind, const char *name)
+{
+    struct error err;
+    struct vcpu_end end = { .kind = MACHINE_END_SETUP };
+    (void)prctl(PR_SET_NAME, name, 0, 0, 0);
+    if (seccomp_enter(kind, &err) < 0) {
+        (void)snprintf(end.text, sizeof end.text, "%.1000s", err.message);
+        crew_end(crew, &end);
+    }
+    (void)pthread_mutex_lock(&crew->lock);
+    crew->armed++;
+    (void)pthread_cond_broadcast(&crew->changed);
+    (void)pthread_mutex_unlock(&crew->lock);
+}
+
+/* Waits until the vCPU may run. */
+static void crew_wait_at_gate(struct crew *crew, struct vcpu *vcpu)
+{
+    bool paused = false;
+    (void)pthread_mutex_lock(&crew->lock);
+    while (crew->state != CREW_RUNNING) {
+        paused |= crew->state == CREW_PAUSED;
+        crew->parked++;
+        (void)pthread_cond_broadcast(&crew->changed);
+        (void)pthread_cond_wait(&crew->changed, &crew->lock);
+        crew->parked--;
+    }
+    (void)pthread_mutex_unlock(&crew->lock);
+    if (paused) /* the guest's watchdogs are told that time was taken from it; not all KVMs know it
+                 */
+        (void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+static void *crew_vcpu_main(void *argument)
+{
+    struct crew_member member = *(struct crew_member *)argument;
+    struct vcpu_end end;
+    char name[16];
+    free(argument);
+    (void)snprintf(name, sizeof name, "vcpu%u", member.vcpu->index);
+    crew_arm(member.crew, SECCOMP_VCPU, name);
+    for (;;) {
+        crew_wait_at_gate(member.crew, member.vcpu);
+        enum vcpu_outcome outcome;
+        do
+            outcome = vcpu_run(member.vcpu, &end);
+        while (outcome == VCPU_CONTINUE);
+        if (outcome == VCPU_INTERRUPTED)
+            continue;
+        crew_end(member.crew, &end);
+        /* Never runs again; the loop's thread ends the process. */
+        (void)pthread_mutex_lock(&member.crew->lock);
+        member.crew->parked++;
+        (void)pthread_cond_broadcast(&member.crew->changed);
+        for (;;)
+            (void)pthread_cond_wait(&member.crew->changed, &member.crew->lock);
+    }
+    return NULL;
+}
+
+static void *crew_disk_main(void *argument)
+{
+    struct crew_member member = *(struct crew_member *)argument;
+    uint64_t count;
+    free(argument);
+    crew_arm(member.crew, SECCOMP_DISK, "disk");
+    for (;;) {
+        ssize_t n = read(member.disk->doorbell_fds[0], &count, sizeof count);
+        if (n < 0 && errno != EINTR)
+            return NULL;
+        while (virtio_device_process(member.disk, 0))
+            continue;
+    }
+}
+
+static int crew_start_thread(struct crew *crew, pthread_t *thread, struct vcpu *vcpu,
+                             struct virtio_device *disk, struct error *err)
+{
+    pthread_attr_t attributes;
+    struct crew_member *member = malloc(sizeof *member);
+    if (!member)
+        return error_set(err, EXIT_OURS, "out of memory");
+    *member = (struct crew_member){ .crew = crew, .vcpu = vcpu, .disk = disk };
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setstacksize(&attributes, CREW_STACK);
+    int result =
+        pthread_create(thread, &attributes, vcpu ? crew_vcpu_main : crew_disk_main, member);
+    (void)pthread_attr_destroy(&attributes);
+    if (result != 0) {
+        free(member);
+        return error_set_errno(err, EXIT_OURS, result, "cannot start a thread");
+    }
+    return 0;
+}
+
+int crew_start(struct crew *crew, struct error *err)
+{
+    struct sigaction action = { .sa_handler = crew_kicked };
+    unsigned threads = crew->vcpu_count + crew->disk_count;
+    (void)pthread_mutex_init(&crew->lock, NULL);
+    (void)pthread_cond_init(&crew->changed, NULL);
+    crew->state = CREW_STARTING;
+    crew->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (crew->end_fd < 0 || sigaction(CREW_KICK, &action, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot prepare the threads");
+    for (unsigned i = 0; i < crew->vcpu_count; i++) {
+        if (crew_start_thread(crew, &crew->vcpus[i].thread, &crew->vcpus[i], NULL, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < crew->disk_count; i++) {
+        pthread_t thread;
+        if (crew_start_thread(crew, &thread, NULL, crew->disks[i], err) < 0)
+            return -1;
+    }
+    (void)pthread_mutex_lock(&crew->lock);
+    while (crew->armed < threads)
+        (void)pthread_cond_wait(&crew->changed, &crew->lock);
+    bool failed = crew->ended;
+    (void)pthread_mutex_unlock(&crew->lock);
+    return failed ? error_set(err, EXIT_OURS, "%s", crew->end.text) : 0;
+}
+
+void crew_run(struct crew *crew)
+{
+    (void)pthread_mutex_lock(&crew->lock);
+    if (crew->state != CREW_STOPPED)
+        crew->state = CREW_RUNNING;
+    (void)pthread_cond_broadcast(&crew->changed);
+    (void)pthread_mutex_unlock(&crew->lock);
+}
+
+static void crew_park(struct crew *crew, enum crew_state state)
+{
+    (void)pthread_mutex_lock(&crew->lock);
+    if (crew->state != CREW_STOPPED)
+        crew->state = state;
+    for (unsigned i = 0; i < crew->vcpu_count; i++) {
+        vcpu_request_exit(&crew->vcpus[i]);
+        (void)pthread_kill(crew->vcpus[i].thread, CREW_KICK);
+    }
+    while (crew->parked < crew->vcpu_count)
+        (void)pthread_cond_wait(&crew->changed, &crew->lock);
+    (void)pthread_mutex_unlock(&crew->lock);
+}
+
+void crew_pause(struct crew *crew)
+{
+    crew_park(crew, CREW_PAUSED);
+}
+
+void crew_stop(struct crew *crew)
+{
+    crew_park(crew, CREW_STOPPED);
+}

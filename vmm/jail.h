@@ -1,0 +1,29 @@
+/*
+ * The jail: what the process gives up before it builds a machine. Two steps, because the kernel
+ * puts only children into a new pid namespace:
+ *   jail_isolate  own namespaces; a child of ours goes on, the parent waits for it
+ *   jail_enter    empty root, no descriptors but the named, own ids, no capabilities, no way back
+ */
+#ifndef HYBRID_VMM_JAIL_H
+#define HYBRID_VMM_JAIL_H
+
+#include "error.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Enters new mount, ipc, uts, network, cgroup and pid namespaces. A process that is PID 1 already
+ * (its parent made the pid namespace) is not doubled. Needs root and no other thread.
+ * Returns 0 in the process that goes on, or -1 with err. The waiting parent never returns: it ends
+ * with the child's status.
+ */
+int jail_isolate(struct error *err);
+
+/*
+ * Gives up the rest. fds: the descriptors to keep, besides 2. Standard input and output become
+ * /dev/null. uid and gid are not 0. Returns 0, or -1 with err (the process is then to end).
+ */
+int jail_enter(const int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err);
+
+#endif

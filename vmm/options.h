@@ -1,0 +1,33 @@
+/* The command line of hybrid-vmm; include/machine.h describes it. */
+#ifndef HYBRID_VMM_OPTIONS_H
+#define HYBRID_VMM_OPTIONS_H
+
+#include "error.h"
+#include "include/machine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct options {
+    int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd; /* -1: not given */
+    int disk_fds[MACHINE_MAX_DISK_FILES];
+    size_t disk_count;
+    uint64_t memory; /* bytes */
+    uint64_t cpus, uid, gid;
+    const char *command_line;
+    bool probe, help, version;
+};
+
+/*
+ * Parses and checks the arguments after the program's name. Strict: unknown options, trailing
+ * characters, numbers out of range and descriptors that are not open are refused.
+ * Returns 0, or -1 with err.
+ */
+int options_parse(struct options *options, int argument_count, char **arguments, struct error *err);
+
+/* Writes the usage text. */
+void options_print_help(FILE *stream);
+
+#endif

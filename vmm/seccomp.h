@@ -1,0 +1,51 @@
+/* The system calls that each kind of thread may make. */
+#ifndef HYBRID_VMM_SECCOMP_H
+#define HYBRID_VMM_SECCOMP_H
+
+#include "error.h"
+
+#include <linux/filter.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum seccomp_thread {
+    SECCOMP_STARTUP = 1, /* the whole process, from the jail on */
+    SECCOMP_VCPU = 2,    /* runs the guest */
+    SECCOMP_DISK = 4,    /* one block device */
+    SECCOMP_LOOP = 8,    /* vsock, console, control socket */
+};
+
+enum seccomp_condition {
+    SECCOMP_ALWAYS,
+    SECCOMP_EQUALS, /* the argument's low 32 bits are value */
+    SECCOMP_CLEAR,  /* none of the bits of value is set in them */
+};
+
+struct seccomp_rule {
+    uint32_t threads; /* enum seccomp_thread, or'ed: those that may make this call */
+    int call;         /* __NR_* */
+    const char *name;
+    enum seccomp_condition condition;
+    unsigned argument; /* number of the argument that the condition looks at */
+    uint32_t value;
+    const char *reason;
+};
+
+extern const struct seccomp_rule seccomp_rules[];
+extern const size_t seccomp_rule_count;
+
+enum { SECCOMP_MAX_PROGRAM = 512 };
+
+/*
+ * Writes the filter of a kind of thread: what no rule allows kills the process. Returns the number
+ * of instructions, at most SECCOMP_MAX_PROGRAM.
+ */
+size_t seccomp_assemble(enum seccomp_thread thread, struct sock_filter *program);
+
+/*
+ * Applies the filter to the calling thread (and those it starts). Filters add up: a call must pass
+ * all. Needs no_new_privs. Returns 0, or -1 with err.
+ */
+int seccomp_enter(enum seccomp_thread thread, struct error *err);
+
+#endif
