@@ -1,0 +1,213 @@
+#!/usr/bin/python3
+"""Runs the behaviour table: one table of commands and expected results, against every isolation.
+
+    run.py --isolation container             on this machine
+    run.py --isolation both --filter '^exit' a part of the table in both isolations, compared
+    run.py --list                            the names of the rows
+
+Every run has a runtime and a data directory of its own and removes them, whatever happens. The last row
+is the machine itself: no process, mount, cgroup, loop device or file may be left.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+import fixtures  # noqa: E402
+import harness  # noqa: E402
+import table  # noqa: E402
+
+PROJECT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
+EMULATED_SLOWNESS = 8  # how much longer than here anything may take in the emulated host
+GIB = 1 << 30
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__.split("\n\n", maxsplit=1)[0],
+                                     epilog="Exit status: 0 if no row failed, else 1.")
+    parser.add_argument("--hybrid", metavar="PATH",
+                        default=os.path.join(os.environ.get("HYBRID_BUILD") or PROJECT + "/build", "hybrid"),
+                        help="the program to test (default: hybrid in $HYBRID_BUILD, or in build/)")
+    parser.add_argument("--isolation", choices=("container", "vm", "both"), default="container")
+    parser.add_argument("--filter", metavar="REGEX", type=re.compile, default=re.compile(""),
+                        help="only rows whose name matches")
+    parser.add_argument("--exclude", metavar="REGEX", type=re.compile, help="without rows whose name matches")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
+    parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
+    parser.add_argument("--results", metavar="FILE", help="append one tab-separated line a row to FILE")
+    parser.add_argument("--compare", metavar="DIR",
+                        help="keep what must be equal in both isolations in DIR, to compare runs with each other")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at a time (default 1)")
+    parser.add_argument("--slow", type=float, metavar="FACTOR",
+                        default=float(os.environ.get("HYBRID_TEST_SLOW")
+                                      or (EMULATED_SLOWNESS if os.environ.get("TESTBED") else 1)),
+                        help="give everything FACTOR times as long (or HYBRID_TEST_SLOW)")
+    parser.add_argument("--stream-mib", type=int, metavar="N",
+                        default=int(os.environ.get("HYBRID_TEST_STREAM_MIB") or 1024),
+                        help="MiB through each stream in the rows about large streams (default 1024)")
+    parser.add_argument("--quiet", action="store_true", help="print only rows that did not pass, and the counts")
+    options = parser.parse_args()
+    options.stream_bytes = options.stream_mib << 20
+    return options
+
+
+class Report:
+    """Prints verdicts as they come and counts them."""
+
+    def __init__(self, options):
+        self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+        self.quiet, self.results, self.lock = options.quiet, options.results, threading.Lock()
+
+    def verdict(self, kind, isolation, name, message="", seconds=0.0):
+        flat = "".join(c if c.isprintable() else " " for c in message)  # one line a row
+        with self.lock:
+            self.counts[kind] += 1
+            if kind != "PASS" or not self.quiet:
+                print(f"{kind} {isolation} {name}" + (f": {flat}" if flat else ""), flush=True)
+            if self.results:
+                with open(self.results, "a", encoding="utf-8") as file:
+                    print(kind, isolation, name, f"{seconds:.3f}", flat, sep="\t", file=file)
+
+    def summary(self):
+        print(f"{self.counts['PASS']} passed, {self.counts['FAIL']} failed, {self.counts['SKIP']} skipped",
+              flush=True)
+
+
+class Comparison:
+    """What a row printed in one isolation, kept until the other one has run it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+
+    def check(self, name, isolation, text):
+        base = os.path.join(self.directory, name.replace("/", "."))
+        with open(f"{base}.{isolation}", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        for other in table.ISOLATIONS:
+            if other == isolation or not os.path.exists(f"{base}.{other}"):
+                continue
+            with open(f"{base}.{other}", encoding="utf-8", errors="surrogateescape") as file:
+                expected = file.read()
+            if expected != text:
+                raise harness.Failure(f"differs from {other}: {difference(expected, text)}")
+
+
+def difference(expected, seen):
+    ours, theirs = seen.splitlines(), expected.splitlines()
+    lines = [f"-{line}" for line in theirs if line not in ours] + [f"+{line}" for line in ours if line not in theirs]
+    return harness.brief(" ".join(lines or ["(the order of lines, or their number)"]), 1000)
+
+
+class Runner:
+    def __init__(self, options, host, report):
+        self.options, self.host, self.report = options, host, report
+        self.comparison = Comparison(options.compare or os.path.join(host.directory, "compare"))
+        self.known_leaks = set()
+
+    def run(self, isolation, entry):
+        test, start = harness.Test(self.host, isolation, self.options), time.monotonic()
+        kind, message = "PASS", ""
+        try:
+            try:
+                outcome = entry.run(test)
+            finally:
+                test.end()
+            self.check_leaks(entry)
+            if outcome is not None:
+                self.comparison.check(entry.name, isolation, outcome)
+            message = "; ".join(test.notes)
+        except harness.Skip as reason:
+            kind, message = "SKIP", str(reason)
+        except harness.Failure as reason:
+            kind, message = "FAIL", str(reason)
+        except Exception as error:  # pylint: disable=broad-except  # a broken row must not end the run
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            kind, message = "FAIL", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
+        self.report.verdict(kind, isolation, entry.name, message, time.monotonic() - start)
+
+    def check_leaks(self, entry):
+        """After each row when rows run one at a time: names the row that left something behind."""
+        if self.options.jobs > 1 and not entry.alone:
+            return
+        left = [item for item in self.host.left_behind() if item not in self.known_leaks]
+        if left:
+            left = [item for item in self.host.settled(3) if item not in self.known_leaks]
+        if left:
+            self.known_leaks.update(left)
+            raise harness.Failure("left behind: " + ", ".join(left))
+
+    def run_all(self, entries):
+        together = [pair for pair in entries if not pair[1].alone]
+        if self.options.jobs > 1:
+            with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
+                try:
+                    list(pool.map(lambda pair: self.run(*pair), together))
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        else:
+            for pair in together:
+                self.run(*pair)
+        for pair in entries:
+            if pair[1].alone:
+                self.run(*pair)
+
+    def check_machine(self):
+        left = self.host.settled(10)
+        self.report.verdict("FAIL" if left else "PASS", "host", "nothing-left-behind", ", ".join(left))
+
+
+def selected(options):
+    isolations = table.ISOLATIONS if options.isolation == "both" else (options.isolation,)
+    return [(isolation, entry) for isolation in isolations for entry in table.load()
+            if isolation in entry.isolations and options.filter.search(entry.name)
+            and not (options.exclude and options.exclude.search(entry.name))]
+
+
+def interrupted(number, _frame):
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main():
+    options = parse_arguments()
+    if options.list:
+        for entry in table.load():
+            print(entry.name + ("" if entry.isolations == table.ISOLATIONS else f" ({entry.isolations[0]})"))
+        return 0
+    if options.prepare:
+        for name in fixtures.BUILDERS:
+            with contextlib.suppress(fixtures.Missing):
+                fixtures.archive_of(name)
+        fixtures.remove_stale()
+        return 0
+    if not os.access(options.hybrid, os.X_OK):
+        print(f"run.py: {options.hybrid} does not exist; run: make", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    report, host = Report(options), harness.Host(options.hybrid, options.slow)
+    try:
+        runner = Runner(options, host, report)
+        runner.run_all(selected(options))
+        runner.check_machine()
+    except KeyboardInterrupt as reason:
+        print(f"run.py: ended by {reason.args[0] if reason.args else 'Ctrl-C'}", file=sys.stderr)
+        return 130
+    finally:
+        host.end()
+    report.summary()
+    return 1 if report.counts["FAIL"] else 0
+
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""The behaviour table: what `hybrid run` must do, the same in every isolation.
+
+Most rows are data (`row`): options, image, command and input on one side, exit status, stdout and
+stderr on the other, exact unless a regular expression or a function says otherwise. Where data cannot
+say it - terminals, signals, measurements - a row is a function (`test`) that is given a harness.Test.
+"""
+
+import importlib
+import re
+from dataclasses import dataclass, field
+
+ISOLATIONS = ("container", "vm")
+MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "security", "limits",
+           "lifecycle", "options", "userlands", "leaks")
+TABLE = []
+
+
+@dataclass
+class Row:
+    name: str
+    command: list = field(default_factory=list)
+    options: list = field(default_factory=list)
+    image: str = "test"
+    stdin: bytes = None            # None: /dev/null; give -i in options to pass it on
+    stdout: object = b""           # text, compiled expression, function(text) -> complaint, or None
+    stderr: object = b""
+    exit: object = 0               # number, or compiled expression
+    files: dict = field(default_factory=dict)  # {name} in options is the path of a file with this content
+    env: dict = field(default_factory=dict)    # of the hybrid command itself
+    compare: object = None         # function(stdout) -> text that must be the same in all isolations
+    isolations: tuple = ISOLATIONS
+    alone: bool = False            # measures: nothing else may run beside it
+    seconds: float = 20            # until it is given up, on a machine of ordinary speed
+    function: object = None
+
+    def run(self, test):
+        """Raises harness.Failure or Skip. Returns what is to be compared between isolations, or None."""
+        if self.function:
+            return self.function(test)
+        paths = {name: test.file(name, content) for name, content in self.files.items()}
+        options = [option.format(**paths) if paths else option for option in self.options]
+        result = test.run(*options, image=self.image, command=self.command, stdin=self.stdin,
+                          seconds=self.seconds, env=self.env)
+        self.judge(test, "stdout", self.stdout, result.stdout, result)
+        self.judge(test, "stderr", self.stderr, result.stderr)
+        if isinstance(self.exit, re.Pattern):
+            test.match("exit status", f"^(?:{self.exit.pattern})$", str(result.exit))
+        else:
+            test.equal("exit status", self.exit, result.exit, result)
+        return self.compare(result.out) if self.compare else None
+
+    @staticmethod
+    def judge(test, what, wanted, seen, result=None):
+        text = seen.decode("utf-8", "surrogateescape")
+        if wanted is None:
+            return
+        if isinstance(wanted, re.Pattern):
+            test.match(what, wanted, text)
+        elif callable(wanted):
+            complaint = wanted(text)
+            test.check(not complaint, f"{what}: {complaint}")
+        else:
+            test.equal(what, wanted.encode() if isinstance(wanted, str) else wanted, seen, result)
+
+
+def row(name, command=(), **settings):
+    """Adds a row made of data. A command given as a text is run by /bin/sh -c."""
+    command = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    TABLE.append(Row(name, command, **settings))
+
+
+def test(name, **settings):
+    """Adds a row made of the decorated function."""
+    def add(function):
+        TABLE.append(Row(name, function=function, **settings))
+        return function
+    return add
+
+
+def same(text):
+    """For `compare`: the output as it is."""
+    return text
+
+
+def load():
+    """Reads all parts of the table, in order, and returns it."""
+    for module in MODULES:
+        importlib.import_module(f"table.{module}")
+    names = [entry.name for entry in TABLE]
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise ValueError(f"rows with the same name: {', '.join(sorted(doubled))}")
+    return TABLE

@@ -1,0 +1,63 @@
+"""How a command ends, and how its ending is reported."""
+
+import re
+
+from table import row, test
+
+for status in (0, 1, 3, 42, 125, 126, 127, 137, 254, 255):
+    row(f"exit/{status}", f"exit {status}", exit=status)
+row("exit/true", ["true"])
+row("exit/false", ["false"], exit=1)
+row("exit/without-cleanup", ["probe", "exit", "7"], exit=7)
+
+# Signals. The first process of a PID namespace ignores signals that it sends to itself, so the signal comes
+# to the command behind --init; a fault is the kernel's own and ends also the first process.
+for name, number in (("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("USR1", 10),
+                     ("PIPE", 13), ("TERM", 15), ("XCPU", 24)):
+    row(f"exit/signal-{name.lower()}", ["probe", "raise", str(number)], options=["--init"],
+        exit=128 + number)
+row("exit/fault-of-first-process", ["probe", "fault"], exit=139)
+row("exit/kill-of-first-process-by-itself", "kill -9 $$; echo alive", stdout="alive\n")
+row("exit/child-killed", "sh -c 'kill -9 $$'; echo $?", stdout="137\n", stderr=None)
+
+# 125: hybrid's own failures. Each message names the object.
+row("exit/125-no-such-image", image="no.such.registry/none:1", exit=125,
+    stderr=re.compile(r"(?s)^hybrid: .*no\.such\.registry/none:1.*"))
+row("exit/125-bad-reference", image="Bad//Reference", exit=125, stderr=re.compile("Bad//Reference"))
+row("exit/125-unknown-option", ["true"], options=["--no-such-option"], exit=125,
+    stderr=re.compile("--no-such-option"))
+row("exit/125-no-command", image="no-command", exit=125, stderr=re.compile("(?i)command"))
+
+# 126 and 127: the command's.
+row("exit/126-not-executable", ["/opt/not-executable"], exit=126,
+    stderr=re.compile("(?i)/opt/not-executable.*permission denied"))
+row("exit/126-directory", ["/etc"], exit=126, stderr=re.compile("/etc"))
+row("exit/126-garbage", ["/opt/garbage"], exit=126, stderr=re.compile("(?i)/opt/garbage.*format"))
+row("exit/126-no-right", ["/opt/root-only"], options=["-u", "alice"], exit=126,
+    stderr=re.compile("(?i)/opt/root-only.*permission denied"))
+row("exit/126-found-in-path", ["not-executable"], options=["-e", "PATH=/bin:/opt"], exit=126,
+    stderr=re.compile("(?i)not-executable.*permission denied"))
+row("exit/127-absolute", ["/no/such/program"], exit=127, stderr=re.compile("/no/such/program"))
+row("exit/127-in-path", ["no-such-program"], exit=127, stderr=re.compile("no-such-program"))
+row("exit/127-interpreter", ["/opt/no-interpreter"], exit=127, stderr=re.compile("/opt/no-interpreter"))
+row("exit/127-empty-command", [""], exit=127, stderr=None)
+row("exit/script", ["/opt/script", "a", "b c"], stdout="script:/opt/script:2:a b c\n")
+row("exit/symlink", ["/opt/applet"], stdout="through a link\n")
+row("exit/relative-to-directory", ["./script", "x"], options=["-w", "/opt"],
+    stdout=re.compile(r"^script:(/opt/)?\./script:1:x\n$"))
+
+
+@test("exit/out-of-memory", seconds=60)
+def out_of_memory(t):
+    result = t.run("-m", "48m", command=["probe", "eat", "400"], seconds=60)
+    t.equal("exit status", 137, result.exit, result)
+    t.match("stderr", r"(?i)out of memory", result.err)
+    t.match("stderr names the remedy", r"-m|--memory", result.err)
+
+
+@test("exit/out-of-memory-in-a-child", seconds=60)
+def out_of_memory_child(t):
+    """The shell survives and reports; the status is the shell's own."""
+    result = t.run("-m", "48m", command=["sh", "-c", "probe eat 400 >/dev/null; echo $?"], seconds=60)
+    t.equal("stdout", "137\n", result.out, result)
+    t.equal("exit status", 0, result.exit, result)

@@ -1,0 +1,311 @@
+"""Workloads in the background: run -d, ps, logs, exec, kill, stop, start, wait, rm."""
+
+import json
+import re
+import signal
+import time
+
+from table import test
+
+FOREVER = ["sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"]
+
+
+def status_of(t, name):
+    for entry in json.loads(t.verb("ps", "-a", "--format", "json")):
+        if entry.get("id", entry.get("ID")) == name:
+            return entry["status"]
+    return None
+
+
+def await_log(t, name, text):
+    t.eventually(f"{text!r} in the log", lambda: text in t.verb("logs", name))
+
+
+@test("detached/prints-an-id")
+def prints_id(t):
+    result = t.run("-d", command=["sleep", "1000"], keep=True)
+    t.equal("exit status", 0, result.exit, result)
+    t.match("stdout", r"^[0-9a-f]{12}\n$", result.out)
+    t.names.append(result.out.strip())
+    t.equal("status", "running", status_of(t, result.out.strip()))
+    t.verb("rm", "-f", result.out.strip())
+
+
+@test("detached/failure-is-reported")
+def failure(t):
+    result = t.run("-d", command=["/no/such/program"])
+    t.equal("exit status", 127, result.exit, result)
+    t.match("stderr", "/no/such/program", result.err)
+    t.equal("stdout", "", result.out)
+
+
+@test("detached/removed-when-it-ends")
+def removed(t):
+    name = t.detached(command=["sh", "-c", "sleep 0.3"], keep=False)
+    t.eventually("it is gone", lambda: status_of(t, name) is None)
+
+
+@test("detached/does-not-hold-the-callers-streams")
+def streams(t):
+    """run -d returns, and a pipe that it wrote to reaches its end, while the workload runs."""
+    start = time.monotonic()
+    name = t.detached(command=["sleep", "1000"])
+    t.check(time.monotonic() - start < 15 * t.slow, "run -d did not return")
+    t.verb("rm", "-f", name)
+
+
+@test("ps/lists")
+def ps(t):
+    name = t.detached(command=FOREVER)
+    t.match("ps", rf"(?m)^{name}\b.*{t.isolation}", t.verb("ps"))
+    t.match("ps -q", rf"(?m)^{name}$", t.verb("ps", "-q"))
+    t.verb("kill", "-s", "KILL", name)
+    t.equal("exit status", 137, t.exit_of(name))
+    t.check(name not in t.verb("ps"), "ps shows a stopped workload")
+    t.match("ps -a", rf"(?m)^{name}\b.*(?i:stopped|exited)", t.verb("ps", "-a"))
+    t.verb("rm", name)
+    t.check(name not in t.verb("ps", "-a"), "ps -a shows a removed workload")
+
+
+@test("logs/kept-and-apart")
+def logs(t):
+    name = t.detached(command=["sh", "-c", "echo out; echo err >&2; printf 'no newline'"])
+    t.eventually("it stops", lambda: status_of(t, name) == "stopped")
+    result = t.hybrid("logs", name)
+    t.equal("logs", (0, "out\nno newline", "err\n"), (result.exit, result.out, result.err))
+
+
+@test("logs/of-unread-megabyte")
+def long_log(t):
+    name = t.detached(command=["probe", "pump", "1", "1000000"])
+    t.eventually("it stops", lambda: status_of(t, name) == "stopped")
+    t.equal("bytes", 1000000, len(t.hybrid("logs", name).stdout))
+
+
+@test("logs/follow")
+def follow(t):
+    name = t.detached(command=["sh", "-c", "trap 'echo last; exit 0' TERM; echo first; while :; do sleep 0.1; done"])
+    session = t.session(verb=["logs", "-f", name])
+    session.expect("first\n")
+    t.verb("kill", "-s", "TERM", name)
+    session.expect("last\n")
+    t.equal("exit status", 0, session.wait().exit)
+
+
+@test("kill/signals")
+def kill(t):
+    name = t.detached(command=["sh", "-c", "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo up; while :; do sleep 0.1; done"])
+    await_log(t, name, "up\n")
+    for spelling, text in (("USR1", "usr1\n"), ("SIGHUP", "hup\n"), ("10", "usr1\n")):
+        t.verb("kill", "-s", spelling, name)
+        await_log(t, name, text)
+    t.verb("kill", name)
+    t.eventually("it stops", lambda: status_of(t, name) == "stopped")
+    result = t.hybrid("kill", name)
+    t.equal("exit status of kill when stopped", 125, result.exit, result)
+    t.match("stderr", name, result.err)
+
+
+@test("kill/unknown-signal-refused")
+def kill_unknown(t):
+    result = t.hybrid("kill", "-s", "TREM", "whatever")
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "TREM.*TERM", result.err)
+
+
+@test("stop/by-stop-signal")
+def stop(t):
+    name = t.detached("--stop-signal", "USR2",
+                      command=["sh", "-c", "trap 'echo asked; exit 4' USR2; echo up; while :; do sleep 0.1; done"])
+    await_log(t, name, "up\n")
+    t.verb("stop", name)
+    t.equal("logs", "up\nasked\n", t.verb("logs", name))
+    t.equal("status", "stopped", status_of(t, name))
+    t.equal("exit status", 4, t.exit_of(name))
+
+
+@test("stop/signal-of-the-image")
+def stop_image(t):
+    name = t.detached(image="user", command=["sh", "-c", "trap 'exit 5' USR1; echo up; while :; do sleep 0.1; done"])
+    await_log(t, name, "up\n")
+    t.verb("stop", name)
+    t.equal("exit status", 5, t.exit_of(name))
+
+
+@test("stop/kills-after-the-time")
+def stop_kills(t):
+    name = t.detached(command=["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    await_log(t, name, "up\n")
+    t.verb("stop", "-t", "1", name)
+    t.equal("exit status", 137, t.exit_of(name))
+
+
+@test("wait/gives-the-status")
+def wait(t):
+    name = t.detached(command=["sh", "-c", "sleep 0.5; exit 42"])
+    t.equal("exit status", 42, t.exit_of(name))
+    t.equal("again", 42, t.exit_of(name))
+
+
+@test("start/writable-layer-survives")
+def start(t):
+    name = t.detached(command=["sh", "-c", "echo run >>/mark; cat /mark; rm -f /etc/group; ls /etc/group 2>&1 | wc -l"])
+    t.equal("exit status", 0, t.exit_of(name))
+    t.verb("start", name)
+    t.equal("exit status", 0, t.exit_of(name))
+    t.equal("logs", "run\n1\nrun\nrun\n1\n", t.verb("logs", name))
+    t.verb("rm", name)
+
+
+@test("start/running-refused")
+def start_running(t):
+    name = t.detached(command=FOREVER)
+    result = t.hybrid("start", name)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", f"{name}.*running", result.err)
+
+
+@test("start/after-kill-of-everything")
+def start_after_crash(t):
+    """The writable layer outlives the death of all processes of the workload."""
+    name = t.detached(command=["sh", "-c", "echo x >>/mark; sync; cat /mark; sleep 1000"])
+    await_log(t, name, "x\n")
+    t.verb("kill", "-s", "KILL", name)
+    t.eventually("it stops", lambda: status_of(t, name) == "stopped")
+    t.verb("start", name)
+    await_log(t, name, "x\nx\nx\n")
+
+
+@test("rm/running-refused")
+def rm_running(t):
+    name = t.detached(command=FOREVER)
+    result = t.hybrid("rm", name)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr names the remedy", f"{name}.*(-f|stop)", result.err)
+    t.verb("rm", "-f", name)
+    t.equal("traces", [], t.host.traces(name))
+
+
+@test("rm/leaves-nothing")
+def rm_leaves_nothing(t):
+    name = t.detached(command=["sh", "-c", "head -c 5000000 /dev/urandom >/x"])
+    t.exit_of(name)
+    t.verb("rm", name)
+    t.equal("traces", [], t.host.traces(name))
+
+
+@test("verbs/unknown-workload")
+def unknown(t):
+    for words in (["stop"], ["kill"], ["rm"], ["start"], ["logs"], ["wait"], ["exec"]):
+        result = t.hybrid(*words, "no-such-workload", *(["true"] if words == ["exec"] else []))
+        t.equal(f"exit status of {words[0]}", 125, result.exit, result)
+        t.match(f"stderr of {words[0]}", "no-such-workload", result.err)
+
+
+@test("exec/streams-and-status")
+def execute(t):
+    name = t.detached(command=FOREVER)
+    result = t.hybrid("exec", name, "sh", "-c", "echo out; echo err >&2; exit 7")
+    t.equal("result", (7, "out\n", "err\n"), (result.exit, result.out, result.err))
+    for command, status in ((["/no/such/program"], 127), (["/opt/not-executable"], 126), (["probe", "fault"], 139),
+                            (["probe", "raise", "15"], 143)):
+        result = t.hybrid("exec", name, *command)
+        t.equal(f"exit status of {command}", status, result.exit, result)
+
+
+@test("exec/stdin")
+def exec_stdin(t):
+    name = t.detached(command=FOREVER)
+    data = bytes(range(256)) * 2000
+    result = t.hybrid("exec", "-i", name, "cat", stdin=data)
+    t.equal("result", (0, data), (result.exit, result.stdout))
+    t.equal("without -i", "", t.verb("exec", name, "cat", stdin=b"x"))
+
+
+@test("exec/environment-user-directory")
+def exec_options(t):
+    name = t.detached("-e", "OF_RUN=1", command=FOREVER)
+    out = t.verb("exec", "-e", "A=two words", "-e", "B=", "-u", "alice", "-w", "/opt", name,
+                 "sh", "-c", 'echo "$A|$B|$OF_RUN|$HOME"; pwd; id -u; grep Groups /proc/self/status')
+    t.equal("stdout", "two words||1|/home/alice\n/opt\n1000\nGroups:\t6 29 1000 \n", out)
+
+
+@test("exec/same-place")
+def exec_same(t):
+    """The command sees the workload's files, processes and limits, and has its capabilities and filter."""
+    name = t.detached("--hostname", "box", command=["sh", "-c", "echo mine >/mark; echo up; sleep 1000"])
+    await_log(t, name, "up\n")
+    out = t.verb("exec", name, "sh", "-c", "cat /mark; hostname; cat /proc/1/comm; "
+                 "grep -E '^(Cap(Inh|Eff|Bnd|Amb)|Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\\t'; "
+                 "cut -d: -f3 /proc/self/cgroup | sort -u")
+    t.equal("stdout", "mine\nbox\nsh\nCapInh:0000000000000000\nCapEff:00000000a80425fb\nCapBnd:00000000a80425fb\n"
+            "CapAmb:0000000000000000\nNoNewPrivs:0\nSeccomp:2\n/\n", out)
+    t.equal("descriptors", "0 pipe\n1 pipe\n2 pipe\n", t.verb("exec", "-i", name, "probe", "fds", stdin=b""))
+
+
+@test("exec/terminal")
+def exec_terminal(t):
+    name = t.detached(command=FOREVER)
+    term = t.terminal(verb=["exec", "-it", name, "sh"], rows=31, columns=91)
+    term.expect(r"[#$] ")
+    term.send("stty size; tty\r")
+    term.expect("31 91\r\n")
+    term.expect("/dev/(pts/\\d+|console)\r\n")
+    term.resize(20, 70)
+    term.send("sleep 0.5; stty size\r")
+    term.expect("20 70\r\n")
+    term.send("exit 6\r")
+    t.equal("exit status", 6, term.wait())
+    term.check_restored()
+
+
+@test("exec/signals")
+def exec_signals(t):
+    name = t.detached(command=FOREVER)
+    session = t.session(verb=["exec", name, "sh", "-c",
+                              "trap 'echo got TERM; exit 3' TERM; echo ready; while :; do sleep 0.1; done"])
+    session.expect("ready\n")
+    session.signal(signal.SIGTERM)
+    result = session.wait()
+    t.equal("result", (3, "ready\ngot TERM\n"), (result.exit, result.out))
+    t.equal("the workload", "running", status_of(t, name))
+
+
+@test("exec/several-at-once")
+def exec_several(t):
+    name = t.detached(command=FOREVER)
+    sessions = [t.session(verb=["exec", "-i", name, "sh", "-c", f"cat; exit {n}"]) for n in range(1, 6)]
+    for n, session in enumerate(sessions, 1):
+        session.send(f"to {n}\n".encode())
+    for n, session in enumerate(sessions, 1):
+        session.close_stdin()
+        result = session.wait()
+        t.equal("result", (n, f"to {n}\n"), (result.exit, result.out))
+
+
+@test("exec/ends-with-the-workload")
+def exec_ends(t):
+    name = t.detached(command=FOREVER)
+    session = t.session(verb=["exec", name, "sh", "-c", "echo ready; sleep 1000"])
+    session.expect("ready\n")
+    t.verb("kill", "-s", "KILL", name)
+    t.equal("exit status", 137, session.wait().exit)
+
+
+@test("exec/stopped-refused")
+def exec_stopped(t):
+    name = t.detached(command=["true"])
+    t.exit_of(name)
+    result = t.hybrid("exec", name, "true")
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", f"{name}.*(not running|stopped)", result.err)
+
+
+@test("inspect/of-a-workload")
+def labels(t):
+    name = t.detached("--label", "colour=deep blue", "--annotation", "org.test.key=value", command=FOREVER)
+    entries = [entry for entry in json.loads(t.verb("ps", "--format", "json")) if entry["id"] == name]
+    t.equal("entries", 1, len(entries))
+    t.check(re.search("deep blue", json.dumps(entries[0])) or
+            re.search("deep blue", open(f"{t.host.root}/{name}/config.json", encoding="utf-8").read()),
+            "the label is nowhere to be seen")

@@ -1,0 +1,109 @@
+"""Limits hold, within 10 %, and what reaches them does no harm to anything else."""
+
+import re
+import subprocess
+import threading
+import time
+
+import harness
+from table import row, test
+
+
+def usable(t, mib, *options):
+    """How many MiB a workload could touch before it was ended."""
+    result = t.run("-m", f"{mib}m", *options, command=["probe", "eat", str(mib * 2)], seconds=60)
+    t.equal("exit status", 137, result.exit, result)
+    t.match("stderr", "(?i)out of memory", result.err)
+    return int(result.out.split()[-1])
+
+
+@test("limit/memory-64", alone=True, seconds=60)
+def memory_64(t):
+    t.within("MiB used of 64", 64, usable(t, 64))
+
+
+@test("limit/memory-200", alone=True, seconds=60)
+def memory_200(t):
+    t.within("MiB used of 200", 200, usable(t, 200))
+
+
+@test("limit/memory-with-init", alone=True, seconds=60)
+def memory_init(t):
+    t.within("MiB used of 64", 64, usable(t, 64, "--init"))
+
+
+row("limit/memory-enough", "probe eat 100 | tail -n 1", options=["-m", "128m"], stdout="100\n", seconds=60)
+row("limit/memory-of-tmpfs", "head -c 100m /dev/zero >/dev/shm/x 2>/dev/null || head -c 100000000 /dev/zero >/t/x; echo not reached",
+    options=["-m", "48m", "--tmpfs", "/t"], stdout=None, stderr=None, exit=re.compile("0|137"), seconds=60)
+for bad in ("1k", "-5m", "64q", "64 m", "", "9999999999999999999g"):
+    row(f"limit/memory-refused-{bad or 'empty'}", ["true"], options=["-m", bad], exit=125, stderr=re.compile("memory|-m"))
+
+row("limit/pids", ["probe", "forks", "100"], options=["--pids-limit", "20"], stdout="19 EAGAIN\n")
+row("limit/pids-with-init", ["probe", "forks", "100"], options=["--pids-limit", "20", "--init"], stdout="18 EAGAIN\n")
+row("limit/pids-unlimited", ["probe", "forks", "300"], options=["--pids-limit", "-1"], stdout="300 ok\n")
+row("limit/pids-refused", ["true"], options=["--pids-limit", "many"], exit=125, stderr=re.compile("many"))
+row("limit/cpus-refused", ["true"], options=["--cpus", "two"], exit=125, stderr=re.compile("two"))
+row("limit/cpus-zero-refused", ["true"], options=["--cpus=-1"], exit=125, stderr=re.compile("-1"))
+row("limit/cpuset", ["grep", "Cpus_allowed_list", "/proc/self/status"], options=["--cpuset-cpus", "0"],
+    stdout="Cpus_allowed_list:\t0\n")
+row("limit/cpuset-refused", ["true"], options=["--cpuset-cpus", "0-"], exit=125, stderr=re.compile("0-"))
+
+
+def share_used(t, cpus, seconds=4):
+    """Processor time over wall time of a workload that would use all it gets, as the host counts it."""
+    session = t.session("--cpus", cpus, command=["sh", "-c", "echo ready; probe spin 1000 & probe spin 1000 & wait"])
+    session.expect("ready\n")
+    time.sleep(1.0 * min(t.slow, 3))
+    pids = harness.descendants(session.pid)
+    start, before = time.monotonic(), harness.cpu_seconds(pids)
+    time.sleep(seconds * min(t.slow, 3))
+    used, wall = harness.cpu_seconds(pids) - before, time.monotonic() - start
+    session.signal(9)
+    session.wait()
+    return used / wall
+
+
+@test("limit/cpu-half", alone=True, seconds=60)
+def cpu_half(t):
+    used = share_used(t, "0.5")
+    t.note(f"used {used:.3f} of 0.5")
+    t.within("processors used", 0.5, used)
+
+
+@test("limit/cpu-quarter", alone=True, seconds=60)
+def cpu_quarter(t):
+    used = share_used(t, "0.25", 6)
+    t.note(f"used {used:.3f} of 0.25")
+    t.within("processors used", 0.25, used)
+
+
+@test("limit/cpu-one", alone=True, seconds=60)
+def cpu_one(t):
+    used = share_used(t, "1")
+    t.note(f"used {used:.3f} of 1")
+    t.check(used <= 1.1, f"processors used: expected at most 1 within 10%, got {used:.3f}")
+
+
+@test("limit/fork-bomb", alone=True, seconds=60)
+def fork_bomb(t):
+    """A fork bomb ends at the pids limit; meanwhile the host starts processes as before."""
+    seconds = 3 * min(t.slow, 3)
+    slowest, done = [0.0], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            start = time.monotonic()
+            subprocess.run(["/bin/true"], check=True)
+            slowest[0] = max(slowest[0], time.monotonic() - start)
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = t.run("--pids-limit", "100", "--cpus", "1", command=["probe", "bomb", str(seconds)], seconds=60)
+    finally:
+        done.set()
+        watcher.join()
+    t.equal("result", (0, "survived\n"), (result.exit, result.out))
+    t.note(f"slowest start of a process on the host {slowest[0]:.2f} s")
+    t.check(slowest[0] < 1.0 * t.slow, f"the host took {slowest[0]:.1f} s to run true")
