@@ -40,6 +40,7 @@ def settings(options, built, project):
         "rows": rows,
         "columns": columns,
         "project": project,
+        "directory": os.getcwd(),
         "cache": built["cache"],
         "kernel": built["kernel"],
         "shares": " ".join(shell_word(share) for share in options.share),
