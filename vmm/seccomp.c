@@ -86,6 +86,8 @@ const struct seccomp_rule seccomp_rules[] = {
     KVM_IOCTL(STARTUP, KVM_GET_SUPPORTED_CPUID, "CPU features"),
     KVM_IOCTL(STARTUP, KVM_SET_CPUID2, "CPU features"),
     KVM_IOCTL(STARTUP, KVM_SET_MSRS, "registers at the entry"),
+    KVM_IOCTL(STARTUP, KVM_GET_XCRS, "registers at the entry"),
+    KVM_IOCTL(STARTUP, KVM_SET_XCRS, "registers at the entry"),
     KVM_IOCTL(STARTUP, KVM_GET_LAPIC, "registers at the entry"),
     KVM_IOCTL(STARTUP, KVM_SET_LAPIC, "registers at the entry"),
     KVM_IOCTL(STARTUP, KVM_SET_SREGS, "registers at the entry"),

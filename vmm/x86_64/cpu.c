@@ -104,6 +104,25 @@ static int cpu_set_lapic(const struct vcpu *vcpu, struct error *err)
     return 0;
 }
 
+/*
+ * x87, SSE and AVX state on from the start, as far as the CPU has them. Linux sets XCR0 itself; but
+ * an emulated SVM that does not intercept XSETBV would leave KVM believing in the reset value, and
+ * restoring that at each entry (seen with QEMU's).
+ */
+static int cpu_set_xcr0(const struct kvm *kvm, const struct vcpu *vcpu, struct error *err)
+{
+    enum { X87_SSE_AVX = 7 };
+    struct kvm_xcrs xcrs;
+    if (kvm_extension(kvm, KVM_CAP_XCRS) <= 0 || ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs) < 0)
+        return 0;
+    for (uint64_t wanted = X87_SSE_AVX; wanted > 0 && xcrs.nr_xcrs > 0; wanted >>= 1) {
+        xcrs.xcrs[0].value = wanted;
+        if (ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) == 0)
+            return 0; /* the CPU has these */
+    }
+    return error_set_errno(err, EXIT_OURS, errno, "KVM_SET_XCRS");
+}
+
 static const struct kvm_segment CODE_SEGMENT = {
     .limit = 0xffffffff, .selector = 0x10, .type = 0xb, .present = 1, .s = 1, .l = 1, .g = 1
 };
@@ -145,7 +164,7 @@ int arch_prepare_vcpu(const struct kvm *kvm, const struct vcpu *vcpu, unsigned c
 {
     /* CPUID first: what the MSRs may hold depends on it. */
     if (cpu_set_cpuid(kvm, vcpu, cpu_count, err) < 0 || cpu_set_msrs(vcpu, err) < 0 ||
-        cpu_set_lapic(vcpu, err) < 0)
+        cpu_set_xcr0(kvm, vcpu, err) < 0 || cpu_set_lapic(vcpu, err) < 0)
         return -1;
     /* The others wait for the start-up interrupt that the kernel sends, in KVM's reset state. */
     return vcpu->index == 0 ? cpu_set_registers(vcpu, entry, err) : 0;
