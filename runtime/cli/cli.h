@@ -1,0 +1,113 @@
+/*
+ * The command line: one table of verbs, one table of options a verb. A verb is one file, cmd_*.c,
+ * which defines a `const struct verb verb_NAME`; verbs.c lists them. Nothing here knows what a
+ * workload or an image is.
+ */
+#ifndef HYBRID_CLI_H
+#define HYBRID_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "error.h"
+#include "runtime/plan/compose.h"
+
+/* What every verb is given. Strings live as long as the program. */
+struct cli {
+    const char *root;    /* --root, HYBRID_ROOT: runtime directory, absolute */
+    const char *data;    /* --data, HYBRID_DATA: data directory, absolute */
+    const char *store;   /* <data>/store */
+    const char *exe_dir; /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
+    const struct verb *verb;
+    FILE *out; /* standard output; main() checks at the end that all was written */
+};
+
+/* What an option's argument is, and the type of the member of the settings that receives it. */
+enum cli_kind {
+    CLI_FLAG,    /* bool; --name, --name=true, --name=false */
+    CLI_TEXT,    /* const char *, borrowed from the command line; the last one counts */
+    CLI_LIST,    /* struct option_list: every one counts, in order */
+    CLI_CHOICE,  /* const char *: one of `choices` */
+    CLI_SIZE,    /* int64_t: bytes, written as size_parse reads them */
+    CLI_NUMBER,  /* int64_t: decimal, minimum to maximum */
+    CLI_DECIMAL, /* double, 0 or more */
+    CLI_REFUSED, /* Docker has it, hybrid does not: `help` says why, or what to do instead */
+};
+
+struct cli_option {
+    const char *name; /* without "--"; NULL ends the table */
+    char letter;      /* 0: none */
+    enum cli_kind kind;
+    const char *argument; /* its name in the help, "NAME"; NULL for CLI_FLAG */
+    const char *help;     /* one sentence without full stop; CLI_REFUSED: the remedy */
+    size_t offset;        /* of the member in the verb's settings: offsetof(struct ..., ...) */
+    const char *const *choices; /* CLI_CHOICE: ends with NULL */
+    int64_t minimum, maximum;   /* CLI_NUMBER */
+};
+
+enum cli_group { CLI_GROUP_WORKLOADS, CLI_GROUP_IMAGES, CLI_GROUP_OTHER };
+
+struct verb {
+    const char *name;
+    enum cli_group group;
+    const char *synopsis;    /* what follows the name: "[OPTIONS] NAME [NAME...]" */
+    const char *summary;     /* one line for `hybrid --help`, without full stop */
+    const char *description; /* paragraphs for `hybrid NAME --help`; NULL: the summary alone */
+    const char *examples;    /* lines; NULL: none */
+    const struct cli_option *options;
+    size_t settings_size;           /* of the struct that the options write into */
+    const void *defaults;           /* its initial content; NULL: zeroes */
+    int min_operands, max_operands; /* max -1: any number */
+    bool operand_ends_options;      /* what follows the first operand is a command (run, exec) */
+    bool joins_workload;            /* runs from a read-only copy of itself (CVE-2019-5736) */
+    /* Returns the exit status 0..255, or -1 with *err. operands ends with NULL. */
+    int (*run)(const struct cli *cli, const void *settings, char **operands, size_t count,
+               struct error *err);
+};
+
+/* All verbs, in the order of the help; ends with NULL. */
+extern const struct verb *const cli_verbs[];
+
+/*
+ * Parses the arguments after the verb. *settings (verb->settings_size bytes) is filled; operands
+ * are moved to the front of `arguments`, in order, and *operand_count says how many they are.
+ * arguments ends with NULL. Returns 0, 1 if --help was asked for, or -1 with *err (125) naming the
+ * nearest valid option or value.
+ */
+int cli_parse(const struct verb *verb, char **arguments, void *settings, size_t *operand_count,
+              struct error *err);
+
+/* Frees the lists that cli_parse allocated. */
+void cli_settings_free(const struct verb *verb, void *settings);
+
+/* --help of everything, and of one verb. */
+void cli_print_overview(FILE *out);
+void cli_print_help(const struct verb *verb, FILE *out);
+
+/* Prints rows of text cells in aligned columns, the first row being the heading. A NULL cell is
+ * empty. Control characters are shown as "?". */
+void cli_print_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
+
+/* Prints JSON, indented, with a newline at its end. */
+void cli_print_json(FILE *out, const json_t *value);
+
+/* "3 minutes ago" as Docker's tables say it; seconds since the epoch. */
+void cli_print_age(int64_t then, int64_t now, char *text, size_t size);
+
+/* Prints "hybrid: MESSAGE" on standard error at once. */
+void cli_warn(const char *message);
+
+/*
+ * For the workload half of `inspect`: the JSON of the workload called `name` (new reference).
+ * Returns 1 if there is one, 0 if not, -1 with *err.
+ */
+int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value,
+                         struct error *err);
+
+/* Choices of --format where the output is data. */
+extern const char *const cli_formats[]; /* "table", "json" */
+
+#endif

@@ -1,0 +1,70 @@
+/* What verbs print: tables, JSON, ages, warnings. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "io.h"
+
+static void print_cell(FILE *out, const char *text, size_t width, bool last)
+{
+    size_t length = 0;
+    for (; text && *text; text++, length++)
+        (void)fputc(iscntrl((unsigned char)*text) ? '?' : *text, out);
+    for (; !last && length < width + 3; length++)
+        (void)fputc(' ', out);
+}
+
+void cli_print_table(FILE *out, const char *const *cells, size_t rows, size_t columns)
+{
+    size_t *widths = calloc(columns ? columns : 1, sizeof *widths);
+    for (size_t i = 0; widths && i < rows * columns; i++) {
+        size_t length = cells[i] ? strlen(cells[i]) : 0;
+        if (length > widths[i % columns])
+            widths[i % columns] = length;
+    }
+    for (size_t i = 0; i < rows * columns; i++) {
+        bool last = i % columns == columns - 1;
+        print_cell(out, cells[i], widths ? widths[i % columns] : 0, last);
+        if (last)
+            (void)fputc('\n', out);
+    }
+    free(widths);
+}
+
+void cli_print_json(FILE *out, const json_t *value)
+{
+    (void)json_dumpf(value, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    (void)fputc('\n', out);
+}
+
+void cli_print_age(int64_t then, int64_t now, char *text, size_t size)
+{
+    static const struct {
+        int64_t seconds;
+        const char *name;
+    } units[] = { { 31536000, "year" }, { 2592000, "month" }, { 604800, "week" }, { 86400, "day" },
+                  { 3600, "hour" },     { 60, "minute" },     { 1, "second" } };
+    int64_t age = now > then ? now - then : 0;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        int64_t count = age / units[i].seconds;
+        if (count == 0)
+            continue;
+        (void)snprintf(text, size, "%lld %s%s ago", (long long)count, units[i].name,
+                       count == 1 ? "" : "s");
+        return;
+    }
+    (void)snprintf(text, size, "now");
+}
+
+void cli_warn(const char *message)
+{
+    /* One write, so that lines of several processes do not mix. */
+    char line[2200];
+    int length = snprintf(line, sizeof line, "hybrid: %s\n", message);
+    if (length >= (int)sizeof line) {
+        length = sizeof line - 1;
+        line[length - 1] = '\n';
+    }
+    (void)io_write_all(STDERR_FILENO, line, (size_t)length);
+}

@@ -1,0 +1,7 @@
+/* The verbs, in the order of the help. */
+#include "verbs.h"
+
+const struct verb *const cli_verbs[] = {
+    &verb_version,
+    NULL,
+};
