@@ -58,10 +58,10 @@ testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a 
 	@tests/testbed/run $(TESTBED_FLAGS) $(if $(value CMD),-c "$$TESTBED_CMD")
 
 # --- everything ------------------------------------------------------------------------------------
-style:
-	@if $(MAKE) -s check-format; then echo "PASS style/clang-format"; else echo "FAIL style/clang-format"; fi
+style: ## check the conventions that a program can check
+	@tests/style "$(MAKE)"
 
-installation: all
+installation: all ## install into an empty directory, use it, uninstall
 	@tests/installation "$(MAKE)" "$(BUILD)"
 
 # One step after the other, whatever -j says: there may be no compiler before the first.
@@ -70,11 +70,11 @@ test: ## install packages, build, run every test that can run here
 	@$(MAKE) --no-print-directory all
 	@$(REPORT) start
 	@tests/leaks save $(BUILD)/leaks-before.json
-	@$(REPORT) part style $(MAKE) --no-print-directory style
+	@$(REPORT) part style tests/style "$(MAKE)"
 	@$(REPORT) part unit $(MAKE) --no-print-directory unit
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
-	@$(REPORT) part installation $(MAKE) --no-print-directory installation
+	@$(REPORT) part installation tests/installation "$(MAKE)" "$(BUILD)"
 	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
 	@$(REPORT) sum
 
