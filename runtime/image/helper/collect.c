@@ -1,0 +1,269 @@
+#include "runtime/image/helper/collect.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "runtime/image/document.h"
+#include "runtime/image/helper/layer.h"
+#include "runtime/image/index.h"
+
+/* Digests in use, sorted once complete. */
+struct marks {
+    char (*hex)[STORE_DIGEST_HEX + 1];
+    size_t count, room;
+};
+
+static int mark(struct marks *marks, const char *hex, struct error *err)
+{
+    if (!hex)
+        return error_set(err, EXIT_OURS, "a document of the store names a malformed digest");
+    if (marks->count == marks->room) {
+        size_t room = marks->room ? marks->room * 2 : 64;
+        void *grown = reallocarray(marks->hex, room, sizeof *marks->hex);
+        if (!grown)
+            return error_set(err, EXIT_OURS, "out of memory");
+        marks->hex = grown;
+        marks->room = room;
+    }
+    memcpy(marks->hex[marks->count++], hex, sizeof *marks->hex);
+    return 0;
+}
+
+static int compare_hex(const void *left, const void *right)
+{
+    return strcmp(left, right);
+}
+
+static bool is_marked(const struct marks *marks, const char *hex)
+{
+    return marks->count > 0 &&
+           bsearch(hex, marks->hex, marks->count, sizeof *marks->hex, compare_hex);
+}
+
+static int mark_digest(struct marks *marks, const json_t *digest, struct error *err)
+{
+    return mark(marks, json_is_string(digest) ? digest_hex(json_string_value(digest)) : NULL, err);
+}
+
+/* --- what images use -------------------------------------------------------------------------- */
+
+static int mark_image(const struct store *store, const struct index_entry *entry,
+                      struct marks *blobs, struct marks *layers, struct error *err)
+{
+    _cleanup_json_ json_t *manifest =
+        document_read(store->blobs_fd, entry->manifest, entry->manifest, NULL, err);
+    _cleanup_json_ json_t *config =
+        manifest ? document_read(store->blobs_fd, entry->config, entry->config, NULL, err) : NULL;
+    if (!config || mark(blobs, entry->manifest, err) < 0 || mark(blobs, entry->config, err) < 0)
+        return -1;
+    const json_t *descriptors = json_object_get(manifest, "layers");
+    for (size_t i = 0; i < json_array_size(descriptors); i++)
+        if (mark_digest(blobs, json_object_get(json_array_get(descriptors, i), "digest"), err) < 0)
+            return -1;
+    const json_t *diff_ids = json_object_get(json_object_get(config, "rootfs"), "diff_ids");
+    for (size_t i = 0; i < json_array_size(diff_ids); i++)
+        if (mark_digest(layers, json_array_get(diff_ids, i), err) < 0)
+            return -1;
+    return 0;
+}
+
+static int mark_images(const struct store *store, struct marks *blobs, struct marks *layers,
+                       struct error *err)
+{
+    struct index_list list;
+    if (index_list(store->path, &list, err) < 0)
+        return -1;
+    int result = 0;
+    for (size_t i = 0; i < list.count && result == 0; i++)
+        result = mark_image(store, &list.entries[i], blobs, layers, err);
+    index_list_free(&list);
+    return result;
+}
+
+/* --- what workloads use ------------------------------------------------------------------------
+ */
+
+struct workload_visit {
+    int (*visit)(const char *id, const json_t *state, void *context, struct error *err);
+    void *context;
+};
+
+/*
+ * Calls visit for the state of each workload below root, until it returns something else than 0.
+ * A state that comes, goes or is being written meanwhile uses no image that is removed here: its
+ * command resolves the image under its own name and fails or succeeds there.
+ */
+static int visit_workloads(const char *root, const struct workload_visit *visit, struct error *err)
+{
+    int fd = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!directory)
+        return 0;
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        char path[NAME_MAX + 16];
+        (void)snprintf(path, sizeof path, "%s/state.json", entry->d_name);
+        if (entry->d_name[0] == '.' || faccessat(fd, path, R_OK, 0) < 0)
+            continue;
+        struct error unreadable = { 0 };
+        _cleanup_json_ json_t *state = document_read(fd, path, path, NULL, &unreadable);
+        int result = state ? visit->visit(entry->d_name, state, visit->context, err) : 0;
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+static int mark_layers_of_workload(const char *id, const json_t *state, void *context,
+                                   struct error *err)
+{
+    (void)id;
+    const json_t *layers = json_object_get(state, "layers");
+    for (size_t i = 0; i < json_array_size(layers); i++) {
+        const char *hex = json_string_value(json_array_get(layers, i));
+        if (hex && digest_is_hex(hex) && mark(context, hex, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- sweeping ----------------------------------------------------------------------------------
+ */
+
+static int sweep(int dir_fd, const char *suffix, struct marks *marks, const char *what,
+                 struct error *err)
+{
+    if (marks->count > 0)
+        qsort(marks->hex, marks->count, sizeof *marks->hex, compare_hex);
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!directory)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot read the store's %s", what);
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        char hex[STORE_DIGEST_HEX + 1];
+        (void)snprintf(hex, sizeof hex, "%.*s", STORE_DIGEST_HEX, entry->d_name);
+        if (!digest_is_hex(hex) || strcmp(entry->d_name + STORE_DIGEST_HEX, suffix) != 0 ||
+            is_marked(marks, hex))
+            continue;
+        if (unlinkat(dir_fd, entry->d_name, 0) < 0 && errno != ENOENT)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s", entry->d_name);
+    }
+    return 0;
+}
+
+int collect_garbage(const struct store *store, const char *root, struct error *err)
+{
+    struct marks blobs = { 0 };
+    struct marks layers = { 0 };
+    const struct workload_visit visit = { mark_layers_of_workload, &layers };
+    int result = mark_images(store, &blobs, &layers, err);
+    if (result == 0)
+        result = visit_workloads(root, &visit, err);
+    if (result == 0)
+        result = sweep(store->blobs_fd, "", &blobs, "blobs", err);
+    if (result == 0)
+        result = sweep(store->layers_fd, ".erofs", &layers, "layers", err);
+    free(blobs.hex);
+    free(layers.hex);
+    return result;
+}
+
+/* --- removing an image -------------------------------------------------------------------------
+ */
+
+struct user_search {
+    const char *reference; /* NULL: any name of the image */
+    const char *config;
+};
+
+/* A workload names its image as it resolved it: a reference, or sha256:<id>. */
+static int refuse_if_used(const char *id, const json_t *state, void *context, struct error *err)
+{
+    const struct user_search *search = context;
+    const char *image = json_string_value(json_object_get(state, "image"));
+    if (!image)
+        return 0;
+    const char *hex = digest_hex(image);
+    bool used = hex ? strcmp(hex, search->config) == 0
+                    : search->reference && strcmp(image, search->reference) == 0;
+    char printable[200];
+    if (used)
+        return error_set(err, EXIT_OURS,
+                         "image %s is used by workload %s; remove it first (hybrid rm %s) or use "
+                         "-f",
+                         search->reference ? search->reference : image,
+                         document_printable(id, printable, sizeof printable), printable);
+    return 0;
+}
+
+static int check_users(const char *root, const struct index_entry *entry, struct error *err)
+{
+    struct user_search search = { entry->reference, entry->config };
+    const struct workload_visit visit = { refuse_if_used, &search };
+    return visit_workloads(root, &visit, err);
+}
+
+static int append_line(char **text, const char *label, const char *name, struct error *err)
+{
+    char *longer = NULL;
+    if (asprintf(&longer, "%s%s%s\n", *text ? *text : "", label, name) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    free(*text);
+    *text = longer;
+    return 0;
+}
+
+static int remove_entry(const struct store *store, const struct index_entry *entry, char **removed,
+                        struct error *err)
+{
+    char file_name[NAME_MAX + 1];
+    index_file_name(entry->reference, entry->manifest, file_name);
+    if (unlinkat(store->index_fd, file_name, 0) < 0 && errno != ENOENT)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", file_name);
+    return entry->reference ? append_line(removed, "Untagged: ", entry->reference, err) : 0;
+}
+
+/* Is `entry` meant? By its own reference, or, when found by id, by any entry of that image. */
+static bool is_meant(const struct index_entry *entry, const struct index_entry *found, bool exact)
+{
+    if (!exact)
+        return strcmp(entry->config, found->config) == 0;
+    return entry->reference && found->reference && strcmp(entry->reference, found->reference) == 0;
+}
+
+static int remove_entries(const struct store *store, const char *root,
+                          const struct index_list *list, const struct index_entry *found,
+                          bool exact, bool force, char **removed, struct error *err)
+{
+    bool others = false;
+    for (size_t i = 0; i < list->count; i++)
+        if (!force && is_meant(&list->entries[i], found, exact) &&
+            check_users(root, &list->entries[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct index_entry *entry = &list->entries[i];
+        if (!is_meant(entry, found, exact))
+            others = others || strcmp(entry->config, found->config) == 0;
+        else if (remove_entry(store, entry, removed, err) < 0)
+            return -1;
+    }
+    return others ? 0 : append_line(removed, "Deleted: sha256:", found->config, err);
+}
+
+int collect_remove_image(const struct store *store, const char *root, const char *name, bool force,
+                         char **removed, struct error *err)
+{
+    struct index_entry found = { 0 };
+    struct index_list list = { 0 };
+    bool exact;
+    _cleanup_close_ int lock = store_lock(store, err);
+    if (lock < 0 || index_find(store->path, name, &found, &exact, err) <= 0)
+        return -1;
+    int result = index_list(store->path, &list, err);
+    if (result == 0)
+        result = remove_entries(store, root, &list, &found, exact, force, removed, err);
+    index_list_free(&list);
+    index_entry_free(&found);
+    return result == 0 ? collect_garbage(store, root, err) : -1;
+}

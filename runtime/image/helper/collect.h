@@ -1,0 +1,22 @@
+/* Removing images, and whatever no image uses any more. */
+#ifndef HYBRID_COLLECT_H
+#define HYBRID_COLLECT_H
+
+#include "runtime/image/helper/staging.h"
+
+/*
+ * Removes blobs and layers that no index entry leads to. Layers that a workload below `root` names
+ * in its state.json (NULL: do not look) stay: it can be started again. The store's lock is held.
+ * Returns 0, or -1 with *err: then nothing more than unused files has been removed.
+ */
+int collect_garbage(const struct store *store, const char *root, struct error *err);
+
+/*
+ * Removes the image `name`: the reference alone if it is one of several, with an id prefix all of
+ * them. force: also if a workload uses it. Prints nothing; what was removed is appended to
+ * *removed (malloc'd lines "Untagged: REF"/"Deleted: sha256:ID"). Returns 0, or -1 with *err.
+ */
+int collect_remove_image(const struct store *store, const char *root, const char *name, bool force,
+                         char **removed, struct error *err);
+
+#endif

@@ -1,0 +1,158 @@
+#include "runtime/image/helper/convert.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "io.h"
+
+enum { MAX_WORKERS = 16 };
+
+/* What a worker writes to its pipe: whole, as it is smaller than PIPE_BUF. */
+struct report {
+    int64_t bytes; /* of the blob read so far */
+    bool finished;
+    struct error error; /* exit_code 0: it succeeded */
+};
+_Static_assert(sizeof(struct report) <= PIPE_BUF, "a report must be written whole");
+
+static void send_progress(void *context, int64_t bytes)
+{
+    struct report report = { .bytes = bytes };
+    (void)io_write_all(*(int *)context, &report, sizeof report);
+}
+
+__attribute__((noreturn)) static void work(const struct staging *staging,
+                                           const struct layer_job *job, int pipe_fd)
+{
+    struct report report = { .bytes = job->blob.size, .finished = true };
+    const struct layer_progress progress = { send_progress, &pipe_fd };
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)layer_convert(staging, &job->blob, job->diff_id, &progress, &report.error);
+    _exit(io_write_all(pipe_fd, &report, sizeof report) < 0 ? EXIT_OURS : report.error.exit_code);
+}
+
+static int start(const struct staging *staging, struct layer_job *job, struct error *err)
+{
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
+    job->worker = fork();
+    if (job->worker == 0)
+        work(staging, job, pipe_fds[1]);
+    cleanup_close(&pipe_fds[1]);
+    job->pipe = pipe_fds[0];
+    if (job->worker < 0) {
+        cleanup_close(&job->pipe);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot fork");
+    }
+    return 0;
+}
+
+static void reap(struct layer_job *job)
+{
+    while (waitpid(job->worker, NULL, 0) < 0 && errno == EINTR)
+        ;
+    cleanup_close(&job->pipe);
+    job->worker = -1;
+}
+
+/* Takes one report. 1: the layer is done, 0: it goes on, -1: *err. */
+static int take_report(const struct progress *progress, size_t row, struct layer_job *job,
+                       struct error *err)
+{
+    struct report report;
+    ssize_t length = io_read_all(job->pipe, &report, sizeof report);
+    if (length != (ssize_t)sizeof report) {
+        reap(job);
+        return error_set(err, EXIT_OURS, "layer sha256:%.12s: its converter was killed",
+                         job->diff_id);
+    }
+    if (!report.finished) {
+        progress_update(progress, row, job->diff_id, report.bytes, job->blob.size);
+        return 0;
+    }
+    reap(job);
+    if (report.error.exit_code != 0) {
+        *err = report.error;
+        return -1;
+    }
+    progress_done(progress, row, job->diff_id, job->blob.size);
+    return 1;
+}
+
+/* Waits for reports of running workers and takes them. Returns how many are done, or -1. */
+static int wait_for_reports(const struct progress *progress, struct layer_job *jobs, size_t count,
+                            struct error *err)
+{
+    struct pollfd polls[MAX_WORKERS];
+    size_t rows[MAX_WORKERS];
+    nfds_t used = 0;
+    for (size_t i = 0; i < count && used < MAX_WORKERS; i++)
+        if (jobs[i].worker > 0) {
+            rows[used] = i;
+            polls[used++] = (struct pollfd){ .fd = jobs[i].pipe, .events = POLLIN };
+        }
+    if (poll(polls, used, -1) < 0)
+        return errno == EINTR ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot poll");
+    int done = 0;
+    for (nfds_t i = 0; i < used; i++) {
+        if (!polls[i].revents)
+            continue;
+        int result = take_report(progress, rows[i], &jobs[rows[i]], err);
+        if (result < 0)
+            return -1;
+        done += result;
+    }
+    return done;
+}
+
+static size_t count_workers(void)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return 1;
+    int cpus = CPU_COUNT(&allowed);
+    return cpus > MAX_WORKERS ? MAX_WORKERS : (size_t)cpus;
+}
+
+static int run(const struct staging *staging, const struct progress *progress,
+               struct layer_job *jobs, size_t count, struct error *err)
+{
+    const size_t most = count_workers();
+    size_t next = 0;
+    size_t running = 0;
+    while (next < count || running > 0) {
+        for (; next < count && running < most; next++, running++)
+            if (start(staging, &jobs[next], err) < 0)
+                return -1;
+        int done = wait_for_reports(progress, jobs, count, err);
+        if (done < 0)
+            return -1;
+        running -= (size_t)done;
+    }
+    return 0;
+}
+
+int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t count, bool quiet,
+                   struct error *err)
+{
+    struct progress progress = { .style = progress_choose(quiet, count) };
+    _cleanup_free_ const char **ids = calloc(count + 1, sizeof *ids);
+    if (!ids)
+        return error_set(err, EXIT_OURS, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        ids[i] = jobs[i].diff_id;
+    progress_begin(&progress, ids, count);
+    int result = run(staging, &progress, jobs, count, err);
+    for (size_t i = 0; i < count; i++)
+        if (jobs[i].worker > 0) {
+            (void)kill(jobs[i].worker, SIGKILL);
+            reap(&jobs[i]);
+        }
+    return result;
+}

@@ -1,0 +1,62 @@
+/*
+ * Images on their way into the store: described by an OCI layout (index.json) or by the
+ * manifest.json of a docker-archive, brought into one form, with every blob received and verified.
+ * Specifications: OCI image-spec 1.1; Docker image-spec 1.2 (the combined image JSON).
+ */
+#ifndef HYBRID_INCOMING_H
+#define HYBRID_INCOMING_H
+
+#include <jansson.h>
+
+#include "runtime/image/helper/source.h"
+
+enum {
+    INCOMING_MAX_IMAGES = 256,
+    INCOMING_MAX_LAYERS = 255, /* a VM's disk has 256 parts, and the first is the guest's root */
+    INCOMING_MAX_NAMES = 64,
+};
+
+struct incoming_layer {
+    char diff_id[STORE_DIGEST_HEX + 1];
+    struct blob blob;
+};
+
+struct incoming_image {
+    char *names[INCOMING_MAX_NAMES]; /* normalised references */
+    size_t name_count;
+    struct blob manifest, config;
+    char *created; /* NULL: the configuration does not say */
+    struct incoming_layer *layers;
+    size_t layer_count;
+};
+
+struct incoming {
+    struct incoming_image images[INCOMING_MAX_IMAGES];
+    size_t count;
+};
+
+/* Reads all images of source, whichever format it has. Returns 0, or -1 with *err. */
+int incoming_read(struct source *source, struct incoming *incoming, struct error *err);
+void incoming_free(struct incoming *incoming);
+
+/* The two formats; used by incoming_read. */
+int oci_read(struct source *source, struct incoming *incoming, struct error *err);
+int docker_read(struct source *source, struct incoming *incoming, struct error *err);
+
+/* Appends an empty image. NULL with *err when there are too many. */
+struct incoming_image *incoming_add(struct incoming *incoming, struct error *err);
+
+/* Adds a name (normalised here; once). Returns 0, or -1 with *err. */
+int incoming_add_name(struct incoming_image *image, const char *name, struct error *err);
+
+/*
+ * Checks image->config, an image configuration that has been received, and takes the diff ids of
+ * its layers and its time from it. layer_count: layers of the manifest. Returns 0, or -1 with *err.
+ */
+int incoming_read_config(struct source *source, struct incoming_image *image, size_t layer_count,
+                         struct error *err);
+
+/* The architecture of this machine in the words of OCI: "amd64", "arm64". */
+const char *incoming_architecture(void);
+
+#endif

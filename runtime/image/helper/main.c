@@ -1,0 +1,130 @@
+/*
+ * hybrid-image: what `hybrid` runs for everything that writes the image store. Archive and crypto
+ * libraries live here, so that no start of a workload ever loads them.
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/load.h"
+#include "runtime/image/helper/privileges.h"
+
+static const char usage[] =
+    "Usage: hybrid-image --store DIR [--root DIR] load [-q] [--name REF] FILE|DIR|-\n"
+    "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
+    "Writes hybrid's image store; `hybrid load` and `hybrid rmi` run it.\n";
+
+struct settings {
+    const char *store;
+    const char *root;
+    const char *name;
+    bool quiet, force;
+};
+
+static int run_load(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || operands[1])
+        return error_set(err, EXIT_OURS, "load takes one FILE or DIR");
+    const struct load_options options = {
+        .path = operands[0],
+        .name = settings->name,
+        .root = settings->root,
+        .quiet = settings->quiet,
+    };
+    return load_run(settings->store, &options, err);
+}
+
+/* All that can be removed are; the first failure is the result. */
+static int run_rmi(const struct settings *settings, char **operands, struct error *err)
+{
+    struct store store;
+    int result = 0;
+    if (!operands[0])
+        return error_set(err, EXIT_OURS, "rmi takes the name of an image");
+    if (store_open(settings->store, &store, err) < 0)
+        return -1;
+    for (; *operands; operands++) {
+        _cleanup_free_ char *removed = NULL;
+        struct error cause = { 0 };
+        int failed = collect_remove_image(&store, settings->root, *operands, settings->force,
+                                          &removed, &cause);
+        (void)fputs(removed ? removed : "", stdout);
+        if (failed < 0 && result == 0)
+            *err = cause;
+        else if (failed < 0)
+            (void)fprintf(stderr, "hybrid: %s\n", cause.message);
+        if (failed < 0)
+            result = -1;
+    }
+    store_close(&store);
+    return result;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const struct settings *settings, char **operands, struct error *err);
+} verbs[] = {
+    { "load", run_load },
+    { "rmi", run_rmi },
+};
+
+static int run_verb(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!settings->store || !operands[0])
+        return error_set(err, EXIT_OURS, "hybrid-image needs --store DIR and a verb");
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(operands[0], verbs[i].name) == 0)
+            return privileges_reduce(err) < 0 ? -1 : verbs[i].run(settings, operands + 1, err);
+    return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; it has load and rmi",
+                     operands[0]);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "store", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
+        { "name", required_argument, NULL, 'n' },  { "quiet", no_argument, NULL, 'q' },
+        { "force", no_argument, NULL, 'f' },       { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },     { NULL, 0, NULL, 0 },
+    };
+    struct settings settings = { 0 };
+    struct error err = { 0 };
+    for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;)
+        switch (letter) {
+        case 's':
+            settings.store = optarg;
+            break;
+        case 'r':
+            settings.root = optarg;
+            break;
+        case 'n':
+            settings.name = optarg;
+            break;
+        case 'q':
+            settings.quiet = true;
+            break;
+        case 'f':
+            settings.force = true;
+            break;
+        case 'h':
+            return fputs(usage, stdout) < 0 ? EXIT_OURS : 0;
+        case 'v':
+            return printf("hybrid-image %s\n", HYBRID_VERSION) < 0 ? EXIT_OURS : 0;
+        default:
+            (void)fputs(usage, stderr);
+            return EXIT_OURS;
+        }
+    int status = run_verb(&settings, argv + optind, &err);
+    if (status < 0) {
+        (void)fprintf(stderr, "hybrid: %s\n", err.message);
+        return err.exit_code;
+    }
+    if (fflush(stdout) != 0) {
+        (void)fprintf(stderr, "hybrid: cannot write to standard output\n");
+        return EXIT_OURS;
+    }
+    return status;
+}

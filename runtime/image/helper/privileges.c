@@ -1,0 +1,73 @@
+#include "runtime/image/helper/privileges.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const int kept[] = {
+    CAP_CHOWN,        /* owners of files */
+    CAP_DAC_OVERRIDE, /* writing into directories of other owners, or without permissions */
+    CAP_FOWNER,       /* modes and times of files of other owners */
+    CAP_FSETID,       /* setuid and setgid bits */
+    CAP_MKNOD,        /* devices and whiteouts */
+    CAP_SETFCAP,      /* security.capability */
+    CAP_SYS_ADMIN,    /* trusted.overlay.opaque */
+};
+
+static uint64_t kept_set(void)
+{
+    uint64_t set = 0;
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        set |= 1ULL << kept[i];
+    return set;
+}
+
+/* Nothing mounted here is seen elsewhere, and there is no network to reach. */
+static int enter_namespaces(struct error *err)
+{
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+        return errno == EPERM ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot unshare");
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make the mounts private");
+    return 0;
+}
+
+/* The bounding set too: root's execve of mkfs.erofs would otherwise bring everything back. */
+static int drop_capabilities(struct error *err)
+{
+    const uint64_t set = kept_set();
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[2];
+    for (int i = 0; i < 64; i++)
+        if (!(set & (1ULL << i)) && prctl(PR_CAPBSET_DROP, i) < 0 && errno != EINVAL &&
+            errno != EPERM)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot drop capability %d", i);
+    if (syscall(SYS_capget, &header, data) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot read capabilities");
+    for (int i = 0; i < 2; i++) {
+        data[i].permitted &= (uint32_t)(set >> (32 * i));
+        data[i].effective = data[i].permitted;
+        data[i].inheritable = 0;
+    }
+    if (syscall(SYS_capset, &header, data) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot drop capabilities");
+    return 0;
+}
+
+int privileges_reduce(struct error *err)
+{
+    const struct rlimit no_core = { 0, 0 };
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot forbid core dumps");
+    if (enter_namespaces(err) < 0)
+        return -1;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set no_new_privs");
+    return drop_capabilities(err);
+}

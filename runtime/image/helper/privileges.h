@@ -1,0 +1,14 @@
+/* hybrid-image reads what others wrote: it gives up what unpacking layers does not need. */
+#ifndef HYBRID_PRIVILEGES_H
+#define HYBRID_PRIVILEGES_H
+
+#include "error.h"
+
+/*
+ * Own mount, network, IPC and UTS namespaces (where the caller may make them), no core dumps, no
+ * new privileges, and of the capabilities only those that give files owners, modes, devices and
+ * attributes. Returns 0, or -1 with *err.
+ */
+int privileges_reduce(struct error *err);
+
+#endif

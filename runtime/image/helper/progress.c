@@ -1,0 +1,59 @@
+#include "runtime/image/helper/progress.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { MAX_ROWS = 20 }; /* more than a screen may hold cannot be rewritten in place */
+
+enum progress_style progress_choose(bool quiet, size_t rows)
+{
+    if (quiet)
+        return PROGRESS_NONE;
+    return isatty(STDERR_FILENO) && rows <= MAX_ROWS ? PROGRESS_ROWS : PROGRESS_LINES;
+}
+
+static double megabytes(int64_t bytes)
+{
+    return (double)bytes / 1e6;
+}
+
+void progress_begin(struct progress *progress, const char *const *ids, size_t rows)
+{
+    progress->rows = rows;
+    for (size_t i = 0; progress->style == PROGRESS_ROWS && i < rows; i++)
+        (void)fprintf(stderr, "layer %.12s: waiting\n", ids[i]);
+}
+
+/* ECMA-48: up, erase the line, write, down again. */
+static void rewrite_row(const struct progress *progress, size_t row, const char *text)
+{
+    size_t up = progress->rows - row;
+    (void)fprintf(stderr, "\033[%zuA\r\033[K%s\033[%zuB\r", up, text, up);
+    (void)fflush(stderr);
+}
+
+void progress_update(const struct progress *progress, size_t row, const char *id, int64_t bytes,
+                     int64_t total)
+{
+    char text[128];
+    if (progress->style != PROGRESS_ROWS)
+        return;
+    if (bytes < total)
+        (void)snprintf(text, sizeof text, "layer %.12s: unpacking %.1f of %.1f MB", id,
+                       megabytes(bytes), megabytes(total));
+    else
+        (void)snprintf(text, sizeof text, "layer %.12s: writing %.1f MB", id, megabytes(total));
+    rewrite_row(progress, row, text);
+}
+
+void progress_done(const struct progress *progress, size_t row, const char *id, int64_t total)
+{
+    char text[128];
+    if (progress->style == PROGRESS_NONE)
+        return;
+    (void)snprintf(text, sizeof text, "layer %.12s: done, %.1f MB", id, megabytes(total));
+    if (progress->style == PROGRESS_ROWS)
+        rewrite_row(progress, row, text);
+    else
+        (void)fprintf(stderr, "%s\n", text);
+}

@@ -1,0 +1,33 @@
+/* What a user sees of a load: one line a layer, rewritten in place on a terminal. */
+#ifndef HYBRID_PROGRESS_H
+#define HYBRID_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum progress_style {
+    PROGRESS_NONE,  /* -q */
+    PROGRESS_LINES, /* not a terminal: a line when a layer is done */
+    PROGRESS_ROWS,  /* a terminal: a row a layer */
+};
+
+struct progress {
+    enum progress_style style;
+    size_t rows;
+};
+
+/* Chooses the style for standard error. */
+enum progress_style progress_choose(bool quiet, size_t rows);
+
+/* Prints the rows of layers yet to come. ids: hex diff ids. */
+void progress_begin(struct progress *progress, const char *const *ids, size_t rows);
+
+/* Layer `row` has been read up to `bytes` of `total`. */
+void progress_update(const struct progress *progress, size_t row, const char *id, int64_t bytes,
+                     int64_t total);
+
+/* Layer `row` is converted. */
+void progress_done(const struct progress *progress, size_t row, const char *id, int64_t total);
+
+#endif

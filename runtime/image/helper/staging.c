@@ -1,0 +1,169 @@
+#include "runtime/image/helper/staging.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+
+/* Layers may hold setuid programs and secrets: nobody but root reads the store. */
+enum { STORE_MODE = 0700 };
+
+static int make_parents(const char *path, struct error *err)
+{
+    _cleanup_free_ char *copy = strdup(path);
+    if (!copy)
+        return error_set(err, EXIT_OURS, "out of memory");
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot make directory %s", copy);
+        *slash = '/';
+    }
+    return 0;
+}
+
+static int open_directory(int dir_fd, const char *name, const char *store, struct error *err)
+{
+    if (mkdirat(dir_fd, name, STORE_MODE) < 0 && errno != EEXIST)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the image store %s", name,
+                               store);
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s", name,
+                               store);
+    return fd;
+}
+
+int store_open(const char *path, struct store *store, struct error *err)
+{
+    *store = (struct store){ path, -1, -1, -1, -1, -1 };
+    if (make_parents(path, err) < 0)
+        return -1;
+    store->fd = open_directory(AT_FDCWD, path, path, err);
+    if (store->fd < 0)
+        return -1;
+    _cleanup_close_ int blobs = open_directory(store->fd, "blobs", path, err);
+    if (blobs < 0 || (store->blobs_fd = open_directory(blobs, "sha256", path, err)) < 0 ||
+        (store->layers_fd = open_directory(store->fd, "layers", path, err)) < 0 ||
+        (store->tmp_fd = open_directory(store->fd, "tmp", path, err)) < 0 ||
+        (store->index_fd = open_directory(store->fd, "index", path, err)) < 0) {
+        store_close(store);
+        return -1;
+    }
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    const int fds[] = { store->fd, store->blobs_fd, store->layers_fd, store->index_fd,
+                        store->tmp_fd };
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        cleanup_close(&fds[i]);
+}
+
+int store_lock(const struct store *store, struct error *err)
+{
+    int fd = openat(store->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s/lock", store->path);
+    while (flock(fd, LOCK_EX) < 0) {
+        if (errno == EINTR)
+            continue;
+        (void)close(fd);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot lock %s/lock", store->path);
+    }
+    return fd;
+}
+
+/* Depth is bounded by UNPACK_MAX_DEPTH, and with it recursion and descriptors. */
+static int remove_content(int dir_fd)
+{
+    DIR *directory = fdopendir(dir_fd);
+    if (!directory) {
+        cleanup_close(&dir_fd);
+        return -1;
+    }
+    int result = 0;
+    for (const struct dirent *entry; result == 0 && (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        result = tree_remove(dirfd(directory), entry->d_name);
+    }
+    cleanup_closedir(&directory);
+    return result;
+}
+
+int tree_remove(int dir_fd, const char *name)
+{
+    if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -1;
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || remove_content(fd) < 0)
+        return -1;
+    return unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+/* Removes what nobody locks. The store's lock is held, so nothing is being made meanwhile. */
+static int sweep(const struct store *store, bool *swept, struct error *err)
+{
+    *swept = false;
+    int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!directory) {
+        cleanup_close(&fd);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/tmp", store->path);
+    }
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        _cleanup_close_ int lock =
+            openat(store->tmp_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+            continue;
+        *swept = true;
+        if (tree_remove(store->tmp_fd, entry->d_name) < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s/tmp/%s", store->path,
+                                   entry->d_name);
+    }
+    return 0;
+}
+
+int staging_begin(const struct store *store, struct staging *staging, bool *swept,
+                  struct error *err)
+{
+    uint64_t number;
+    *staging = (struct staging){ .store = store, .fd = -1 };
+    _cleanup_close_ int lock = store_lock(store, err);
+    if (lock < 0 || sweep(store, swept, err) < 0)
+        return -1;
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot get random bytes");
+    (void)snprintf(staging->name, sizeof staging->name, "%016" PRIx64, number);
+    if (mkdirat(store->tmp_fd, staging->name, STORE_MODE) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s/tmp/%s", store->path,
+                               staging->name);
+    staging->fd = openat(store->tmp_fd, staging->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (staging->fd < 0 || flock(staging->fd, LOCK_EX | LOCK_NB) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot lock %s/tmp/%s", store->path,
+                               staging->name);
+    return 0;
+}
+
+int staging_end(struct staging *staging, struct error *err)
+{
+    if (staging->fd < 0)
+        return 0;
+    int result = tree_remove(staging->store->tmp_fd, staging->name);
+    if (result < 0)
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot remove %s/tmp/%s",
+                              staging->store->path, staging->name);
+    cleanup_close(&staging->fd);
+    staging->fd = -1;
+    return result;
+}

@@ -1,0 +1,48 @@
+/*
+ * The store as hybrid-image writes it. What a command makes first lies in a directory of its own,
+ * <store>/tmp/<random>, locked while the command lives; commit renames it into place under the
+ * store's lock. A directory there that nobody locks is what a killed command left: it is removed.
+ */
+#ifndef HYBRID_STAGING_H
+#define HYBRID_STAGING_H
+
+#include <stdbool.h>
+
+#include "error.h"
+
+struct store {
+    const char *path;
+    int fd;        /* <store> */
+    int blobs_fd;  /* <store>/blobs/sha256 */
+    int layers_fd; /* <store>/layers */
+    int index_fd;  /* <store>/index */
+    int tmp_fd;    /* <store>/tmp */
+};
+
+struct staging {
+    const struct store *store;
+    char name[32]; /* below <store>/tmp */
+    int fd;        /* holds the lock */
+};
+
+/* Opens the store and makes it if need be. Returns 0, or -1 with *err. */
+int store_open(const char *path, struct store *store, struct error *err);
+void store_close(struct store *store);
+
+/* Takes the lock under which the store changes. Close the result to release it. -1 with *err. */
+int store_lock(const struct store *store, struct error *err);
+
+/*
+ * Makes a staging directory and removes those that killed commands left. *swept: there were some,
+ * so the store may hold blobs that no image uses. Returns 0, or -1 with *err.
+ */
+int staging_begin(const struct store *store, struct staging *staging, bool *swept,
+                  struct error *err);
+
+/* Removes the staging directory with all it holds. */
+int staging_end(struct staging *staging, struct error *err);
+
+/* Removes name below dir_fd, whatever it is, without following links. 0, or -1 with errno. */
+int tree_remove(int dir_fd, const char *name);
+
+#endif
