@@ -105,5 +105,16 @@ int64_t size_parse(const char *text, const char *what, struct error *err);
 
 /* The valid name nearest to `word` (edit distance), or NULL if none is near; for error texts. */
 const char *nearest_name(const char *word, const char *const *names);
+const char *capability_nearest(const char *name);
+const char *signal_nearest(const char *name);
+
+/*
+ * "CONTAINER:HOST:SIZE" (--userns) -> the one range of user and group ids; "host" -> size 0.
+ * Returns 0, or -1 with *err.
+ */
+int userns_parse(const char *text, struct plan_id_map *map, struct error *err);
+
+/* The whole plan as text, a line a step, as --dry-run shows it. Returns 0, or -1 with errno. */
+int plan_print(const struct plan *plan, FILE *out);
 
 #endif

@@ -1,0 +1,214 @@
+/* The mounts of `hybrid run`: Docker's, in Docker's order, then --tmpfs, then three files of /etc.
+ */
+#include "cleanup.h"
+#include "compose_parts.h"
+
+#include <sys/mount.h>
+
+#include "mount_options.h"
+
+enum { MAX_OPTIONS = 10, MAX_TEXT = 4096 };
+
+static const struct {
+    const char *target, *type, *source;
+    const char *options[MAX_OPTIONS];
+} defaults[] = {
+    { "/proc", "proc", "proc", { "nosuid", "noexec", "nodev" } },
+    { "/dev", "tmpfs", "tmpfs", { "nosuid", "strictatime", "mode=755", "size=65536k" } },
+    { "/dev/pts",
+      "devpts",
+      "devpts",
+      { "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5" } },
+    { "/sys", "sysfs", "sysfs", { "nosuid", "noexec", "nodev", "ro" } },
+    { "/sys/fs/cgroup", "cgroup", "cgroup", { "ro", "nosuid", "noexec", "nodev" } },
+    { "/dev/mqueue", "mqueue", "mqueue", { "nosuid", "noexec", "nodev" } },
+    { "/dev/shm", "tmpfs", "shm", { "nosuid", "noexec", "nodev", "mode=1777", "size=65536k" } },
+};
+
+/* What a tmpfs on it would take away from the sandbox, with all below it. */
+static const char *const kept_trees[] = { "/proc", "/sys", NULL };
+static const char *const kept_paths[] = { "/", "/dev", "/dev/pts", "/etc", NULL };
+
+static json_t *new_mount(const char *target, const char *type, const char *source)
+{
+    return json_pack("{s:s, s:s, s:s, s:[]}", "destination", target, "type", type, "source", source,
+                     "options");
+}
+
+/* Whether one entry of --tmpfs has this target. */
+static bool is_replaced(const char *target, const struct run_options *options)
+{
+    size_t length = strlen(target);
+    for (size_t i = 0; i < options->tmpfs.count; i++) {
+        const char *text = options->tmpfs.values[i];
+        if (strncmp(text, target, length) != 0)
+            continue;
+        const char *rest = text + length + (text[length] == '/' ? 1 : 0);
+        if (*rest == ':' || !*rest)
+            return true;
+    }
+    return false;
+}
+
+static int add_defaults(json_t *mounts, const struct run_options *options, struct error *err)
+{
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+        if (is_replaced(defaults[i].target, options))
+            continue;
+        json_t *mount = new_mount(defaults[i].target, defaults[i].type, defaults[i].source);
+        json_t *list = json_object_get(mount, "options");
+        for (size_t n = 0; n < MAX_OPTIONS && defaults[i].options[n]; n++)
+            (void)json_array_append_new(list, json_string(defaults[i].options[n]));
+        if (compose_append(mounts, mount, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- --tmpfs PATH[:OPTION,...] ------------------------------------------------------------------
+ */
+
+/* Options of the file system itself (tmpfs(5)), and the characters that their values consist of. */
+static const struct {
+    const char *name;
+    const char *characters;
+    const char *form;
+} tmpfs_options[] = {
+    { "size", "0123456789kKmMgG%", "size=64m or size=50%" },
+    { "mode", "01234567", "mode=1777" },
+    { "uid", "0123456789", "uid=1000" },
+    { "gid", "0123456789", "gid=1000" },
+    { "nr_inodes", "0123456789kKmMgG", "nr_inodes=10k" },
+    { "nr_blocks", "0123456789kKmMgG", "nr_blocks=10k" },
+};
+
+enum { TMPFS_OPTION_COUNT = sizeof tmpfs_options / sizeof *tmpfs_options };
+
+static int check_tmpfs_value(const char *argument, const char *option, size_t known,
+                             struct error *err)
+{
+    const char *value = option + strlen(tmpfs_options[known].name) + 1;
+    bool digit = *value >= '0' && *value <= '9';
+    if (digit && value[strspn(value, tmpfs_options[known].characters)] == '\0')
+        return 0;
+    return error_set(err, EXIT_OURS, "--tmpfs %.200s: %.80s is not valid; write it like %s",
+                     argument, option, tmpfs_options[known].form);
+}
+
+static int check_tmpfs_option(const char *argument, const char *option, struct error *err)
+{
+    size_t length = strcspn(option, "=");
+    for (size_t i = 0; option[length] && i < TMPFS_OPTION_COUNT; i++)
+        if (strlen(tmpfs_options[i].name) == length &&
+            strncmp(tmpfs_options[i].name, option, length) == 0)
+            return check_tmpfs_value(argument, option, i, err);
+    struct plan_mount mount = { .target = "" };
+    struct error ignored;
+    bool plain = strcmp(option, "remount") != 0 &&
+                 mount_option_apply(option, &mount, &ignored) == MOUNT_OPTION_APPLIED;
+    /* What binds and propagates has no meaning for a new, private file system. */
+    if (plain && !mount.propagation && !mount.recursive_set && !mount.recursive_clear &&
+        !(mount.flags & MS_BIND))
+        return 0;
+    const char *near = mount_option_nearest(option);
+    return error_set(err, EXIT_OURS, "--tmpfs %.200s: %.80s is not an option of tmpfs; %s %s",
+                     argument, option, near ? "did you mean" : "one of them is",
+                     near ? near : "size=64m");
+}
+
+static int check_tmpfs_path(const char *argument, const char *path, struct error *err)
+{
+    if (*path != '/' || strstr(path, "/../") || strstr(path, "//") ||
+        (strlen(path) >= 3 && strcmp(path + strlen(path) - 3, "/..") == 0))
+        return error_set(err, EXIT_OURS,
+                         "--tmpfs %.200s: the path must be absolute and without \"..\" or \"//\"",
+                         argument);
+    for (size_t i = 0; kept_trees[i]; i++) {
+        size_t length = strlen(kept_trees[i]);
+        if (strncmp(path, kept_trees[i], length) == 0 && (!path[length] || path[length] == '/'))
+            return error_set(err, EXIT_OURS,
+                             "--tmpfs %.200s: %s is the kernel's and must stay "
+                             "visible; choose another path",
+                             argument, kept_trees[i]);
+    }
+    for (size_t i = 0; kept_paths[i]; i++)
+        if (strcmp(path, kept_paths[i]) == 0)
+            return error_set(err, EXIT_OURS,
+                             "--tmpfs %.200s: would hide files that every workload "
+                             "needs; choose a path below it",
+                             argument);
+    return 0;
+}
+
+static int add_tmpfs(json_t *mounts, const char *argument, struct error *err)
+{
+    static const char *const first[] = { "rw", "noexec", "nosuid", "nodev" };
+    if (strlen(argument) > MAX_TEXT)
+        return error_set(err, EXIT_OURS, "--tmpfs %.80s...: too long", argument);
+    json_auto_t *text = compose_string(argument, "--tmpfs", err);
+    _cleanup_free_ char *copy = text ? strdup(argument) : NULL;
+    if (!copy)
+        return -1;
+    char *rest = copy;
+    const char *path = strsep(&rest, ":");
+    size_t length = strlen(path);
+    if (length > 1 && copy[length - 1] == '/')
+        copy[length - 1] = '\0';
+    if (check_tmpfs_path(argument, path, err) < 0)
+        return -1;
+    json_t *mount = new_mount(path, "tmpfs", "tmpfs");
+    if (compose_append(mounts, mount, err) < 0)
+        return -1;
+    json_t *options = json_object_get(mount, "options");
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        if (compose_append(options, json_string(first[i]), err) < 0)
+            return -1;
+    for (const char *option; (option = strsep(&rest, ",")) != NULL;)
+        if (check_tmpfs_option(argument, option, err) < 0 ||
+            compose_append(options, json_string(option), err) < 0)
+            return -1;
+    return 0;
+}
+
+/* --- files --------------------------------------------------------------------------------------
+ */
+
+/* With the root read-only, Docker's three files are so too. */
+static int add_file(json_t *mounts, const char *target, const char *content, bool readonly,
+                    struct error *err)
+{
+    json_t *mount = new_mount(target, "file", content);
+    if (readonly)
+        (void)json_array_append_new(json_object_get(mount, "options"), json_string("ro"));
+    return compose_append(mounts, mount, err);
+}
+
+static int add_files(json_t *mounts, const char *hostname, bool readonly, struct error *err)
+{
+    char hosts[512], name[128];
+    (void)snprintf(name, sizeof name, "%s\n", hostname);
+    (void)snprintf(hosts, sizeof hosts,
+                   "127.0.0.1\tlocalhost\n"
+                   "::1\tlocalhost ip6-localhost ip6-loopback\n"
+                   "127.0.0.1\t%s\n",
+                   hostname);
+    static const char *const resolver = "# no network: there is no name server to ask\n";
+    if (add_file(mounts, "/etc/hosts", hosts, readonly, err) < 0 ||
+        add_file(mounts, "/etc/hostname", name, readonly, err) < 0 ||
+        add_file(mounts, "/etc/resolv.conf", resolver, readonly, err) < 0)
+        return -1;
+    return 0;
+}
+
+json_t *compose_mounts(const struct run_options *options, const char *hostname, struct error *err)
+{
+    json_auto_t *mounts = json_array();
+    if (add_defaults(mounts, options, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < options->tmpfs.count; i++)
+        if (add_tmpfs(mounts, options->tmpfs.values[i], err) < 0)
+            return NULL;
+    if (add_files(mounts, hostname, options->readonly, err) < 0)
+        return NULL;
+    return json_incref(mounts);
+}

@@ -1,0 +1,245 @@
+/*
+ * From an OCI runtime configuration to a plan. Specification: OCI runtime-spec 1.2. Members that
+ * the specification does not know are ignored, as it demands; those it knows and hybrid cannot
+ * honour are refused by name.
+ */
+#include "json_read.h"
+#include "parse_parts.h"
+
+#include <sys/mount.h>
+
+#include "mount_options.h"
+
+static const struct unsupported document_members[] = {
+    { "hooks", false },   { "vm", false },  { "windows", false },
+    { "solaris", false }, { "zos", false }, { NULL, false },
+};
+
+static const struct unsupported linux_members[] = {
+    { "timeOffsets", false },  { "intelRdt", false },   { "mountLabel", false },
+    { "memoryPolicy", false }, { "netDevices", false }, { NULL, false },
+};
+
+/* Whether the value asks for nothing. */
+static bool is_neutral(const json_t *value, bool zero_counts)
+{
+    size_t index;
+    const char *key;
+    json_t *entry;
+    switch (json_typeof(value)) {
+    case JSON_NULL:
+        return true;
+    case JSON_FALSE:
+        return !zero_counts;
+    case JSON_INTEGER:
+        return !zero_counts && json_integer_value(value) == 0;
+    case JSON_STRING:
+        return json_string_length(value) == 0;
+    case JSON_ARRAY:
+        json_array_foreach(value, index, entry) return false;
+        return true;
+    case JSON_OBJECT:
+        json_object_foreach((json_t *)value, key,
+                            entry) if (!is_neutral(entry, zero_counts)) return false;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int parse_refuse(const json_t *parent, const char *path, const struct unsupported *members,
+                 struct error *err)
+{
+    for (; members->key; members++) {
+        const json_t *value = json_object_get(parent, members->key);
+        if (value && !is_neutral(value, members->zero_counts))
+            return error_set(err, EXIT_OURS,
+                             "%s%s%s is not supported; remove it from the "
+                             "configuration",
+                             path, *path ? "." : "", members->key);
+    }
+    return 0;
+}
+
+static int check_version(const json_t *document, struct error *err)
+{
+    const char *version = NULL;
+    int present = json_read_string(document, "", "ociVersion", &version, err);
+    if (present < 0)
+        return -1;
+    if (!present)
+        return error_set(err, EXIT_OURS,
+                         "ociVersion is missing; is this an OCI runtime "
+                         "configuration?");
+    if (strncmp(version, "1.", 2) != 0)
+        return error_set(err, EXIT_OURS, "ociVersion %.40s is not supported; 1.x is", version);
+    return 0;
+}
+
+static int parse_root(struct plan *plan, unsigned int flags, struct error *err)
+{
+    json_t *root = NULL;
+    const char *path = NULL;
+    int present = json_read_object(plan->document, "", "root", &root, err);
+    if (present < 0)
+        return -1;
+    if (!present)
+        return error_set(err, EXIT_OURS, "root is missing; it says where the root file system is");
+    if (json_read_string(root, "root", "path", &path, err) < 0 ||
+        json_read_boolean(root, "root", "readonly", &plan->root_readonly, err) < 0)
+        return -1;
+    if (!path || !*path)
+        return json_read_refuse("root", "path", "the path of a directory", err);
+    /* Our own documents name the place where the layers are put together: no path of the host. */
+    plan->root_path = flags & PLAN_PARSE_OWN ? NULL : path;
+    return 0;
+}
+
+static int parse_root_propagation(struct plan *plan, const json_t *linux_part, struct error *err)
+{
+    const char *name = NULL;
+    if (json_read_string(linux_part, "linux", "rootfsPropagation", &name, err) < 0)
+        return -1;
+    if (!name || !*name)
+        return 0;
+    struct plan_mount mount = { .target = "/" };
+    if (mount_option_apply(name, &mount, err) != MOUNT_OPTION_APPLIED || !mount.propagation)
+        return json_read_refuse("linux", "rootfsPropagation",
+                                "shared, slave, private or unbindable, or one of them with r", err);
+    plan->root_propagation = mount.propagation;
+    return 0;
+}
+
+static int parse_personality(const json_t *linux_part, struct error *err)
+{
+    json_t *personality = NULL;
+    const char *domain = "LINUX";
+    if (json_read_object(linux_part, "linux", "personality", &personality, err) < 0 ||
+        json_read_string(personality, "linux.personality", "domain", &domain, err) < 0)
+        return -1;
+    if (strcmp(domain, "LINUX") != 0)
+        return error_set(err, EXIT_OURS,
+                         "linux.personality.domain %.40s is not supported; LINUX "
+                         "is",
+                         domain);
+    return 0;
+}
+
+/* hybrid's own annotations; those of a bundle mean nothing to it. */
+static int parse_annotations(struct plan *plan, unsigned int flags, struct error *err)
+{
+    json_t *annotations = NULL;
+    const char *init = "false";
+    if (json_read_object(plan->document, "", "annotations", &annotations, err) < 0)
+        return -1;
+    if (!(flags & PLAN_PARSE_OWN))
+        return 0;
+    if (json_read_string(annotations, "annotations", "hybrid.init", &init, err) < 0)
+        return -1;
+    plan->init = strcmp(init, "true") == 0;
+    return 0;
+}
+
+/* Steps from the first mount to the read-only root. */
+static int parse_file_system(struct plan *plan, const json_t *linux_part, unsigned int flags,
+                             bool terminal, struct error *err)
+{
+    json_auto_t *readonly = json_array();
+    if (parse_mounts(plan, flags, readonly, err) < 0 || parse_devices(plan, linux_part, err) < 0)
+        return -1;
+    if (terminal && !plan_add_step(plan, PLAN_CONSOLE, err))
+        return -1;
+    if (!plan_add_step(plan, PLAN_ROOT, err) || parse_identity(plan, linux_part, err) < 0 ||
+        parse_paths(plan, linux_part, err) < 0)
+        return -1;
+    size_t index;
+    const json_t *path;
+    json_array_foreach(readonly, index, path)
+    {
+        struct plan_step *step = plan_add_step(plan, PLAN_READONLY_PATH, err);
+        if (!step)
+            return -1;
+        step->path = json_string_value(path); /* the document's */
+    }
+    return plan->root_readonly && !plan_add_step(plan, PLAN_READONLY_ROOT, err) ? -1 : 0;
+}
+
+static int parse_document(struct plan *plan, unsigned int flags, struct error *err)
+{
+    json_t *linux_part = NULL, *process = NULL, *seccomp = NULL;
+    bool terminal = false;
+    if (!json_is_object((const json_t *)plan->document))
+        return error_set(err, EXIT_OURS, "the configuration must be a JSON object");
+    if (check_version(plan->document, err) < 0 ||
+        parse_refuse(plan->document, "", document_members, err) < 0 ||
+        json_read_object(plan->document, "", "linux", &linux_part, err) < 0 ||
+        parse_refuse(linux_part, "linux", linux_members, err) < 0 ||
+        json_read_object(linux_part, "linux", "seccomp", &seccomp, err) < 0 ||
+        json_read_object(plan->document, "", "process", &process, err) < 0 ||
+        json_read_boolean(process, "process", "terminal", &terminal, err) < 0)
+        return -1;
+    if (!process)
+        return error_set(err, EXIT_OURS, "process is missing; it says what to run");
+    if (parse_root(plan, flags, err) < 0 || parse_personality(linux_part, err) < 0 ||
+        parse_root_propagation(plan, linux_part, err) < 0 ||
+        parse_annotations(plan, flags, err) < 0 || parse_namespaces(plan, linux_part, err) < 0 ||
+        parse_resources(plan, linux_part, flags, err) < 0 ||
+        parse_file_system(plan, linux_part, flags, terminal, err) < 0)
+        return -1;
+    return parse_process(plan, process, NULL, seccomp != NULL, flags, err);
+}
+
+static const struct plan_resources no_resources = {
+    .memory_limit = -1,
+    .memory_swap = -1,
+    .memory_reservation = -1,
+    .cpu_shares = -1,
+    .cpu_quota = -1,
+    .cpu_period = -1,
+    .pids_limit = -1,
+};
+
+int plan_parse(json_t *document, unsigned int flags, struct plan *plan, struct error *err)
+{
+    *plan = (struct plan){ .document = document, .resources = no_resources };
+    if (parse_document(plan, flags, err) == 0)
+        return 0;
+    plan_free(plan);
+    return -1;
+}
+
+static int copy_maps(struct plan *plan, const struct plan *base, struct error *err)
+{
+    size_t uids = base->uid_map_count, gids = base->gid_map_count;
+    struct plan_id_map *maps = plan_allocate(plan, uids + gids, sizeof *maps, err);
+    if (!maps)
+        return -1;
+    if (uids)
+        memcpy(maps, base->uid_maps, uids * sizeof *maps);
+    if (gids)
+        memcpy(maps + uids, base->gid_maps, gids * sizeof *maps);
+    plan->uid_maps = maps;
+    plan->gid_maps = maps + uids;
+    plan->uid_map_count = uids;
+    plan->gid_map_count = gids;
+    return 0;
+}
+
+int plan_parse_process(json_t *process, const struct plan *base, unsigned int flags,
+                       struct plan *plan, struct error *err)
+{
+    *plan = (struct plan){
+        .document = process,
+        .resources = no_resources,
+        .namespaces.create = base->namespaces.create,
+    };
+    const json_t *linux_part = json_object_get(base->document, "linux");
+    const json_t *seccomp = json_object_get(linux_part, "seccomp");
+    if (!json_is_object(process))
+        (void)error_set(err, EXIT_OURS, "the process must be a JSON object");
+    else if (copy_maps(plan, base, err) == 0 &&
+             parse_process(plan, process, base, json_is_object(seccomp), flags, err) == 0)
+        return 0;
+    plan_free(plan);
+    return -1;
+}
