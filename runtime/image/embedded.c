@@ -59,6 +59,27 @@ static int run_helper(const char *helper, const char *const *arguments, struct e
                      *message ? message : "hybrid-image could not be run; reinstall hybrid");
 }
 
+static int load_embedded(const char *store_dir, const char *exe_dir, struct error *err)
+{
+    _cleanup_free_ char *helper = NULL;
+    _cleanup_free_ char *archive = NULL;
+    if (asprintf(&helper, "%s/hybrid-image", exe_dir) < 0 ||
+        asprintf(&archive, "%s/images/busybox.tar", exe_dir) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    const char *const arguments[] = { helper, "--store", store_dir, "load", "-q", archive, NULL };
+    return run_helper(helper, arguments, err);
+}
+
+int store_prepare_embedded(const char *store_dir, const char *exe_dir, struct error *err)
+{
+    _cleanup_free_ char *index = NULL;
+    if (asprintf(&index, "%s/index", store_dir) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (access(index, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    return load_embedded(store_dir, exe_dir, err);
+}
+
 int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
                                  struct store_image *image, struct error *err)
 {
@@ -66,21 +87,9 @@ int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, con
     struct index_entry entry = { 0 };
     int found = index_find(store_dir, name, &entry, NULL, err);
     index_entry_free(&entry);
-    if (found < 0)
+    if (found < 0 || (found == 0 && !means_embedded(name)))
         return -1;
-    if (found == 0) {
-        if (!means_embedded(name))
-            return -1;
-        _cleanup_free_ char *helper = NULL;
-        _cleanup_free_ char *archive = NULL;
-        if (asprintf(&helper, "%s/hybrid-image", exe_dir) < 0 ||
-            asprintf(&archive, "%s/images/busybox.tar", exe_dir) < 0)
-            return error_set(err, EXIT_OURS, "out of memory");
-        const char *const arguments[] = {
-            helper, "--store", store_dir, "load", "-q", archive, NULL
-        };
-        if (run_helper(helper, arguments, err) < 0)
-            return -1;
-    }
+    if (found == 0 && load_embedded(store_dir, exe_dir, err) < 0)
+        return -1;
     return store_open_image(store_dir, name, image, err);
 }

@@ -181,3 +181,12 @@ char *reference_normalize(const char *text, struct error *err)
     }
     return result;
 }
+
+const char *reference_familiar(const char *reference)
+{
+    static const char *const prefixes[] = { "docker.io/library/", "docker.io/" };
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(reference, prefixes[i], strlen(prefixes[i])) == 0)
+            return reference + strlen(prefixes[i]);
+    return reference;
+}

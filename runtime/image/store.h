@@ -44,9 +44,20 @@ int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, con
                                  struct store_image *image, struct error *err);
 
 /*
+ * Loads the embedded image into a store that has never been used, so that a listing shows it.
+ * Returns 0, or -1 with *err.
+ */
+int store_prepare_embedded(const char *store_dir, const char *exe_dir, struct error *err);
+
+/*
  * Normalises a reference as Docker does: "busybox" -> "docker.io/library/busybox:latest".
  * Returns a malloc'd string, or NULL with *err naming what is wrong.
  */
 char *reference_normalize(const char *text, struct error *err);
+
+/*
+ * The short form in which a normalised reference is shown: "busybox:latest". Borrowed from it.
+ */
+const char *reference_familiar(const char *reference);
 
 #endif

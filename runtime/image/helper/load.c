@@ -68,7 +68,7 @@ static int announce(const struct incoming *incoming, struct error *err)
     for (size_t i = 0; i < incoming->count; i++) {
         const struct incoming_image *image = &incoming->images[i];
         for (size_t n = 0; n < image->name_count; n++)
-            (void)printf("Loaded image: %s\n", image->names[n]);
+            (void)printf("Loaded image: %s\n", reference_familiar(image->names[n]));
         if (image->name_count == 0) {
             (void)printf("Loaded image ID: sha256:%s\n", image->config.hex);
             (void)fprintf(stderr,
