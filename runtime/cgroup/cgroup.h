@@ -48,11 +48,12 @@ const char *cgroup_name(const struct cgroup *cgroup);
 int cgroup_birth_fd(const struct cgroup *cgroup);
 
 /*
- * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves
- * itself at once; moving another process takes a system-wide lock and several milliseconds. The
- * cgroup's.
+ * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves itself at once;
+ * moving another process takes a system-wide lock and several milliseconds. *hierarchies: which they are, as options
+ * of a v1 mount ("memory", "cpu,cpuacct", "name=systemd"). Both belong to the cgroup. Returns their number.
  */
-size_t cgroup_task_fds(const struct cgroup *cgroup, const int **fds);
+size_t cgroup_task_fds(const struct cgroup *cgroup, const int **fds,
+                       const char *const **hierarchies);
 
 /* Moves a process into the cgroup, in every hierarchy: slow. Returns 0, or -1 with *err. */
 int cgroup_add_process(struct cgroup *cgroup, pid_t pid, struct error *err);

@@ -26,10 +26,14 @@ struct sandbox_request {
     const struct plan *plan;
     const struct sandbox_root *root; /* NULL: exec into an existing workload */
     int stdio[3];                    /* the child's 0, 1, 2; ignored with plan->terminal */
-    int cgroup_fd;    /* cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: none */
-    int join_pidfd;   /* exec: the process whose namespaces are joined; -1: none */
-    int keep_fds;     /* descriptors 3..3+n-1 stay open for the command (--preserve-fds) */
-    int death_signal; /* for PR_SET_PDEATHSIG; 0: none */
+    int cgroup_fd;       /* cgroup v2 directory to be born in (CLONE_INTO_CGROUP); -1: none */
+    const int *task_fds; /* `tasks` files of cgroup v1 directories that the child joins by itself */
+    const char *const *task_hierarchies; /* controllers of each: "memory", "name=systemd" */
+    size_t task_fd_count;
+    int join_pidfd;         /* exec: the process whose namespaces are joined; -1: none */
+    int keep_fds;           /* descriptors 3..3+n-1 stay open for the command (--preserve-fds) */
+    uint16_t rows, columns; /* initial size of the terminal; 0: the plan's, or none */
+    int death_signal;       /* for PR_SET_PDEATHSIG; 0: none */
 };
 
 struct sandbox_child {

@@ -1,0 +1,203 @@
+/* The child's side: wait, apply the plan step by step, report, execute. */
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "io.h"
+#include "namespaces.h"
+#include "path.h"
+
+static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
+    [PLAN_MOUNT] = mount_apply,
+    [PLAN_FILE] = file_make,
+    [PLAN_DEVICE] = device_make,
+    [PLAN_SYMLINK] = symlink_make,
+    [PLAN_CONSOLE] = console_make,
+    [PLAN_ROOT] = root_enter,
+    [PLAN_MASK] = mask_path,
+    [PLAN_READONLY_PATH] = path_make_readonly,
+    [PLAN_READONLY_ROOT] = root_make_readonly,
+    [PLAN_SYSCTL] = sysctl_set,
+    [PLAN_HOSTNAME] = hostname_set,
+    [PLAN_DOMAINNAME] = domainname_set,
+    [PLAN_LOOPBACK_UP] = loopback_up,
+    [PLAN_OOM_SCORE] = oom_score_set,
+    [PLAN_RLIMIT] = rlimit_set,
+    [PLAN_UMASK] = umask_set,
+    [PLAN_USER] = user_resolve,
+    [PLAN_CWD] = cwd_enter,
+    [PLAN_CAPABILITIES] = capabilities_set,
+    [PLAN_NO_NEW_PRIVS] = no_new_privs_set,
+    [PLAN_SECCOMP] = filter_load,
+    [PLAN_EXEC] = command_execute,
+};
+
+static int send_message(int sync_fd, uint32_t type, const struct error *error, const int *fd)
+{
+    struct sandbox_message message = { .type = type };
+    if (error)
+        message.error = *error;
+    return io_send_fds(sync_fd, &message, sizeof message, fd, fd ? 1 : 0);
+}
+
+/* Waits for a message of the caller. If the caller has gone, so does the child. */
+static void await_message(struct sandbox *sandbox, uint32_t wanted)
+{
+    for (;;) {
+        struct sandbox_message message;
+        int fds[IO_MAX_FDS];
+        size_t fd_count;
+        ssize_t n = io_receive_fds(sandbox->sync_fd, &message, sizeof message, fds, &fd_count);
+        if (n != (ssize_t)sizeof message)
+            _exit(EXIT_OURS);
+        if (message.type == SANDBOX_ROOT && fd_count == 1)
+            sandbox->given_root_fd = fds[0];
+        if (message.type == wanted)
+            return;
+    }
+}
+
+/* Handlers, ignored signals and the mask are the caller's; a command starts with none of them. */
+static void reset_signals(void)
+{
+    struct sigaction standard = { .sa_handler = SIG_DFL };
+    for (int signal = 1; signal < NSIG; signal++)
+        (void)sigaction(signal, &standard, NULL);
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int set_stdio(const struct sandbox_request *request, struct error *err)
+{
+    int high[3];
+    for (int i = 0; i < 3; i++) {
+        /* Out of the way first: one stream's number may be another's target. */
+        high[i] = fcntl(request->stdio[i], F_DUPFD_CLOEXEC, 3 + request->keep_fds);
+        if (high[i] < 0)
+            return sandbox_fail(err, "cannot use descriptor %d as stream %d", request->stdio[i], i);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (dup2(high[i], i) < 0)
+            return sandbox_fail(err, "cannot set stream %d", i);
+        (void)close(high[i]);
+    }
+    return 0;
+}
+
+/* Joins the v1 hierarchies: a single thread that moves itself needs no system-wide lock. */
+static int join_hierarchies(const struct sandbox_request *request, struct error *err)
+{
+    for (size_t i = 0; i < request->task_fd_count; i++)
+        if (write(request->task_fds[i], "0", 1) != 1)
+            return sandbox_fail(err, "cannot join the cgroup of hierarchy %s",
+                                request->task_hierarchies[i]);
+    return 0;
+}
+
+/* Everything before the first step of the plan. */
+static int prepare(struct sandbox *sandbox, struct error *err)
+{
+    const struct sandbox_request *request = sandbox->request;
+    if (close_range(3 + (unsigned int)request->keep_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return sandbox_fail(err, "cannot mark descriptors to be closed");
+    if (!sandbox->plan->terminal && set_stdio(request, err) < 0)
+        return -1;
+    if (join_hierarchies(request, err) < 0 || namespaces_enter(request, err) < 0)
+        return -1;
+    sandbox->user_namespace = namespaces_have_user(request);
+    if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)
+        return -1;
+    sandbox->held_capabilities = capabilities_held();
+    if (request->root)
+        return root_prepare(sandbox, err) < 0 ? -1 : mask_prepare(sandbox, err);
+    sandbox->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return sandbox->root_fd < 0 ? sandbox_fail(err, "cannot open the root directory") : 0;
+}
+
+/* The terminal must be there before its owner is set, and before the caller is told. */
+static int use_terminal(struct sandbox *sandbox, struct error *err)
+{
+    if (!sandbox->plan->terminal || sandbox->terminal_taken)
+        return 0;
+    if (terminal_make(sandbox, err) < 0 || terminal_take(sandbox, err) < 0)
+        return -1;
+    sandbox->terminal_taken = true;
+    return 0;
+}
+
+/* Tells the caller that all is set up, and waits until the command may start. */
+static int rendezvous(struct sandbox *sandbox, struct error *err)
+{
+    if (use_terminal(sandbox, err) < 0)
+        return -1;
+    const int *fd = sandbox->terminal_fd >= 0 ? &sandbox->terminal_fd : NULL;
+    if (send_message(sandbox->sync_fd, SANDBOX_READY, NULL, fd) < 0)
+        return sandbox_fail(err, "cannot report to the caller");
+    cleanup_close(&sandbox->terminal_fd);
+    sandbox->terminal_fd = -1;
+    await_message(sandbox, SANDBOX_EXECUTE);
+    return 0;
+}
+
+static bool belongs_to_execution(enum plan_step_kind kind)
+{
+    return kind == PLAN_SECCOMP || kind == PLAN_EXEC;
+}
+
+static int apply_plan(struct sandbox *sandbox, struct error *err)
+{
+    bool met = false;
+    for (size_t i = 0; i < sandbox->plan->step_count; i++) {
+        const struct plan_step *step = &sandbox->plan->steps[i];
+        if (step->kind >= PLAN_STEP_KINDS)
+            return error_set(err, EXIT_OURS, "the plan has a step of unknown kind %d", step->kind);
+        if (step->kind == PLAN_USER && use_terminal(sandbox, err) < 0)
+            return -1;
+        if (!met && belongs_to_execution(step->kind)) {
+            if (rendezvous(sandbox, err) < 0)
+                return -1;
+            met = true;
+        }
+        if (step_table[step->kind](sandbox, step, err) < 0)
+            return -1;
+    }
+    return error_set(err, EXIT_OURS, "the plan ends without a command");
+}
+
+void child_run(const struct sandbox_request *request, int sync_fd)
+{
+    struct sandbox sandbox = {
+        .request = request,
+        .plan = request->plan,
+        .sync_fd = sync_fd,
+        .given_root_fd = -1,
+        .root_fd = -1,
+        .workshop_fd = -1,
+        .proc_fd = -1,
+        .sys_fd = -1,
+        .proc_sys_fd = -1,
+        .null_fd = -1,
+        .empty_fd = -1,
+        .terminal_fd = -1,
+        .terminal_peer_fd = -1,
+    };
+    struct error error = { 0 };
+    reset_signals();
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, request->death_signal, 0, 0, 0);
+    (void)umask(0);
+    (void)setsid();
+    await_message(&sandbox, SANDBOX_SET_UP);
+    if (prepare(&sandbox, &error) == 0)
+        (void)apply_plan(&sandbox, &error);
+    (void)send_message(sync_fd, SANDBOX_FAILED, &error, NULL);
+    _exit(error.exit_code);
+}

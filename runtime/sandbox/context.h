@@ -1,0 +1,103 @@
+/*
+ * What the child knows while it applies its plan, and the functions that apply one kind of step
+ * each. Everything here runs in the child, between clone3 and execve, with its own copy of the
+ * caller's memory.
+ */
+#ifndef HYBRID_SANDBOX_CONTEXT_H
+#define HYBRID_SANDBOX_CONTEXT_H
+
+#include "cleanup.h"
+#include "sandbox.h"
+
+/* What travels on the socket between the caller and the child; one message a packet. */
+enum sandbox_message_type {
+    /* caller -> child */
+    SANDBOX_ROOT = 1, /* a detached mount comes along: the root, made outside the user namespace */
+    SANDBOX_SET_UP,   /* apply the plan */
+    SANDBOX_EXECUTE,  /* execute the command; success is the end of the socket (close-on-exec) */
+    /* child -> caller */
+    SANDBOX_READY,  /* the plan is applied; the terminal's master comes along if there is one */
+    SANDBOX_FAILED, /* exit_code and text; the child ends */
+};
+
+struct sandbox_message {
+    uint32_t type; /* enum sandbox_message_type */
+    struct error error;
+};
+
+/* Who the command will be: PLAN_USER resolves it, PLAN_CAPABILITIES becomes it. */
+struct identity {
+    bool known;
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups; /* malloc'd */
+    size_t group_count;
+    char *home; /* malloc'd; NULL: none found */
+};
+
+struct sandbox {
+    const struct sandbox_request *request;
+    const struct plan *plan;
+    int sync_fd;
+    int given_root_fd;          /* from SANDBOX_ROOT; -1: make it here */
+    int root_fd;                /* O_PATH: the workload's /, whether entered already or not */
+    int workshop_fd;            /* a tmpfs that only this process sees, gone with the old root */
+    int proc_fd, sys_fd;        /* roots of our own procfs and sysfs */
+    int proc_sys_fd;            /* "sys" of our own procfs, from before it was made read-only */
+    int null_fd, empty_fd;      /* what hides files and directories */
+    bool null_used, empty_used; /* attached already: further masks are clones */
+    int terminal_fd;            /* master; -1: none (yet) */
+    int terminal_peer_fd;       /* its slave */
+    unsigned int file_count;    /* contents made in the workshop so far */
+    bool user_namespace;        /* it has one of its own */
+    uint64_t held_capabilities; /* that the caller had when the child was born */
+    struct identity identity;
+    bool terminal_taken;
+};
+
+typedef int sandbox_step(struct sandbox *sandbox, const struct plan_step *step, struct error *err);
+
+/* root.c */
+int root_prepare(struct sandbox *sandbox, struct error *err);
+int root_make_outside(const struct sandbox_request *request, int user_namespace_fd,
+                      struct error *err);
+sandbox_step root_enter, root_make_readonly;
+
+/* mount.c, cgroupfs.c */
+sandbox_step mount_apply;
+int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
+               struct error *err);
+uint64_t mount_attributes(unsigned long flags);
+int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
+int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
+
+/* device.c, file.c, mask.c */
+sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
+
+/* proc.c, names.c */
+sandbox_step oom_score_set, sysctl_set;
+sandbox_step hostname_set, domainname_set, loopback_up;
+int mask_prepare(struct sandbox *sandbox, struct error *err);
+int proc_open(struct sandbox *sandbox, struct error *err);
+int proc_adopt(struct sandbox *sandbox, int mount_fd, struct error *err);
+
+/* ids.c, caps.c, limits.c */
+sandbox_step user_resolve, capabilities_set, no_new_privs_set;
+int identity_assume(struct sandbox *sandbox, struct error *err);
+int identity_enter_user_namespace(struct error *err);
+uint64_t capabilities_held(void);
+sandbox_step rlimit_set, umask_set, cwd_enter;
+
+/* tty.c, seccomp.c, exec.c, init.c */
+sandbox_step console_make, filter_load, command_execute;
+int terminal_make(struct sandbox *sandbox, struct error *err);
+int terminal_take(struct sandbox *sandbox, struct error *err);
+int init_start(struct sandbox *sandbox, struct error *err);
+
+/* child.c */
+void child_run(const struct sandbox_request *request, int sync_fd) __attribute__((noreturn));
+
+/* Sets *err for a failure of hybrid's own, with errno's text. */
+#define sandbox_fail(err, ...) error_set_errno(err, EXIT_OURS, errno, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,71 @@
+/* Device nodes and symbolic links, mostly of /dev. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "path.h"
+
+static bool is_device(int fd, const struct plan_device *device)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == (device->mode & S_IFMT) &&
+           (S_ISFIFO(status.st_mode) || status.st_rdev == makedev(device->major, device->minor));
+}
+
+/* In a user namespace mknod(2) is not allowed: the host's node of the same name is bound instead.
+ */
+static int bind_device(struct sandbox *sandbox, const struct plan_device *device, struct error *err)
+{
+    _cleanup_close_ int source =
+        open_tree(AT_FDCWD, device->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (source < 0)
+        return sandbox_fail(err, "cannot bind the host's %s", device->path);
+    if (!is_device(source, device))
+        return error_set(err, EXIT_OURS, "the host's %s is not device %u:%u", device->path,
+                         device->major, device->minor);
+    _cleanup_close_ int target = path_make_file(sandbox->root_fd, device->path, err);
+    if (target < 0)
+        return -1;
+    if (path_attach(source, target) < 0)
+        return sandbox_fail(err, "cannot bind the host's %s", device->path);
+    return 0;
+}
+
+int device_make(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    const struct plan_device *device = &step->device;
+    if (sandbox->user_namespace && !S_ISFIFO(device->mode))
+        return bind_device(sandbox, device, err);
+    const char *leaf;
+    _cleanup_close_ int parent = path_make_parent(sandbox->root_fd, device->path, &leaf, err);
+    if (parent < 0)
+        return -1;
+    bool made = mknodat(parent, leaf, device->mode, makedev(device->major, device->minor)) == 0;
+    if (!made && errno != EEXIST)
+        return sandbox_fail(err, "cannot make the device %s", device->path);
+    _cleanup_close_ int node = path_open_beneath(parent, leaf, O_PATH);
+    if (node < 0 || !is_device(node, device))
+        return error_set(err, EXIT_OURS,
+                         "cannot make the device %s: the image has something else there",
+                         device->path);
+    if (made && (device->uid != 0 || device->gid != 0) &&
+        fchownat(node, "", device->uid, device->gid, AT_EMPTY_PATH) < 0)
+        return sandbox_fail(err, "cannot set the owner of the device %s", device->path);
+    return 0;
+}
+
+int symlink_make(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    const struct plan_symlink *link = &step->symlink;
+    const char *leaf;
+    _cleanup_close_ int parent = path_make_parent(sandbox->root_fd, link->path, &leaf, err);
+    if (parent < 0)
+        return -1;
+    if (symlinkat(link->target, parent, leaf) == 0 || errno == EEXIST)
+        return 0; /* what the image has under that name is its own affair */
+    return sandbox_fail(err, "cannot make the symbolic link %s", link->path);
+}

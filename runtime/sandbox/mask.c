@@ -1,0 +1,99 @@
+/*
+ * Hidden and read-only paths. What hides them is prepared before the root is entered: the host's
+ * /dev/null, checked to be the null device (CVE-2025-31133: the image's own may be a link to
+ * anything), and an empty read-only directory.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "path.h"
+
+enum { CLONE_FLAGS = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH };
+
+/*
+ * Resolves a path of the plan. /proc and /sys are entered through the descriptors of our own
+ * mounts: their names could have been exchanged by another workload that shares the root. Returns
+ * -1 with errno.
+ */
+static int open_target(const struct sandbox *sandbox, const char *path)
+{
+    if (sandbox->proc_fd >= 0 && strncmp(path, "/proc/", 6) == 0)
+        return path_open_real(sandbox->proc_fd, path + 6, O_PATH);
+    if (sandbox->sys_fd >= 0 && strncmp(path, "/sys/", 5) == 0)
+        return path_open_real(sandbox->sys_fd, path + 5, O_PATH);
+    return path_open(sandbox->root_fd, path, O_PATH);
+}
+
+static int open_null(struct error *err)
+{
+    _cleanup_close_ int fd = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return sandbox_fail(err, "cannot open the host's /dev/null");
+    if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
+        return error_set(err, EXIT_OURS, "the host's /dev/null is not the null device (1:3)");
+    return take_fd(&fd);
+}
+
+static int open_empty(const struct sandbox *sandbox, struct error *err)
+{
+    _cleanup_close_ int fd =
+        open_tree(sandbox->workshop_fd, "empty", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (fd < 0 || mount_set_attributes(fd, MOUNT_ATTR_RDONLY, 0, false) < 0)
+        return sandbox_fail(err, "cannot make an empty read-only directory");
+    return take_fd(&fd);
+}
+
+int mask_prepare(struct sandbox *sandbox, struct error *err)
+{
+    sandbox->null_fd = open_null(err);
+    if (sandbox->null_fd < 0)
+        return -1;
+    sandbox->empty_fd = open_empty(sandbox, err);
+    return sandbox->empty_fd < 0 ? -1 : 0;
+}
+
+/*
+ * Mounts `cover` the first time, and clones of it later: a detached mount can be cloned only from
+ * Linux 6.15 on, an attached one always.
+ */
+static int attach_cover(int cover, bool *used, int target)
+{
+    if (!*used) {
+        *used = true;
+        return path_attach(cover, target);
+    }
+    _cleanup_close_ int clone = open_tree(cover, "", CLONE_FLAGS);
+    return clone < 0 ? -1 : path_attach(clone, target);
+}
+
+int mask_path(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    _cleanup_close_ int target = open_target(sandbox, step->path);
+    if (target < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 0; /* nothing to hide: lists name what some kernels have */
+    struct stat status;
+    if (target < 0 || fstat(target, &status) < 0)
+        return sandbox_fail(err, "cannot hide %s", step->path);
+    int result = S_ISDIR(status.st_mode)
+                     ? attach_cover(sandbox->empty_fd, &sandbox->empty_used, target)
+                     : attach_cover(sandbox->null_fd, &sandbox->null_used, target);
+    return result < 0 ? sandbox_fail(err, "cannot hide %s", step->path) : 0;
+}
+
+int path_make_readonly(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    _cleanup_close_ int target = open_target(sandbox, step->path);
+    if (target < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 0;
+    _cleanup_close_ int tree = target < 0 ? -1 : open_tree(target, "", CLONE_FLAGS | AT_RECURSIVE);
+    if (tree < 0 || mount_set_attributes(tree, MOUNT_ATTR_RDONLY, 0, true) < 0 ||
+        path_attach(tree, target) < 0)
+        return sandbox_fail(err, "cannot make %s read-only", step->path);
+    return 0;
+}

@@ -1,0 +1,202 @@
+/* Mounts of the plan: made detached, then moved onto a target that was resolved inside the root. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "path.h"
+
+#ifndef MOUNT_ATTR_NOSYMFOLLOW
+#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
+#endif
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+
+static const struct {
+    unsigned long flag;
+    uint64_t attribute;
+} attribute_table[] = {
+    { MS_RDONLY, MOUNT_ATTR_RDONLY },         { MS_NOSUID, MOUNT_ATTR_NOSUID },
+    { MS_NODEV, MOUNT_ATTR_NODEV },           { MS_NOEXEC, MOUNT_ATTR_NOEXEC },
+    { MS_NOATIME, MOUNT_ATTR_NOATIME },       { MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
+    { MS_NODIRATIME, MOUNT_ATTR_NODIRATIME }, { MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW },
+};
+
+/* Flags that belong to the file system, not to one mount of it. */
+static const struct {
+    unsigned long flag;
+    const char *option;
+} option_table[] = {
+    { MS_SYNCHRONOUS, "sync" },
+    { MS_DIRSYNC, "dirsync" },
+    { MS_LAZYTIME, "lazytime" },
+    { MS_MANDLOCK, "mand" },
+};
+
+uint64_t mount_attributes(unsigned long flags)
+{
+    uint64_t attributes = 0;
+    for (size_t i = 0; i < sizeof attribute_table / sizeof *attribute_table; i++)
+        if (flags & attribute_table[i].flag)
+            attributes |= attribute_table[i].attribute;
+    return attributes;
+}
+
+int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive)
+{
+    struct mount_attr attributes = { .attr_set = set, .attr_clr = clear };
+    if (set & MOUNT_ATTR__ATIME)
+        attributes.attr_clr |= MOUNT_ATTR__ATIME; /* one value, not bits: the old must go */
+    return mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attributes,
+                         sizeof attributes);
+}
+
+/* What the kernel says about a failed configuration, if anything: "e <file system>: <text>". */
+static void read_log(int context_fd, char *text, size_t size)
+{
+    ssize_t n = read(context_fd, text, size - 1);
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+}
+
+static int configure(int context_fd, const char *type, const char *source, const char *data,
+                     unsigned long flags, struct error *err)
+{
+    if (source && fsconfig(context_fd, FSCONFIG_SET_STRING, "source", source, 0) < 0)
+        return sandbox_fail(err, "cannot mount %s: source \"%s\"", type, source);
+    for (size_t i = 0; i < sizeof option_table / sizeof *option_table; i++)
+        if ((flags & option_table[i].flag) &&
+            fsconfig(context_fd, FSCONFIG_SET_FLAG, option_table[i].option, NULL, 0) < 0)
+            return sandbox_fail(err, "cannot mount %s: option \"%s\"", type,
+                                option_table[i].option);
+    _cleanup_free_ char *options = strdup(data ? data : "");
+    if (!options)
+        return error_set(err, EXIT_OURS, "out of memory");
+    char *rest = NULL;
+    for (char *option = strtok_r(options, ",", &rest); option;
+         option = strtok_r(NULL, ",", &rest)) {
+        char *value = strchr(option, '=');
+        if (value)
+            *value++ = '\0';
+        if (fsconfig(context_fd, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, option, value,
+                     0) < 0)
+            return sandbox_fail(err, "cannot mount %s: option \"%s%s%s\"", type, option,
+                                value ? "=" : "", value ? value : "");
+    }
+    return 0;
+}
+
+/* Returns a detached mount of a new file system; data: comma-separated options or NULL. */
+int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
+               struct error *err)
+{
+    _cleanup_close_ int context = fsopen(type, FSOPEN_CLOEXEC);
+    if (context < 0)
+        return sandbox_fail(err, "cannot mount a file system of type \"%s\"", type);
+    if (configure(context, type, source, data, flags, err) < 0)
+        return -1;
+    int mount_fd = -1;
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        mount_fd = fsmount(context, FSMOUNT_CLOEXEC, (unsigned int)mount_attributes(flags));
+    if (mount_fd < 0) {
+        int cause = errno;
+        char log[256];
+        read_log(context, log, sizeof log);
+        return error_set(err, EXIT_OURS, "cannot mount %s%s%s: %s%s%s", type,
+                         data && *data ? " with options " : "", data ? data : "", strerror(cause),
+                         *log ? "; the kernel says: " : "", log);
+    }
+    return mount_fd;
+}
+
+/* Sets what is not part of making a mount: propagation and attributes of a whole tree. */
+static int finish(int fd, const struct plan_mount *mount, struct error *err)
+{
+    if (mount->recursive_set | mount->recursive_clear)
+        if (mount_set_attributes(fd, mount->recursive_set, mount->recursive_clear, true) < 0)
+            return sandbox_fail(err, "cannot set the attributes of the mount on %s", mount->target);
+    if (mount->propagation == 0)
+        return 0;
+    struct mount_attr attributes = { .propagation = mount->propagation & ~(unsigned long)MS_REC };
+    int recursive = mount->propagation & MS_REC ? AT_RECURSIVE : 0;
+    if (mount_setattr(fd, "", AT_EMPTY_PATH | recursive, &attributes, sizeof attributes) < 0)
+        return sandbox_fail(err, "cannot set the propagation of the mount on %s", mount->target);
+    return 0;
+}
+
+static int attach_and_finish(int mount_fd, int target_fd, const struct plan_mount *mount,
+                             struct error *err)
+{
+    if (path_attach(mount_fd, target_fd) < 0)
+        return sandbox_fail(err, "cannot mount on %s in the root file system", mount->target);
+    return finish(mount_fd, mount, err);
+}
+
+static int mount_bind(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
+{
+    unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    if (mount->flags & MS_REC)
+        flags |= AT_RECURSIVE;
+    _cleanup_close_ int tree = open_tree(AT_FDCWD, mount->source, flags);
+    struct stat status;
+    if (tree < 0 || fstat(tree, &status) < 0)
+        return sandbox_fail(err, "cannot bind %s", mount->source);
+    uint64_t attributes = mount_attributes(mount->flags);
+    if (attributes && mount_set_attributes(tree, attributes, 0, false) < 0)
+        return sandbox_fail(err, "cannot set the attributes of the bind of %s", mount->source);
+    _cleanup_close_ int target = S_ISDIR(status.st_mode)
+                                     ? path_make_directory(sandbox->root_fd, mount->target, err)
+                                     : path_make_file(sandbox->root_fd, mount->target, err);
+    return target < 0 ? -1 : attach_and_finish(tree, target, mount, err);
+}
+
+/*
+ * Where the runtime itself works later through the mount, a symbolic link of the image would choose
+ * the place (CVE-2019-19921 and its successors): these targets must be real directories.
+ */
+static bool needs_real_directory(const struct plan_mount *mount)
+{
+    static const char *const types[] = { "proc", "sysfs", "cgroup", "cgroup2" };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(mount->type, types[i]) == 0)
+            return true;
+    return strcmp(mount->target, "/dev") == 0 || strncmp(mount->target, "/dev/", 5) == 0;
+}
+
+static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
+{
+    _cleanup_close_ int mount_fd =
+        mount_make(mount->type, mount->source, mount->data, mount->flags, err);
+    if (mount_fd < 0)
+        return -1;
+    _cleanup_close_ int target =
+        needs_real_directory(mount) ? path_make_real_directory(sandbox->root_fd, mount->target, err)
+                                    : path_make_directory(sandbox->root_fd, mount->target, err);
+    if (target < 0 || attach_and_finish(mount_fd, target, mount, err) < 0)
+        return -1;
+    if (strcmp(mount->type, "proc") == 0 && strcmp(mount->target, "/proc") == 0)
+        return proc_adopt(sandbox, take_fd(&mount_fd), err);
+    if (strcmp(mount->type, "sysfs") == 0 && strcmp(mount->target, "/sys") == 0) {
+        cleanup_close(&sandbox->sys_fd);
+        sandbox->sys_fd = take_fd(&mount_fd);
+    }
+    return 0;
+}
+
+int mount_apply(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    const struct plan_mount *mount = &step->mount;
+    if (mount->copy_up)
+        return error_set(err, EXIT_OURS,
+                         "cannot mount on %s with option tmpcopyup: it is not supported",
+                         mount->target);
+    if (strcmp(mount->type, "bind") == 0)
+        return mount_bind(sandbox, mount, err);
+    if (strcmp(mount->type, "cgroup") == 0 || strcmp(mount->type, "cgroup2") == 0)
+        return cgroupfs_mount(sandbox, mount, err);
+    return mount_new(sandbox, mount, err);
+}

@@ -1,0 +1,144 @@
+#include "namespaces.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "io.h"
+
+/* A user namespace first: it gives the right to join what it owns. The mount namespace last. */
+static const struct {
+    enum plan_namespace index;
+    int flag;
+    const char *name;
+} namespace_table[] = {
+    { PLAN_NS_USER, CLONE_NEWUSER, "user" },       { PLAN_NS_NETWORK, CLONE_NEWNET, "network" },
+    { PLAN_NS_IPC, CLONE_NEWIPC, "ipc" },          { PLAN_NS_UTS, CLONE_NEWUTS, "uts" },
+    { PLAN_NS_CGROUP, CLONE_NEWCGROUP, "cgroup" }, { PLAN_NS_MOUNT, CLONE_NEWNS, "mount" },
+};
+
+enum { NAMESPACE_COUNT = sizeof namespace_table / sizeof *namespace_table };
+
+/*
+ * What unshare(2) has to make later: the cgroup namespace after the v1 hierarchies are joined,
+ * since its root is the cgroup of that moment; everything if the user namespace that shall own it
+ * is joined by path.
+ */
+static int made_later(const struct sandbox_request *request)
+{
+    const struct plan_namespaces *namespaces = &request->plan->namespaces;
+    int later = 0;
+    if (request->task_fd_count > 0)
+        later |= namespaces->create & CLONE_NEWCGROUP;
+    if (namespaces->path[PLAN_NS_USER])
+        later |= namespaces->create & ~CLONE_NEWPID;
+    return later;
+}
+
+uint64_t namespaces_at_birth(const struct sandbox_request *request)
+{
+    if (request->join_pidfd >= 0)
+        return 0;
+    return (uint64_t)(unsigned int)(request->plan->namespaces.create & ~made_later(request));
+}
+
+bool namespaces_have_user(const struct sandbox_request *request)
+{
+    const struct plan_namespaces *namespaces = &request->plan->namespaces;
+    return (namespaces->create & CLONE_NEWUSER) || namespaces->path[PLAN_NS_USER];
+}
+
+/* setns(2) for a pid namespace concerns children only, so the caller can come back afterwards. */
+int namespaces_prepare(const struct sandbox_request *request, int *restore_fd, struct error *err)
+{
+    const struct plan_namespaces *namespaces = &request->plan->namespaces;
+    const char *path = namespaces->path[PLAN_NS_PID];
+    if (namespaces->path[PLAN_NS_USER] && (namespaces->create & CLONE_NEWPID))
+        return error_set(err, EXIT_OURS,
+                         "cannot make a pid namespace owned by the user namespace %s: join both, "
+                         "or make both",
+                         namespaces->path[PLAN_NS_USER]);
+    if (request->join_pidfd < 0 && !path)
+        return 0;
+    _cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    if (own < 0)
+        return sandbox_fail(err, "cannot open /proc/self/ns/pid");
+    _cleanup_close_ int opened = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int joined = request->join_pidfd >= 0 ? request->join_pidfd : opened;
+    if (joined < 0 || setns(joined, CLONE_NEWPID) < 0)
+        return sandbox_fail(err, "cannot join the pid namespace %s",
+                            path ? path : "of the workload");
+    *restore_fd = take_fd(&own);
+    return 0;
+}
+
+int namespaces_restore(int restore_fd, struct error *err)
+{
+    if (restore_fd >= 0 && setns(restore_fd, CLONE_NEWPID) < 0)
+        return sandbox_fail(err, "cannot return to hybrid's own pid namespace");
+    return 0;
+}
+
+static int write_map(pid_t pid, const char *name, const struct plan_id_map *maps, size_t count,
+                     struct error *err)
+{
+    char path[64], text[4096];
+    size_t length = 0;
+    for (size_t i = 0; i < count && length < sizeof text; i++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%u %u %u\n",
+                                   maps[i].container, maps[i].host, maps[i].size);
+    if (count == 0 || length >= sizeof text)
+        return error_set(err, EXIT_OURS, "a user namespace needs 1 to about 100 id mappings");
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    /* The kernel takes a map in one write only. */
+    if (fd < 0 || write(fd, text, length) != (ssize_t)length)
+        return sandbox_fail(err, "cannot set the id mapping (%s)", name);
+    return 0;
+}
+
+int namespaces_write_maps(const struct plan *plan, pid_t pid, struct error *err)
+{
+    if (write_map(pid, "uid_map", plan->uid_maps, plan->uid_map_count, err) < 0)
+        return -1;
+    return write_map(pid, "gid_map", plan->gid_maps, plan->gid_map_count, err);
+}
+
+/* exec: all namespaces of the workload in one call; the pid namespace is the child's by birth. */
+static int join_workload(const struct sandbox_request *request, struct error *err)
+{
+    int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNS;
+    if (namespaces_have_user(request))
+        flags |= CLONE_NEWUSER; /* joining the own one is an error */
+    if (setns(request->join_pidfd, flags) < 0)
+        return sandbox_fail(err, "cannot join the workload's namespaces");
+    return 0;
+}
+
+int namespaces_enter(const struct sandbox_request *request, struct error *err)
+{
+    if (request->join_pidfd >= 0)
+        return join_workload(request, err);
+    int fds[NAMESPACE_COUNT];
+    int result = 0;
+    /* All are opened before one is entered: the paths are the caller's. */
+    for (int i = 0; i < NAMESPACE_COUNT; i++) {
+        const char *path = request->plan->namespaces.path[namespace_table[i].index];
+        fds[i] = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        if (path && fds[i] < 0 && result == 0)
+            result =
+                sandbox_fail(err, "cannot open the %s namespace %s", namespace_table[i].name, path);
+    }
+    for (int i = 0; i < NAMESPACE_COUNT; i++) {
+        if (result == 0 && fds[i] >= 0 && setns(fds[i], namespace_table[i].flag) < 0)
+            result = sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
+        cleanup_close(&fds[i]);
+    }
+    int later = made_later(request);
+    if (result == 0 && later && unshare(later) < 0)
+        result = sandbox_fail(err, "cannot make the remaining namespaces");
+    return result;
+}

@@ -1,0 +1,303 @@
+/*
+ * The root file system: an overlay of layers, or a directory of a bundle, brought to a mount of its
+ * own and entered.
+ *
+ * The overlay is mounted by mount(2) from within /proc/self/fd, so that its layers are named by
+ * descriptor numbers: nothing depends on the length or the characters of host paths, none shows up
+ * in the workload's /proc/mounts, and 500 layers fit into the one page of options. (fsconfig(2)
+ * would do too, but before 6.8 only up to 255 bytes of layers.)
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "path.h"
+
+/* An existing directory in which neither the set-up nor a plan's sources have business. */
+#define WORKSHOP_PLACE "/proc/driver"
+
+enum { OPTIONS_SIZE = 4096, HELPER_STACK = 256 * 1024 };
+
+/*
+ * A small tmpfs in the child's own mount namespace. It carries the mount point of the root, the
+ * contents of PLAN_FILE and the empty directory that masks; it disappears from sight with the old
+ * root.
+ */
+static int make_workshop(struct error *err)
+{
+    _cleanup_close_ int mount_fd =
+        mount_make("tmpfs", "tmpfs", "mode=0755,size=1m", MS_NOSUID | MS_NODEV | MS_NOEXEC, err);
+    if (mount_fd < 0)
+        return -1;
+    _cleanup_close_ int place = open(WORKSHOP_PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (place < 0 || path_attach(mount_fd, place) < 0)
+        return sandbox_fail(err, "cannot mount a tmpfs on %s", WORKSHOP_PLACE);
+    if (mkdirat(mount_fd, "root", 0755) < 0 || mkdirat(mount_fd, "empty", 0755) < 0)
+        return sandbox_fail(err, "cannot make a directory in a new tmpfs");
+    return take_fd(&mount_fd);
+}
+
+/*
+ * Opens a layer. With a user namespace, the layer's ids are shifted into it: a clone of the layer's
+ * mount with an id mapping, attached (in this private namespace) since before 6.15 overlayfs
+ * accepts no detached layer.
+ */
+static int open_layer(const char *path, int user_namespace_fd, struct error *err)
+{
+    _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return sandbox_fail(err, "cannot open the layer %s", path);
+    if (user_namespace_fd < 0)
+        return take_fd(&fd);
+    _cleanup_close_ int mapped =
+        open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    struct mount_attr attributes = { .attr_set = MOUNT_ATTR_IDMAP,
+                                     .userns_fd = (uint64_t)user_namespace_fd };
+    if (mapped < 0 ||
+        mount_setattr(mapped, "", AT_EMPTY_PATH, &attributes, sizeof attributes) < 0 ||
+        path_attach(mapped, fd) < 0)
+        return sandbox_fail(err, "cannot map the ids of the layer %s", path);
+    return take_fd(&mapped);
+}
+
+struct overlay {
+    int *fds; /* of the layers opened, for closing */
+    size_t fd_count;
+    int upper_fd, work_fd;
+    char options[OPTIONS_SIZE];
+    size_t length;
+};
+
+__attribute__((format(printf, 2, 3))) static int append(struct overlay *overlay, const char *format,
+                                                        ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t room = sizeof overlay->options - overlay->length;
+    int n = vsnprintf(overlay->options + overlay->length, room, format, arguments);
+    va_end(arguments);
+    if (n < 0 || (size_t)n >= room)
+        return -1;
+    overlay->length += (size_t)n;
+    return 0;
+}
+
+static void overlay_close(struct overlay *overlay)
+{
+    for (size_t i = 0; i < overlay->fd_count; i++)
+        (void)close(overlay->fds[i]);
+    free(overlay->fds);
+    cleanup_close(&overlay->upper_fd);
+    cleanup_close(&overlay->work_fd);
+}
+
+/* Opens everything and writes the options; the topmost layer comes first in lowerdir. */
+static int overlay_describe(struct overlay *overlay, const struct sandbox_root *root,
+                            int user_namespace_fd, struct error *err)
+{
+    overlay->fds = calloc(root->layer_count, sizeof *overlay->fds);
+    if (!overlay->fds)
+        return error_set(err, EXIT_OURS, "out of memory");
+    int full = 0;
+    for (size_t i = root->layer_count; i-- > 0;) {
+        int fd = open_layer(root->layers[i], user_namespace_fd, err);
+        if (fd < 0)
+            return -1;
+        overlay->fds[overlay->fd_count++] = fd;
+        full |= append(overlay, "%s%d", overlay->fd_count == 1 ? "lowerdir=" : ":", fd);
+    }
+    if (root->upper) {
+        overlay->upper_fd = open(root->upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        overlay->work_fd = open(root->work, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (overlay->upper_fd < 0 || overlay->work_fd < 0)
+            return sandbox_fail(err, "cannot open the writable layer %s", root->upper);
+        full |= append(overlay, ",upperdir=%d,workdir=%d%s", overlay->upper_fd, overlay->work_fd,
+                       root->volatile_upper ? ",volatile" : "");
+    }
+    if (full)
+        return error_set(err, EXIT_OURS,
+                         "the image has %zu layers, more than one overlay mount can name",
+                         root->layer_count);
+    return 0;
+}
+
+static int overlay_mount(const struct sandbox_root *root, int workshop_fd, int user_namespace_fd,
+                         struct error *err)
+{
+    struct overlay overlay = { .upper_fd = -1, .work_fd = -1 };
+    int result = overlay_describe(&overlay, root, user_namespace_fd, err);
+    if (result == 0) {
+        char target[32];
+        (void)snprintf(target, sizeof target, "%d/root", workshop_fd);
+        if (chdir("/proc/self/fd") < 0 ||
+            mount("overlay", target, "overlay", 0, overlay.options) < 0)
+            result = sandbox_fail(err, "cannot mount the overlay of %zu layers (%s)",
+                                  root->layer_count, overlay.options);
+        (void)chdir("/");
+    }
+    overlay_close(&overlay);
+    return result;
+}
+
+/* One layer and nothing above it: overlayfs wants at least two directories, a bind will do. */
+static int bind_only_layer(const struct sandbox_root *root, int workshop_fd, int user_namespace_fd,
+                           struct error *err)
+{
+    _cleanup_close_ int layer = open_layer(root->layers[0], user_namespace_fd, err);
+    if (layer < 0)
+        return -1;
+    _cleanup_close_ int bind =
+        open_tree(layer, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    _cleanup_close_ int target = openat(workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (bind < 0 || target < 0 || path_attach(bind, target) < 0)
+        return sandbox_fail(err, "cannot bind the layer %s", root->layers[0]);
+    return 0;
+}
+
+/* Mounts the layers at the workshop's "root" and returns an O_PATH descriptor of the result. */
+static int mount_layers(const struct sandbox_root *root, int workshop_fd, int user_namespace_fd,
+                        struct error *err)
+{
+    int mounted = root->layer_count == 1 && !root->upper
+                      ? bind_only_layer(root, workshop_fd, user_namespace_fd, err)
+                      : overlay_mount(root, workshop_fd, user_namespace_fd, err);
+    if (mounted < 0)
+        return -1;
+    int fd = openat(workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? sandbox_fail(err, "cannot open the mounted root") : fd;
+}
+
+static int make_private(struct error *err)
+{
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return sandbox_fail(err, "cannot detach the mount namespace from the host's");
+    return 0;
+}
+
+static int clone_directory(const char *path, struct error *err)
+{
+    int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    return fd < 0 ? sandbox_fail(err, "cannot use %s as the root file system", path) : fd;
+}
+
+struct outside {
+    const struct sandbox_root *root;
+    int user_namespace_fd;
+    int root_fd;
+    struct error error;
+};
+
+/* Runs with the caller's memory and descriptors, but in a mount namespace of its own. */
+static int make_outside_helper(void *argument)
+{
+    struct outside *outside = argument;
+    struct error *err = &outside->error;
+    if (make_private(err) < 0)
+        return 0;
+    _cleanup_close_ int workshop = make_workshop(err);
+    if (workshop < 0)
+        return 0;
+    _cleanup_close_ int mounted =
+        mount_layers(outside->root, workshop, outside->user_namespace_fd, err);
+    if (mounted < 0)
+        return 0;
+    outside->root_fd = open_tree(mounted, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (outside->root_fd < 0)
+        (void)sandbox_fail(err, "cannot detach the root file system");
+    return 0;
+}
+
+/*
+ * Makes the root for a child in a user namespace, as a detached mount. The overlay must belong to
+ * the real root, whose trusted.overlay attributes mark whiteouts and opaque directories; and layers
+ * can only be mounted where it shows to nobody. So a helper that shares our memory and descriptors
+ * does it in a short-lived mount namespace. Returns the mount, or -1 with *err.
+ */
+int root_make_outside(const struct sandbox_request *request, int user_namespace_fd,
+                      struct error *err)
+{
+    if (request->root->layer_count == 0)
+        return clone_directory(request->plan->root_path, err);
+    struct outside outside = { .root = request->root,
+                               .user_namespace_fd = user_namespace_fd,
+                               .root_fd = -1 };
+    _cleanup_free_ char *stack = malloc(HELPER_STACK);
+    if (!stack)
+        return error_set(err, EXIT_OURS, "out of memory");
+    pid_t helper = clone(make_outside_helper, stack + HELPER_STACK,
+                         CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS | SIGCHLD, &outside);
+    if (helper < 0)
+        return sandbox_fail(err, "cannot make a mount namespace for the layers");
+    while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (outside.root_fd < 0)
+        *err = outside.error;
+    return outside.root_fd;
+}
+
+/* Attaches a root that came as a detached mount. */
+static int attach_root(struct sandbox *sandbox, int mount_fd, struct error *err)
+{
+    _cleanup_close_ int target =
+        openat(sandbox->workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (target < 0 || path_attach(mount_fd, target) < 0)
+        return sandbox_fail(err, "cannot mount the root file system");
+    return mount_fd;
+}
+
+/* The first thing in a new mount namespace: root_fd and what belongs to it. */
+int root_prepare(struct sandbox *sandbox, struct error *err)
+{
+    const struct sandbox_root *root = sandbox->request->root;
+    if (make_private(err) < 0)
+        return -1;
+    sandbox->workshop_fd = make_workshop(err);
+    if (sandbox->workshop_fd < 0)
+        return -1;
+    if (sandbox->given_root_fd >= 0) {
+        sandbox->root_fd = attach_root(sandbox, sandbox->given_root_fd, err);
+    } else if (root->layer_count > 0) {
+        sandbox->root_fd = mount_layers(root, sandbox->workshop_fd, -1, err);
+    } else {
+        _cleanup_close_ int tree = clone_directory(sandbox->plan->root_path, err);
+        if (tree >= 0 && attach_root(sandbox, tree, err) >= 0)
+            sandbox->root_fd = take_fd(&tree);
+    }
+    return sandbox->root_fd < 0 ? -1 : 0;
+}
+
+/*
+ * pivot_root(2) with both directories ".": the old root lies on top of the new one and is taken
+ * away at once, no directory for it is needed in the image.
+ */
+int root_enter(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    (void)step;
+    if (fchdir(sandbox->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+        return sandbox_fail(err, "cannot enter the root file system (pivot_root)");
+    if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return sandbox_fail(err, "cannot leave the old root");
+    unsigned long propagation = sandbox->plan->root_propagation;
+    if (propagation != 0 && mount(NULL, "/", NULL, propagation, NULL) < 0)
+        return sandbox_fail(err, "cannot set the propagation of the root file system");
+    cleanup_close(&sandbox->workshop_fd);
+    sandbox->workshop_fd = -1;
+    return 0;
+}
+
+int root_make_readonly(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    (void)step;
+    if (mount_set_attributes(sandbox->root_fd, MOUNT_ATTR_RDONLY, 0, false) < 0)
+        return sandbox_fail(err, "cannot make the root file system read-only");
+    return 0;
+}
