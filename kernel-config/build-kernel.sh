@@ -11,6 +11,7 @@ here=$(dirname "$(realpath "$0")")
 fragment=$here/fragment.config
 cache=${HYBRID_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hybrid}
 output=${1:?usage: build-kernel.sh OUTPUT}
+objects=1100 # that a build compiles, roughly: for the progress line only
 
 fail() {
     echo "build-kernel: $*" >&2
@@ -57,14 +58,20 @@ check_config() {
 
 # One line in place on a terminal, a line every half minute elsewhere, until it is killed.
 show_progress() {
-    local seconds=30 start=$SECONDS compiled
+    local seconds=30 start=$SECONDS compiled text sleeper
     [ -t 2 ] && seconds=2
-    while sleep $seconds; do
+    # The sleep must not outlive this: it would hold the caller's stderr open.
+    trap 'kill $sleeper; exit' TERM
+    while :; do
+        sleep $seconds &
+        sleeper=$!
+        wait $sleeper
         compiled=$(grep -cE '^  (CC|AS) ' "$log" || true)
+        text="kernel: $compiled of about $objects objects compiled, $((SECONDS - start)) s"
         if [ -t 2 ]; then
-            printf '\rkernel: %s objects compiled, %d s ' "$compiled" $((SECONDS - start)) >&2
+            printf '\r%s ' "$text" >&2
         else
-            echo "kernel: $compiled objects compiled, $((SECONDS - start)) s" >&2
+            echo "$text" >&2
         fi
     done
 }
@@ -103,7 +110,7 @@ build() {
         "$(size -A -d "$kernel/vmlinux" | awk '$1 == ".text" { print $2 }') of them text" >&2
 }
 
-for tool in gcc:gcc ld:binutils flex:flex bison:bison bc:bc xz:xz-utils cpio:cpio perl:perl; do
+for tool in gcc:gcc ld:binutils flex:flex bison:bison bc:bc xz:xz-utils perl:perl; do
     command -v "${tool%:*}" >/dev/null ||
         fail "${tool%:*} not found; run: make packages, or apt-get install ${tool#*:}"
 done
@@ -120,7 +127,7 @@ progress=
 
 if [ ! -e "$kernel/vmlinux" ]; then
     # Builds of the same kernel wait here for the first one; the lock ends with its process.
-    exec 9>"$kernel.lock"
+    exec 9>"$cache/kernel.lock"
     flock 9
     if [ ! -e "$kernel/vmlinux" ]; then
         trap '[ -z "$progress" ] || kill $progress 2>/dev/null || true; rm -rf "$work"' EXIT
