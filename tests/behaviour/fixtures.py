@@ -41,7 +41,7 @@ alice:x:1000:
 staff:x:50:root,bob
 """
 DEBIAN_SUITE = "bookworm"
-DEBIAN_PACKAGES = "python3-minimal"
+DEBIAN_PACKAGES = "python3"
 LARGE_LAYERS = 20
 LARGE_LAYER_BYTES = 15 * 1000 * 1000
 

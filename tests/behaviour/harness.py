@@ -202,9 +202,9 @@ class Test:
         """Runs `hybrid ARGUMENTS` to its end and returns a Result."""
         return self.finish(self.command(*arguments), stdin, seconds, env, **settings)
 
-    def run(self, *arguments, image="test", command=(), stdin=None, seconds=20, env=None, **settings):
-        """Runs a workload to its end and returns a Result."""
-        return self.finish(self.run_arguments(*arguments, image=image, command=command), stdin, seconds,
+    def run(self, *arguments, image="test", command=(), stdin=None, seconds=20, env=None, keep=False, **settings):
+        """Runs a workload to its end and returns a Result. keep: without --rm."""
+        return self.finish(self.run_arguments(*arguments, image=image, command=command, keep=keep), stdin, seconds,
                            env, **settings)
 
     def finish(self, arguments, stdin, seconds, env, **settings):

@@ -90,7 +90,10 @@ def shell(t):
     term.expect("(?i)stopped")
     term.send("echo job $((6 * 7))\r")
     term.expect("job 42\r\n")
-    term.send("kill %1; exit 9\r")
+    term.send("kill -9 %1\r")
+    term.send("wait; echo gone\r")
+    term.expect("gone\r\n")
+    term.send("exit 9\r")
     t.equal("exit status", 9, term.wait())
     term.check_restored()
 
@@ -158,7 +161,7 @@ def job_control(t):
     term.expect("caller> ")
     term.send(" ".join(f"'{word}'" if "'" not in word else '"' + word.replace('"', '\\"').replace("$", "\\$") + '"'
                        for word in line) + "\r")
-    term.expect("\nready\r\n")
+    term.expect("ready\r\n")
     term.await_raw()
     inside = [pid for pid in harness.descendants(term.process.pid)
               if harness.process_stat(pid)[2] == term.process.pid]
