@@ -36,7 +36,7 @@ const char *nearest_name(const char *word, const char *const *names)
     if (length == 0 || length >= MAX_NAME)
         return NULL;
     const char *best = NULL;
-    size_t best_distance = length / 3 + 2; /* farther than that is no typing error */
+    size_t best_distance = smallest(length / 3 + 2, 5, 5); /* farther is no typing error */
     for (size_t i = 0; names[i]; i++) {
         if (strlen(names[i]) >= MAX_NAME)
             continue;

@@ -29,7 +29,7 @@ static int read_min_kernel(const json_t *condition, const char *path, struct err
         (major == OLDEST_KERNEL_MAJOR && minor <= OLDEST_KERNEL_MINOR))
         return 1;
     return error_set(err, EXIT_OURS,
-                     "seccomp profile: %s.minKernel %.20s is newer than %d.%d, the oldest kernel "
+                     "%s.minKernel %.20s is newer than %d.%d, the oldest kernel "
                      "that is supported; leave the rule or its condition out",
                      path, text, OLDEST_KERNEL_MAJOR, OLDEST_KERNEL_MINOR);
 }

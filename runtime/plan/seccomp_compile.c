@@ -1,0 +1,464 @@
+/*
+ * From linux.seccomp to a BPF program, with libseccomp. In a file of its own: the guest's init
+ * parses plans and must not link libseccomp. Specification: runtime-spec 1.2, config-linux.md,
+ * "Seccomp".
+ */
+#include "cleanup.h"
+#include "compose.h"
+#include "json_read.h"
+#include "seccomp_native.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#define PATH           "linux.seccomp"
+#define ENTRIES(array) (sizeof(array) / sizeof *(array))
+
+enum {
+    MAX_ERRNO = 4095,
+    MAX_ARGUMENTS = 6,
+    API_LEVEL = 6,          /* all that a kernel from 5.7 on can do */
+    X32_BIT = 0x40000000,   /* x32 numbers carry it, under the architecture x86_64 */
+    HIGHEST_SYSCALL = 1024, /* where the search for the newest known one begins */
+};
+
+static const struct {
+    const char *name;
+    uint32_t action;
+    bool takes_errno;
+} actions[] = {
+    { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, false },
+    { "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0), true },
+    { "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD, false },
+    { "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD, false },
+    { "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS, false },
+    { "SCMP_ACT_LOG", SCMP_ACT_LOG, false },
+    { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), true },
+    { "SCMP_ACT_TRAP", SCMP_ACT_TRAP, false },
+};
+
+static const struct {
+    const char *name;
+    enum scmp_compare comparison;
+} comparisons[] = {
+    { "SCMP_CMP_EQ", SCMP_CMP_EQ },
+    { "SCMP_CMP_NE", SCMP_CMP_NE },
+    { "SCMP_CMP_LT", SCMP_CMP_LT },
+    { "SCMP_CMP_LE", SCMP_CMP_LE },
+    { "SCMP_CMP_GT", SCMP_CMP_GT },
+    { "SCMP_CMP_GE", SCMP_CMP_GE },
+    { "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
+};
+
+static const struct {
+    const char *name;
+    unsigned int flag;
+} filter_flags[] = {
+    { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
+    { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
+    { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+};
+
+/* All that the specification names; those this machine can run are added to the filter. */
+static const char *const architecture_names[] = {
+    "SCMP_ARCH_X86",     "SCMP_ARCH_X86_64",   "SCMP_ARCH_X32",         "SCMP_ARCH_ARM",
+    "SCMP_ARCH_AARCH64", "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",      "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",  "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",   "SCMP_ARCH_PPC64LE",  "SCMP_ARCH_S390",        "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",  "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64",     "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",    "SCMP_ARCH_SH",       "SCMP_ARCH_SHEB",        NULL,
+};
+
+static const struct {
+    const char *name;
+    uint32_t token;
+} runnable[] = {
+    { "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 }, { "SCMP_ARCH_X86", SCMP_ARCH_X86 },
+    { "SCMP_ARCH_X32", SCMP_ARCH_X32 },       { "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 },
+    { "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
+};
+
+/* The state of one compilation. */
+struct compiler {
+    scmp_filter_ctx filter;
+    uint32_t default_action;
+};
+
+static void cleanup_filter(const struct compiler *compiler)
+{
+    if (compiler->filter)
+        seccomp_release(compiler->filter);
+}
+
+/* PATH.KEY "NAME" is unknown, with the nearest of `count` names `stride` bytes apart. */
+static int refuse_name(const char *path, const char *key, const char *name, const void *table,
+                       size_t count, size_t stride, struct error *err)
+{
+    const char *names[32] = { NULL };
+    for (size_t i = 0; i < count && i < ENTRIES(names) - 1; i++)
+        names[i] = *(const char *const *)((const char *)table + i * stride);
+    const char *near = nearest_name(name, names);
+    return error_set(err, EXIT_OURS, "%s.%s \"%.60s\" is unknown or not supported; %s %s", path,
+                     key, name, near ? "did you mean" : "one of them is", near ? near : names[0]);
+}
+
+/* --- actions ------------------------------------------------------------------------------------
+ */
+
+static int read_action(const json_t *parent, const char *path, const char *key,
+                       const char *errno_key, uint32_t *action, struct error *err)
+{
+    const char *name = NULL;
+    int64_t number = EPERM;
+    int given = json_read_string(parent, path, key, &name, err);
+    int numbered = json_read_integer(parent, path, errno_key, 0, MAX_ERRNO, &number, err);
+    if (given < 0 || numbered < 0)
+        return -1;
+    if (!given)
+        return json_read_refuse(path, key, "given", err);
+    if (strcmp(name, "SCMP_ACT_NOTIFY") == 0)
+        return error_set(err, EXIT_OURS,
+                         "%s.%s SCMP_ACT_NOTIFY is not supported: there is no "
+                         "agent to decide; use SCMP_ACT_ERRNO",
+                         path, key);
+    for (size_t i = 0; i < ENTRIES(actions); i++) {
+        if (strcmp(name, actions[i].name) != 0)
+            continue;
+        if (numbered && !actions[i].takes_errno)
+            return error_set(err, EXIT_OURS, "%s.%s has no meaning with %s; remove it", path,
+                             errno_key, name);
+        *action = actions[i].action | (actions[i].takes_errno ? (uint32_t)number : 0);
+        return 0;
+    }
+    return refuse_name(path, key, name, actions, ENTRIES(actions), sizeof *actions, err);
+}
+
+/* Whether a system call without a rule of its own goes through. */
+static bool permits(uint32_t action)
+{
+    return action == SCMP_ACT_ALLOW || action == SCMP_ACT_LOG;
+}
+
+static bool is_errno(uint32_t action)
+{
+    return (action & ~(uint32_t)SECCOMP_RET_DATA) == SCMP_ACT_ERRNO(0);
+}
+
+/* --- rules --------------------------------------------------------------------------------------
+ */
+
+static int read_argument(const json_t *entry, const char *path, struct scmp_arg_cmp *argument,
+                         struct error *err)
+{
+    int64_t index = -1, value = -1, second = 0;
+    const char *op = NULL;
+    if (!json_is_object(entry))
+        return error_set(err, EXIT_OURS, "%s must be an object", path);
+    if (json_read_integer(entry, path, "index", 0, MAX_ARGUMENTS - 1, &index, err) < 0 ||
+        json_read_integer(entry, path, "value", 0, INT64_MAX, &value, err) < 0 ||
+        json_read_integer(entry, path, "valueTwo", 0, INT64_MAX, &second, err) < 0 ||
+        json_read_string(entry, path, "op", &op, err) < 0)
+        return -1;
+    if (index < 0 || value < 0 || !op)
+        return error_set(err, EXIT_OURS, "%s must have index, value and op", path);
+    for (size_t i = 0; i < ENTRIES(comparisons); i++) {
+        if (strcmp(op, comparisons[i].name) != 0)
+            continue;
+        /* With MASKED_EQ, value is the mask and valueTwo what the masked argument must be. */
+        *argument = (struct scmp_arg_cmp){ (unsigned int)index, comparisons[i].comparison,
+                                           (scmp_datum_t)value, (scmp_datum_t)second };
+        return 0;
+    }
+    return refuse_name(path, "op", op, comparisons, ENTRIES(comparisons), sizeof *comparisons, err);
+}
+
+static int read_arguments(const json_t *rule, const char *path,
+                          struct scmp_arg_cmp arguments[MAX_ARGUMENTS], unsigned int *count,
+                          struct error *err)
+{
+    json_t *entries = NULL;
+    if (json_read_array(rule, path, "args", &entries, err) < 0)
+        return -1;
+    size_t index;
+    const json_t *entry;
+    unsigned int seen = 0;
+    json_array_foreach(entries, index, entry)
+    {
+        char where[96];
+        struct scmp_arg_cmp argument;
+        (void)snprintf(where, sizeof where, "%s.args[%zu]", path, index);
+        if (read_argument(entry, where, &argument, err) < 0)
+            return -1;
+        if (seen & (1U << argument.arg))
+            return error_set(err, EXIT_OURS,
+                             "%s: a second condition on argument %u is not supported; write a rule "
+                             "for each",
+                             where, argument.arg);
+        seen |= 1U << argument.arg;
+        arguments[index] = argument; /* at most MAX_ARGUMENTS: each index once */
+    }
+    *count = (unsigned int)json_array_size(entries);
+    return 0;
+}
+
+/*
+ * A name that libseccomp does not know cannot have a rule. Where it would have been allowed, it is
+ * refused: as safe, and programs fall back. Where it would have been refused, the default must do
+ * that, or the profile would be weaker than it says.
+ */
+static int check_unknown(const struct compiler *compiler, const char *path, const char *name,
+                         uint32_t action, struct error *err)
+{
+    if (permits(action) || !permits(compiler->default_action))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "%s: system call \"%.60s\" is unknown here, so it cannot be "
+                     "filtered; correct the name or remove it",
+                     path, name);
+}
+
+static int add_rule(const struct compiler *compiler, const json_t *rule, const char *path,
+                    struct error *err)
+{
+    json_t *names = NULL;
+    uint32_t action = 0;
+    struct scmp_arg_cmp arguments[MAX_ARGUMENTS];
+    unsigned int count = 0;
+    if (!json_is_object(rule))
+        return error_set(err, EXIT_OURS, "%s must be an object", path);
+    if (json_read_strings(rule, path, "names", &names, err) < 0 ||
+        read_action(rule, path, "action", "errnoRet", &action, err) < 0 ||
+        read_arguments(rule, path, arguments, &count, err) < 0)
+        return -1;
+    if (json_array_size(names) == 0)
+        return json_read_refuse(path, "names", "a list with at least one system call", err);
+    if (action == compiler->default_action)
+        return 0; /* says what happens anyway; libseccomp calls it an error */
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(names, index, entry)
+    {
+        const char *name = json_string_value(entry);
+        int number = seccomp_syscall_resolve_name(name);
+        if (number == __NR_SCMP_ERROR) {
+            if (check_unknown(compiler, path, name, action, err) < 0)
+                return -1;
+            continue;
+        }
+        int result = seccomp_rule_add_array(compiler->filter, action, number, count, arguments);
+        if (result < 0)
+            return error_set_errno(err, EXIT_OURS, -result, "%s: cannot add a rule for %.60s", path,
+                                   name);
+    }
+    return 0;
+}
+
+static int add_rules(const struct compiler *compiler, const json_t *seccomp, struct error *err)
+{
+    json_t *rules = NULL;
+    if (json_read_array(seccomp, PATH, "syscalls", &rules, err) < 0)
+        return -1;
+    size_t index;
+    const json_t *rule;
+    json_array_foreach(rules, index, rule)
+    {
+        char path[64];
+        (void)snprintf(path, sizeof path, PATH ".syscalls[%zu]", index);
+        if (add_rule(compiler, rule, path, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- architectures and flags --------------------------------------------------------------------
+ */
+
+static bool is_native(const char *name)
+{
+    static const char *const natives[] = { SECCOMP_NATIVE, SECCOMP_NATIVE_OTHERS };
+    for (size_t i = 0; i < ENTRIES(natives); i++)
+        if (strcmp(name, natives[i]) == 0)
+            return true;
+    return false;
+}
+
+static int add_architecture(const struct compiler *compiler, const char *name, struct error *err)
+{
+    bool known = false;
+    for (size_t i = 0; architecture_names[i] && !known; i++)
+        known = strcmp(name, architecture_names[i]) == 0;
+    if (!known)
+        return refuse_name(PATH, "architectures", name, architecture_names,
+                           ENTRIES(architecture_names) - 1, sizeof *architecture_names, err);
+    if (!is_native(name))
+        return 0; /* no program of it can run here: rules for it would never be looked at */
+    for (size_t i = 0; i < ENTRIES(runnable); i++) {
+        if (strcmp(name, runnable[i].name) != 0)
+            continue;
+        int result = seccomp_arch_add(compiler->filter, runnable[i].token);
+        if (result < 0 && result != -EEXIST)
+            return error_set_errno(err, EXIT_OURS, -result, PATH ".architectures: cannot add %s",
+                                   name);
+    }
+    return 0;
+}
+
+static int add_architectures(const struct compiler *compiler, const json_t *seccomp,
+                             struct error *err)
+{
+    json_t *names = NULL;
+    if (json_read_strings(seccomp, PATH, "architectures", &names, err) < 0)
+        return -1;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(names, index, entry) if (add_architecture(compiler, json_string_value(entry),
+                                                                 err) < 0) return -1;
+    return 0;
+}
+
+static int read_flags(const json_t *seccomp, unsigned int *flags, struct error *err)
+{
+    json_t *names = NULL;
+    *flags = 0;
+    if (json_read_strings(seccomp, PATH, "flags", &names, err) < 0)
+        return -1;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(names, index, entry)
+    {
+        const char *name = json_string_value(entry);
+        unsigned int flag = 0;
+        for (size_t i = 0; i < ENTRIES(filter_flags); i++)
+            if (strcmp(name, filter_flags[i].name) == 0)
+                flag = filter_flags[i].flag;
+        if (!flag)
+            return refuse_name(PATH, "flags", name, filter_flags, ENTRIES(filter_flags),
+                               sizeof *filter_flags, err);
+        *flags |= flag;
+    }
+    return 0;
+}
+
+/* --- the program --------------------------------------------------------------------------------
+ */
+
+/* The number of the newest system call of this architecture that libseccomp has a name for. */
+static uint32_t newest_known(void)
+{
+    for (int number = HIGHEST_SYSCALL; number > 0; number--) {
+        _cleanup_free_ char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
+        if (name)
+            return (uint32_t)number;
+    }
+    return HIGHEST_SYSCALL;
+}
+
+enum { PROLOGUE_LENGTH = 6 };
+
+/*
+ * To be put in front of the program: jumps are relative, so that nothing in it changes. A system
+ * call newer than any that libseccomp knows answers ENOSYS, as on an older kernel, instead of the
+ * default EPERM, which programs take for a real refusal. x32 numbers are left to the program.
+ */
+static void make_prologue(struct sock_filter prologue[PROLOGUE_LENGTH])
+{
+    const struct sock_filter code[PROLOGUE_LENGTH] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SECCOMP_NATIVE_AUDIT, 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, newest_known(), 0, 2),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+    };
+    memcpy(prologue, code, sizeof code);
+}
+
+/* libseccomp 2.5 can export only to a descriptor. */
+static int export_program(const struct compiler *compiler, uint8_t **program, size_t *length,
+                          struct error *err)
+{
+    _cleanup_close_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make memory for the seccomp filter");
+    int result = seccomp_export_bpf(compiler->filter, fd);
+    if (result < 0)
+        return error_set_errno(err, EXIT_OURS, -result, "cannot compile the seccomp filter");
+    size_t prologue =
+        is_errno(compiler->default_action) ? PROLOGUE_LENGTH * sizeof(struct sock_filter) : 0;
+    off_t size = lseek(fd, 0, SEEK_END);
+    size_t total = prologue + (size_t)size;
+    if (size <= 0 || total / sizeof(struct sock_filter) > BPF_MAXINSNS)
+        return error_set(err, EXIT_OURS,
+                         "the seccomp filter has %zu instructions; the kernel takes "
+                         "%d: simplify the profile",
+                         total / sizeof(struct sock_filter), BPF_MAXINSNS);
+    _cleanup_free_ uint8_t *bytes = malloc(total);
+    if (!bytes)
+        return error_set(err, EXIT_OURS, "cannot compile the seccomp filter: out of memory");
+    if (prologue)
+        make_prologue((struct sock_filter *)bytes);
+    if (pread(fd, bytes + prologue, (size_t)size, 0) != size)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot read the seccomp filter back");
+    *program = take_pointer(&bytes);
+    *length = total;
+    return 0;
+}
+
+static int check_supported(const json_t *seccomp, struct error *err)
+{
+    static const char *const listener[] = { "listenerPath", "listenerMetadata" };
+    for (size_t i = 0; i < ENTRIES(listener); i++) {
+        const char *text = NULL;
+        if (json_read_string(seccomp, PATH, listener[i], &text, err) < 0)
+            return -1;
+        if (text && *text)
+            return error_set(err, EXIT_OURS,
+                             PATH ".%s is not supported; remove it from the "
+                                  "profile",
+                             listener[i]);
+    }
+    return 0;
+}
+
+int seccomp_compile(const json_t *seccomp, uint8_t **program, size_t *length, unsigned int *flags,
+                    struct error *err)
+{
+    __attribute__((cleanup(cleanup_filter))) struct compiler compiler = { 0 };
+    *program = NULL;
+    *length = 0;
+    *flags = 0;
+    if (!seccomp || json_is_null(seccomp))
+        return 0;
+    if (!json_is_object(seccomp))
+        return error_set(err, EXIT_OURS, PATH " must be an object");
+    if (check_supported(seccomp, err) < 0 || read_flags(seccomp, flags, err) < 0 ||
+        read_action(seccomp, PATH, "defaultAction", "defaultErrnoRet", &compiler.default_action,
+                    err) < 0)
+        return -1;
+    /* Without this, libseccomp asks the running kernel what it can do: not the guest's. */
+    (void)seccomp_api_set(API_LEVEL);
+    compiler.filter = seccomp_init(compiler.default_action);
+    if (!compiler.filter)
+        return error_set(err, EXIT_OURS, "cannot compile the seccomp filter: out of memory");
+    /* 2: a binary tree over the numbers instead of one long list. */
+    if (seccomp_attr_set(compiler.filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)
+        return error_set(err, EXIT_OURS, "libseccomp is too old: 2.5 or newer is needed");
+    if (add_architectures(&compiler, seccomp, err) < 0 || add_rules(&compiler, seccomp, err) < 0)
+        return -1;
+    return export_program(&compiler, program, length, err);
+}
+
+char *seccomp_cache_key(const json_t *seccomp)
+{
+    const struct scmp_version *version = seccomp_version();
+    _cleanup_free_ char *profile = json_dumps(seccomp, JSON_COMPACT | JSON_SORT_KEYS);
+    char *key = NULL;
+    if (!profile || !version ||
+        asprintf(&key, "hybrid %s, libseccomp %u.%u.%u, %s\n%s\n", HYBRID_VERSION, version->major,
+                 version->minor, version->micro, SECCOMP_NATIVE, profile) < 0)
+        return NULL;
+    return key;
+}
