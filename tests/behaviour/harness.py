@@ -13,11 +13,11 @@ import time
 
 import fixtures
 from observe import (MemoryWatch, cgroup_directories, cpu_seconds, descendants, loop_devices_below, mounts_below,
-                     process_stat)
+                     private_memory, process_stat)
 from sessions import Failure, Result, Session, Skip, Terminal, brief
 
 __all__ = ["Failure", "Host", "MemoryWatch", "Result", "Session", "Skip", "Terminal", "Test", "cpu_seconds",
-           "descendants", "pattern_block", "process_stat"]
+           "descendants", "pattern_block", "private_memory", "process_stat"]
 
 PR_SET_CHILD_SUBREAPER = 36
 PATTERN_BLOCK = 65536

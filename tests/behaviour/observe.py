@@ -62,6 +62,19 @@ def own_memory(pid):
     return total
 
 
+def private_memory(pid):
+    """Bytes in memory that no other process shares with this one, without a guest's memory."""
+    total, counted = 0, True
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            head = line.split()
+            if head[0] == "Size:":
+                counted = int(head[1]) << 10 < GUEST_MEMORY
+            elif head[0] in ("Private_Clean:", "Private_Dirty:") and counted:
+                total += int(head[1]) << 10
+    return total
+
+
 class MemoryWatch:
     """The peak of own_memory over every hybrid process below one process, while it runs."""
 

@@ -1,0 +1,103 @@
+"""The virtual machine itself: what it costs while idle, how its failures are told, that it is never faked."""
+
+import os
+import time
+
+import harness
+from table import test
+
+IDLE_MEMORY = 2 << 20   # private memory of hybrid-vmm, without the guest's
+IDLE_SHARE = 0.005      # of one processor
+
+
+def monitor(t, cli):
+    """The process id of hybrid-vmm below a `hybrid run`."""
+    found = [pid for pid in harness.descendants(cli)
+             if (harness.process_stat(pid) or ("",))[0].startswith("hybrid-vmm")]
+    t.check(found, "no hybrid-vmm is running")
+    return found
+
+
+@test("machine/never-a-container-instead", isolations=("container",))
+def never_faked(t):
+    """--isolation=vm is a VM with a kernel of its own, or an error that names cause and remedy."""
+    result = t.hybrid("run", "--rm", "--isolation=vm", t.host.image("test"), "cat",
+                      "/proc/sys/kernel/random/boot_id", seconds=60)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        t.check(file.read() != result.out, "it ran on this machine's kernel")
+    if result.exit == 0:
+        t.note("KVM works here")
+        return
+    t.equal("exit status", 125, result.exit, result)
+    t.equal("stdout", "", result.out)
+    t.match("stderr names the cause", r"^hybrid: .*(?i:kvm)", result.err)
+    t.match("stderr names a remedy", r"(?i)isolation=container|host|BIOS|module|group|modprobe", result.err)
+    t.note(result.err.splitlines()[0])
+
+
+@test("machine/idle-memory", isolations=("vm",), alone=True)
+def idle_memory(t):
+    session = t.session("-m", "128m", "--cpus", "1", command=["sh", "-c", "echo ready; exec sleep 1000"])
+    session.expect("ready\n")
+    time.sleep(2)
+    used = sum(harness.private_memory(pid) for pid in monitor(t, session.pid))
+    t.note(f"{used >> 10} KiB private to hybrid-vmm")
+    session.signal(9)
+    session.wait()
+    t.check(used <= IDLE_MEMORY, f"hybrid-vmm alone holds {used >> 10} KiB, allowed are {IDLE_MEMORY >> 10}")
+
+
+@test("machine/idle-processor", isolations=("vm",), alone=True, seconds=60)
+def idle_processor(t):
+    session = t.session("-m", "128m", "--cpus", "1", command=["sh", "-c", "echo ready; exec sleep 1000"])
+    session.expect("ready\n")
+    time.sleep(3)
+    pids = [session.pid] + harness.descendants(session.pid)
+    start, before = time.monotonic(), harness.cpu_seconds(pids)
+    time.sleep(30)
+    share = (harness.cpu_seconds(pids) - before) / (time.monotonic() - start)
+    t.note(f"{share:.3%} of one processor")
+    session.signal(9)
+    session.wait()
+    t.check(share < IDLE_SHARE, f"an idle VM used {share:.2%} of one processor")
+
+
+@test("machine/processors", isolations=("vm",))
+def processors(t):
+    for cpus, expected in (("1", "1\n"), ("1.5", "2\n"), ("2", "2\n")):
+        t.equal(f"nproc with --cpus {cpus}", expected, t.run("--cpus", cpus, command=["nproc"]).out)
+
+
+@test("machine/memory", isolations=("vm",))
+def memory(t):
+    """The machine is as large as -m asks, and what its kernel needs comes on top."""
+    for size in (64, 512):
+        result = t.run("-m", f"{size}m", command=["awk", "/MemTotal/ {print $2}", "/proc/meminfo"])
+        seen = int(result.out) >> 10
+        t.check(size <= seen <= size + 128, f"-m {size}m shows {seen} MiB")
+
+
+@test("machine/panic-is-told", isolations=("vm",), seconds=60)
+def panic(t):
+    """A guest that dies before its init is ready: status 125, the stage, the console's end, a remedy."""
+    result = t.run(command=["true"], env={"HYBRID_VM_KERNEL_ARGUMENTS": "init=/nonexistent"}, seconds=60)
+    t.equal("exit status", 125, result.exit, result)
+    t.equal("stdout", "", result.out)
+    for wanted in ("(?i)before|stage|boot", "(?i)panic|init"):
+        t.match("stderr", wanted, result.err)
+
+
+@test("machine/lacking-parts-are-named", isolations=("vm",))
+def lacking(t):
+    """Without its kernel beside it, hybrid says which file it looked for and what to do."""
+    directory = os.path.join(t.host.directory, f"partial-{t.name()}")
+    os.mkdir(directory)
+    source = os.path.dirname(t.host.hybrid)
+    for name in ("hybrid", "hybrid-vmm", "hybrid-image", "guest-root.erofs"):
+        with open(os.path.join(source, name), "rb") as program, open(os.path.join(directory, name), "wb") as copy:
+            copy.write(program.read())
+        os.chmod(os.path.join(directory, name), 0o755)
+    line = t.run_arguments(command=["true"])
+    result = t.finish([os.path.join(directory, "hybrid"), *line[1:]], None, 20, None)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "vmlinux.*(make|install)", result.err)
