@@ -221,24 +221,19 @@ static int parse_capabilities(struct plan *plan, const json_t *process, const st
 }
 
 /*
- * Loading a filter needs CAP_SYS_ADMIN or no_new_privs (seccomp(2)). With no_new_privs it is the
- * last thing before the command; without, it comes while the capabilities are still there.
+ * The filter comes last, so that it need not allow what sets a process up. Without no_new_privs
+ * loading it takes CAP_SYS_ADMIN (seccomp(2)), which the sandbox keeps until execve takes it away.
  */
 static int parse_privileges(struct plan *plan, const json_t *process, const struct plan *base,
                             bool seccomp, struct error *err)
 {
     bool no_new_privs = false;
-    if (json_read_boolean(process, PATH, "noNewPrivileges", &no_new_privs, err) < 0)
-        return -1;
-    if (seccomp && !no_new_privs && !plan_add_step(plan, PLAN_SECCOMP, err))
-        return -1;
-    if (parse_capabilities(plan, process, base, err) < 0)
+    if (json_read_boolean(process, PATH, "noNewPrivileges", &no_new_privs, err) < 0 ||
+        parse_capabilities(plan, process, base, err) < 0)
         return -1;
     if (no_new_privs && !plan_add_step(plan, PLAN_NO_NEW_PRIVS, err))
         return -1;
-    if (seccomp && no_new_privs && !plan_add_step(plan, PLAN_SECCOMP, err))
-        return -1;
-    return 0;
+    return seccomp && !plan_add_step(plan, PLAN_SECCOMP, err) ? -1 : 0;
 }
 
 /* The strings of an array as a NULL-terminated vector, borrowed from the document. */
