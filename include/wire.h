@@ -22,23 +22,26 @@ enum {
     WIRE_MAIN_PROCESS = 0,           /* process number of the workload itself */
     WIRE_MAX_PROCESSES = 256,        /* the workload and concurrent exec sessions */
     WIRE_STREAMS = 3,                /* stdin, stdout, stderr; a terminal uses stream 0 only */
+    WIRE_RLIMITS = 16,               /* RLIMIT_CPU to RLIMIT_RTTIME */
 };
 
 enum wire_type {
     /* host -> guest */
-    WIRE_CONFIG = 1,   /* struct wire_process, then the OCI config.json of the workload */
-    WIRE_FILTER = 2,   /* seccomp program of process `process`; comes before its CONFIG or EXEC */
+    WIRE_CONFIG = 1,   /* struct wire_config, then the OCI config.json of the workload */
+    WIRE_FILTER = 2,   /* struct wire_filter, then BPF: comes before the CONFIG or EXEC it is for */
     WIRE_EXEC = 3,     /* struct wire_process, then an OCI process object (process.json) */
     WIRE_SIGNAL = 4,   /* struct wire_signal */
     WIRE_RESIZE = 5,   /* struct wire_resize: the terminal of a process */
     WIRE_SHUTDOWN = 6, /* no payload: end everything, sync, power off */
     WIRE_STATS = 7,    /* no payload: asks for one WIRE_STATS_REPLY */
+    WIRE_START = 8,    /* no payload: execute the workload's command, after WIRE_PREPARED */
     /* guest -> host */
     WIRE_READY = 32,       /* struct wire_ready: hybrid-init runs and awaits CONFIG */
     WIRE_STARTED = 33,     /* the process's execve succeeded */
     WIRE_ERROR = 34,       /* struct wire_error and a text: the process could not be started */
     WIRE_EXITED = 35,      /* struct wire_exited: the process ended and its streams are drained */
     WIRE_STATS_REPLY = 36, /* struct wire_stats */
+    WIRE_PREPARED = 37,    /* CONFIG is carried out up to the command's execve */
 };
 
 /* Head of every frame; `length` payload bytes follow. */
@@ -55,10 +58,26 @@ struct wire_process {
     uint32_t flags; /* enum wire_process_flags */
     uint16_t rows;  /* initial size of the terminal; 0: leave it */
     uint16_t columns;
-    uint32_t layer_count;  /* CONFIG only: EROFS partitions that follow the init root */
-    uint64_t memory_limit; /* CONFIG only: bytes for the workload's cgroup in the guest */
-    int64_t clock_seconds; /* CONFIG only: the host's CLOCK_REALTIME */
+    uint32_t reserved; /* 0 */
+};
+
+struct wire_rlimit { /* as struct rlimit; all ones: none */
+    uint64_t soft, hard;
+};
+
+struct wire_config {
+    struct wire_process process;
+    uint64_t memory_limit; /* bytes for the workload's cgroup in the guest */
+    int64_t clock_seconds; /* the host's CLOCK_REALTIME */
     uint32_t clock_nanoseconds;
+    uint32_t layer_count; /* EROFS partitions that follow the init root; at least 1 */
+    /* What every process of the workload gets before its plan's own limits: those that hybrid has,
+     * so that both isolations start from the same. By RLIMIT_ number. */
+    struct wire_rlimit limits[WIRE_RLIMITS];
+};
+
+struct wire_filter {
+    uint32_t flags;    /* SECCOMP_FILTER_FLAG_* */
     uint32_t reserved; /* 0 */
 };
 

@@ -1,0 +1,145 @@
+/* The guest's own file systems and clock. None of these mounts is seen by the workload. */
+#include "guest.h"
+#include "log.h"
+
+#include "cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define BOOT_SCRATCH "/scratch"
+
+const char BOOT_UPPER[] = BOOT_SCRATCH "/upper";
+const char BOOT_WORK[] = BOOT_SCRATCH "/work";
+
+enum { CLOCK_TOLERANCE_MILLISECONDS = 100 };
+
+struct boot_mount {
+    const char *target, *type, *options;
+    unsigned long flags;
+};
+
+/* The mount points are directories of guest-root.erofs. */
+static const struct boot_mount SYSTEM[] = {
+    { "/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+    { "/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+    { "/dev", "devtmpfs", NULL, MS_NOSUID | MS_NOEXEC },
+    { "/sys/fs/cgroup", "cgroup2", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+    { "/layers", "tmpfs", "mode=0755,size=1m", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+};
+
+int boot_mount_system(struct error *err)
+{
+    for (size_t i = 0; i < sizeof SYSTEM / sizeof SYSTEM[0]; i++) {
+        const struct boot_mount *entry = &SYSTEM[i];
+        if (mount(entry->type, entry->target, entry->type, entry->flags, entry->options) < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot mount %s on %s", entry->type,
+                                   entry->target);
+    }
+    return 0;
+}
+
+/* Layer i is partition i + 2: the first is the root that hybrid-init itself lives on. */
+static int mount_layer(struct guest *guest, size_t index, struct error *err)
+{
+    char device[32], target[32];
+    (void)snprintf(device, sizeof device, "/dev/vda%zu", index + 2);
+    (void)snprintf(target, sizeof target, "/layers/%zu", index);
+    guest->layers[index] = strdup(target);
+    if (!guest->layers[index])
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (mkdir(target, 0755) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", target);
+    if (mount(device, target, "erofs", MS_RDONLY | MS_NOATIME, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot mount layer %zu of the image (%s) in the guest", index,
+                               device);
+    return 0;
+}
+
+/* The upper directory becomes "/" of the workload: it looks as the image's own root does. */
+static int make_upper(const char *top_layer, struct error *err)
+{
+    struct stat root;
+    if (mkdir(BOOT_UPPER, 0755) < 0) {
+        if (errno == EEXIST)
+            return 0; /* kept from before: the workload may have changed it */
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_UPPER);
+    }
+    if (stat(top_layer, &root) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot look at %s in the guest", top_layer);
+    const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, root.st_mtim };
+    if (chown(BOOT_UPPER, root.st_uid, root.st_gid) < 0 ||
+        chmod(BOOT_UPPER, root.st_mode & 07777) < 0 ||
+        utimensat(AT_FDCWD, BOOT_UPPER, times, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set up %s in the guest", BOOT_UPPER);
+    return 0;
+}
+
+static int mount_scratch(struct guest *guest, const struct wire_config *config, struct error *err)
+{
+    if (config->process.flags & WIRE_SCRATCH_DISK) {
+        if (mount("/dev/vdb", BOOT_SCRATCH, "ext4", MS_NOATIME, "noinit_itable") < 0)
+            return error_set_errno(err, EXIT_OURS, errno,
+                                   "cannot mount the writable layer (/dev/vdb, ext4) in the guest");
+    } else {
+        char options[64];
+        /* Half of the workload's memory: "no space left" comes before the OOM killer. */
+        (void)snprintf(options, sizeof options, "mode=0755,nr_inodes=0,size=%llu",
+                       (unsigned long long)config->memory_limit / 2);
+        if (mount("tmpfs", BOOT_SCRATCH, "tmpfs", MS_NOATIME, options) < 0)
+            return error_set_errno(err, EXIT_OURS, errno,
+                                   "cannot mount a tmpfs for the writable layer in the guest");
+    }
+    guest->scratch_mounted = true;
+    if (mkdir(BOOT_WORK, 0755) < 0 && errno != EEXIST)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_WORK);
+    return make_upper(guest->layers[config->layer_count - 1], err);
+}
+
+int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err)
+{
+    if (config->layer_count == 0 || config->layer_count > UINT16_MAX)
+        return error_set(err, EXIT_OURS, "the host named %u layers", config->layer_count);
+    guest->layers = calloc(config->layer_count, sizeof *guest->layers);
+    if (!guest->layers)
+        return error_set(err, EXIT_OURS, "out of memory");
+    guest->layer_count = config->layer_count;
+    for (size_t i = 0; i < guest->layer_count; i++) {
+        if (mount_layer(guest, i, err) < 0)
+            return -1;
+    }
+    return mount_scratch(guest, config, err);
+}
+
+int boot_set_clock(const struct wire_config *config, struct error *err)
+{
+    struct timespec now,
+        host = { .tv_sec = config->clock_seconds, .tv_nsec = config->clock_nanoseconds };
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    int64_t off = ((int64_t)host.tv_sec - now.tv_sec) * 1000 +
+                  ((int64_t)host.tv_nsec - now.tv_nsec) / 1000000;
+    /* kvm-clock is usually better than a time that has travelled. */
+    if (llabs(off) <= CLOCK_TOLERANCE_MILLISECONDS)
+        return 0;
+    if (clock_settime(CLOCK_REALTIME, &host) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set the guest's clock");
+    return 0;
+}
+
+void boot_power_off(const struct guest *guest)
+{
+    if (guest->scratch_mounted && umount2(BOOT_SCRATCH, 0) < 0)
+        log_error("cannot unmount the writable layer: %s", strerror(errno));
+    sync();
+    /* With `reboot=k` this is a write to port 0x64, the machine's ordinary end. */
+    (void)reboot(RB_AUTOBOOT);
+    for (;;)
+        (void)pause();
+}

@@ -1,0 +1,190 @@
+/* Frames from the host: what each one does. */
+#include "guest.h"
+#include "log.h"
+
+#include "cleanup.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int control_send(struct guest *guest, uint32_t type, uint32_t process, const void *fixed,
+                 size_t length, struct error *err)
+{
+    if (wire_send(guest->control_fd, type, process, fixed, length, NULL, 0, CONTROL_TIMEOUT) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot send a frame to the host");
+    return 0;
+}
+
+/* Tells the host why a process could not be started. */
+static int send_failure(struct guest *guest, uint32_t process, const struct error *failure,
+                        struct error *err)
+{
+    struct wire_error head = { .exit_code = (uint32_t)failure->exit_code };
+    _Static_assert(sizeof failure->message + sizeof head <= WIRE_MAX_FROM_GUEST, "it fits");
+    size_t length = strlen(failure->message);
+    if (wire_send(guest->control_fd, WIRE_ERROR, process, &head, sizeof head, failure->message,
+                  length, CONTROL_TIMEOUT) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot send a frame to the host");
+    return 0;
+}
+
+/* A frame as its handler sees it: the fixed part, and the text behind it. */
+struct frame {
+    uint32_t process;
+    const void *fixed;
+    const char *text;
+    size_t text_length;
+};
+
+static int on_config(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_config config;
+    memcpy(&config, frame->fixed, sizeof config);
+    if (guest->layers || frame->process != WIRE_MAIN_PROCESS)
+        return error_set(err, EXIT_OURS, "the host sent a second CONFIG");
+    if (workload_prepare(guest, &config, frame->text, frame->text_length, &failure) < 0)
+        return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
+    return control_send(guest, WIRE_PREPARED, WIRE_MAIN_PROCESS, NULL, 0, err);
+}
+
+static int on_start(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    (void)frame;
+    struct error failure;
+    struct process *workload = &guest->processes[0];
+    if (workload->state != PROCESS_PREPARED)
+        return error_set(err, EXIT_OURS, "the host sent START without a prepared workload");
+    workload->state = PROCESS_RUNNING;
+    if (sandbox_execute(&workload->child, &failure) < 0) {
+        process_release(workload);
+        return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
+    }
+    return control_send(guest, WIRE_STARTED, WIRE_MAIN_PROCESS, NULL, 0, err);
+}
+
+static int on_filter(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct wire_filter head;
+    memcpy(&head, frame->fixed, sizeof head);
+    free(guest->filter.program);
+    guest->filter = (struct guest_filter){ .process = frame->process,
+                                           .flags = head.flags,
+                                           .length = frame->text_length };
+    guest->filter.program = malloc(frame->text_length + 1);
+    if (!guest->filter.program)
+        return error_set(err, EXIT_OURS, "out of memory");
+    memcpy(guest->filter.program, frame->text, frame->text_length);
+    return 0;
+}
+
+static int on_exec(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_process request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (frame->process == WIRE_MAIN_PROCESS || process_find(guest, frame->process))
+        return error_set(err, EXIT_OURS, "the host sent EXEC with number %u, which is in use",
+                         frame->process);
+    if (workload_exec(guest, frame->process, &request, frame->text, frame->text_length, &failure) <
+        0)
+        return send_failure(guest, frame->process, &failure, err);
+    return control_send(guest, WIRE_STARTED, frame->process, NULL, 0, err);
+}
+
+static int on_signal(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct wire_signal request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (request.signal > (uint32_t)SIGRTMAX)
+        return error_set(err, EXIT_OURS, "the host sent signal %u", request.signal);
+    if (request.all && frame->process == WIRE_MAIN_PROCESS) {
+        if (guest->cgroup)
+            workload_signal_all(guest, (int)request.signal);
+        return 0;
+    }
+    /* A process that has just ended is no error: its EXITED is on the way. */
+    const struct process *process = process_find(guest, frame->process);
+    if (process && process->state != PROCESS_ENDED)
+        (void)syscall(SYS_pidfd_send_signal, process->child.pidfd, (int)request.signal, NULL, 0);
+    return 0;
+}
+
+static int on_resize(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    (void)err;
+    struct wire_resize request;
+    memcpy(&request, frame->fixed, sizeof request);
+    const struct process *process = process_find(guest, frame->process);
+    struct winsize size = { .ws_row = request.rows, .ws_col = request.columns };
+    if (process && process->child.terminal_fd >= 0)
+        (void)ioctl(process->child.terminal_fd, TIOCSWINSZ, &size);
+    return 0;
+}
+
+static int on_shutdown(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    (void)frame;
+    (void)err;
+    guest->power_off = true;
+    return 0;
+}
+
+static int on_stats(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    (void)frame;
+    struct cgroup_stats used = { 0 };
+    if (guest->cgroup && cgroup_read_stats(guest->cgroup, &used, err) < 0)
+        return -1;
+    struct wire_stats stats = { used.memory_bytes, used.pids, used.cpu_microseconds };
+    return control_send(guest, WIRE_STATS_REPLY, WIRE_MAIN_PROCESS, &stats, sizeof stats, err);
+}
+
+struct frame_handler {
+    uint32_t type;
+    int (*handle)(struct guest *guest, const struct frame *frame, struct error *err);
+};
+
+static const struct frame_handler HANDLERS[] = {
+    { WIRE_CONFIG, on_config }, { WIRE_START, on_start },       { WIRE_FILTER, on_filter },
+    { WIRE_EXEC, on_exec },     { WIRE_SIGNAL, on_signal },     { WIRE_RESIZE, on_resize },
+    { WIRE_STATS, on_stats },   { WIRE_SHUTDOWN, on_shutdown },
+};
+
+static int handle_frame(struct guest *guest, struct error *err)
+{
+    const struct wire_frame *head = &guest->reader.head;
+    size_t fixed = wire_rule_find(head->type, true)->fixed;
+    struct frame frame = { .process = head->process,
+                           .fixed = guest->reader.payload,
+                           .text = (const char *)guest->reader.payload + fixed,
+                           .text_length = head->length - fixed };
+    for (size_t i = 0; i < sizeof HANDLERS / sizeof HANDLERS[0]; i++) {
+        if (HANDLERS[i].type == head->type)
+            return HANDLERS[i].handle(guest, &frame, err);
+    }
+    return error_set(err, EXIT_OURS, "frame %u has no handler", head->type);
+}
+
+int control_handle(struct guest *guest, struct error *err)
+{
+    while (!guest->power_off) {
+        switch (wire_read(&guest->reader)) {
+        case WIRE_AGAIN:
+            return 0;
+        case WIRE_CLOSED:
+            return error_set(err, EXIT_OURS, "the control connection is lost");
+        case WIRE_BROKEN:
+            return error_set(err, EXIT_OURS, "the host sent a bad frame: type %u, %u bytes",
+                             guest->reader.head.type, guest->reader.head.length);
+        case WIRE_FRAME:
+            if (handle_frame(guest, err) < 0)
+                return -1;
+            wire_next(&guest->reader);
+        }
+    }
+    return 0;
+}

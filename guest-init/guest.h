@@ -1,0 +1,121 @@
+/*
+ * hybrid-init, PID 1 of the guest: everything it knows. One thread, one loop; the control
+ * connection says what to do, and everything that takes time happens in children.
+ */
+#ifndef HYBRID_INIT_GUEST_H
+#define HYBRID_INIT_GUEST_H
+
+#include "error.h"
+#include "guest-init/relay.h"
+#include "include/wire.h"
+#include "include/wire_io.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/sandbox/sandbox.h"
+
+enum {
+    PROCESS_RELAYS = 4,          /* a terminal takes two each way */
+    CONTROL_TIMEOUT = 10 * 1000, /* milliseconds for the host to take a frame */
+};
+
+enum process_state {
+    PROCESS_UNUSED,
+    PROCESS_PREPARED, /* set up, awaits WIRE_START */
+    PROCESS_RUNNING,
+    PROCESS_ENDED, /* reaped; its streams are being drained */
+};
+
+/* The workload itself or an exec session. */
+struct process {
+    enum process_state state;
+    uint32_t number; /* WIRE_MAIN_PROCESS, or as the host counts */
+    struct sandbox_child child;
+    struct relay relays[PROCESS_RELAYS];
+    int status;         /* when ended: 0..255, as the shell counts */
+    uint64_t oom_kills; /* of the workload's cgroup when the process started */
+    int64_t ended;      /* wire_clock_milliseconds */
+    bool terminal;
+};
+
+struct guest_filter {
+    uint32_t process, flags;
+    uint8_t *program; /* NULL: none came */
+    size_t length;
+};
+
+struct guest {
+    int control_fd, signal_fd;
+    struct wire_reader reader;
+    struct process processes[WIRE_MAX_PROCESSES]; /* [0]: the workload */
+    struct guest_filter filter;                   /* for the CONFIG or EXEC that comes next */
+    struct guest_filter workload_filter;          /* what `plan` points to */
+    struct plan plan;
+    struct cgroup *cgroup;
+    struct wire_rlimit limits[WIRE_RLIMITS];
+    char **layers; /* mount points, lowest first */
+    size_t layer_count;
+    bool scratch_mounted;
+    bool power_off;
+};
+
+/* boot.c: the guest's own file systems and clock. */
+
+/* Mounts what hybrid-init and the sandbox need before anything is known of the workload. */
+int boot_mount_system(struct error *err);
+/* Mounts the image's layers (EROFS partitions) and the writable layer (ext4 disk or memory). */
+int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err);
+/* Sets CLOCK_REALTIME if the guest's is noticeably off. */
+int boot_set_clock(const struct wire_config *config, struct error *err);
+/* Syncs, unmounts the writable layer, ends the machine. The workload must be dead. */
+void boot_power_off(const struct guest *guest) __attribute__((noreturn));
+
+extern const char BOOT_UPPER[], BOOT_WORK[]; /* directories of the writable layer */
+
+/* workload.c: from a document to a process that waits for its command. */
+
+/* Makes the workload of a CONFIG frame; its process is PROCESS_PREPARED then. */
+int workload_prepare(struct guest *guest, const struct wire_config *config, const char *document,
+                     size_t length, struct error *err);
+/* Makes and starts an exec session. */
+int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *request,
+                  const char *document, size_t length, struct error *err);
+/* Sends a signal to every process of the workload. */
+void workload_signal_all(const struct guest *guest, int signal);
+
+/* stream.c: connections to the host, joined to a process's standard streams. */
+
+struct stream_set {
+    int stdio[WIRE_STREAMS]; /* the child's ends; -1 with a terminal */
+    int terminal_socket;     /* with a terminal, until it exists; else -1 */
+};
+
+/* Connects to a port of the host. Returns the socket, or -1 with *err. */
+int stream_connect(uint32_t port, struct error *err);
+/* Makes the pipes and connections of a process that is about to be spawned. */
+int stream_open(struct process *process, const struct wire_process *request,
+                struct stream_set *streams, struct error *err);
+/* Closes the child's ends and whatever was not handed over. */
+void stream_set_close(struct stream_set *streams);
+/* Joins the terminal to its connection, when the sandbox has made it. */
+int stream_join_terminal(struct process *process, struct stream_set *streams, struct error *err);
+
+/* process.c: the table of processes. */
+
+struct process *process_find(struct guest *guest, uint32_t number);
+struct process *process_allocate(struct guest *guest, uint32_t number, struct error *err);
+/* Kills the child if there is one, closes all; the slot is free again. */
+void process_release(struct process *process);
+/* Reaps everything that ended; children of the workload's orphans as well. */
+void process_reap(struct guest *guest);
+/* Sends WIRE_EXITED for processes that ended and whose streams are drained. Returns milliseconds
+ * until it should be called again, -1: no need. */
+int process_report(struct guest *guest);
+
+/* control.c: frames from the host. */
+
+/* Reads and carries out what has arrived. Returns 0, or -1 with *err: the machine must end. */
+int control_handle(struct guest *guest, struct error *err);
+/* Returns 0, or -1 with *err. */
+int control_send(struct guest *guest, uint32_t type, uint32_t process, const void *fixed,
+                 size_t length, struct error *err);
+
+#endif

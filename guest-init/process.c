@@ -1,0 +1,145 @@
+/* The table of processes: the workload and the exec sessions in it. */
+#include "guest.h"
+#include "log.h"
+
+#include "cleanup.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+enum {
+    /* What a terminal still holds reaches its master a moment after the last writer has ended. */
+    TERMINAL_GRACE = 50, /* milliseconds */
+    /* How long the workload's end waits for the last words of exec sessions. */
+    SESSIONS_GRACE = 1000,
+};
+
+struct process *process_find(struct guest *guest, uint32_t number)
+{
+    for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
+        struct process *process = &guest->processes[i];
+        if (process->state != PROCESS_UNUSED && process->number == number)
+            return process;
+    }
+    return NULL;
+}
+
+struct process *process_allocate(struct guest *guest, uint32_t number, struct error *err)
+{
+    size_t first = number == WIRE_MAIN_PROCESS ? 0 : 1;
+    size_t last = number == WIRE_MAIN_PROCESS ? 1 : WIRE_MAX_PROCESSES;
+    for (size_t i = first; i < last; i++) {
+        struct process *process = &guest->processes[i];
+        if (process->state != PROCESS_UNUSED)
+            continue;
+        *process = (struct process){ .number = number,
+                                     .child = { .pidfd = -1, .sync_fd = -1, .terminal_fd = -1 } };
+        for (size_t j = 0; j < PROCESS_RELAYS; j++)
+            process->relays[j] = (struct relay){ .from = -1, .to = -1 };
+        return process;
+    }
+    (void)error_set(err, EXIT_OURS, "%d processes are running in this workload already",
+                    WIRE_MAX_PROCESSES);
+    return NULL;
+}
+
+void process_release(struct process *process)
+{
+    for (size_t i = 0; i < PROCESS_RELAYS; i++)
+        relay_close(&process->relays[i]);
+    if (process->state == PROCESS_ENDED) /* reaped: only descriptors are left */
+        process->child.pid = 0;
+    sandbox_abandon(&process->child);
+    process->state = PROCESS_UNUSED;
+}
+
+static struct process *find_by_pid(struct guest *guest, pid_t pid)
+{
+    for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
+        struct process *process = &guest->processes[i];
+        bool alive = process->state == PROCESS_PREPARED || process->state == PROCESS_RUNNING;
+        if (alive && process->child.pid == pid)
+            return process;
+    }
+    return NULL;
+}
+
+void process_reap(struct guest *guest)
+{
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+        if (pid < 0 && errno == EINTR)
+            continue;
+        if (pid <= 0)
+            return;
+        struct process *process = find_by_pid(guest, pid);
+        if (!process)
+            continue; /* an orphan */
+        process->state = PROCESS_ENDED;
+        process->ended = wire_clock_milliseconds();
+        process->status =
+            WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+}
+
+/*
+ * Whether everything that the process wrote is on its way. Once PID 1 of the workload has been
+ * reaped, all others of it are dead, so its pipes hold all there will ever be. An exec session may
+ * leave processes behind that hold its pipes: nobody waits for those.
+ */
+static bool is_drained(const struct process *process)
+{
+    bool drained = true;
+    for (size_t i = process->terminal ? 2 : 1; i < PROCESS_RELAYS; i++)
+        drained = drained && relay_is_drained(&process->relays[i]);
+    if (drained && process->terminal && relay_is_open(&process->relays[2]))
+        return wire_clock_milliseconds() - process->ended >= TERMINAL_GRACE;
+    return drained;
+}
+
+/* The workload's end is the last word: the sessions in it have died with it and go first. */
+static bool must_wait_for_sessions(const struct guest *guest, const struct process *process)
+{
+    if (process->number != WIRE_MAIN_PROCESS ||
+        wire_clock_milliseconds() - process->ended >= SESSIONS_GRACE)
+        return false;
+    for (size_t i = 1; i < WIRE_MAX_PROCESSES; i++) {
+        if (guest->processes[i].state != PROCESS_UNUSED)
+            return true;
+    }
+    return false;
+}
+
+static void report(struct guest *guest, struct process *process)
+{
+    struct error err;
+    struct wire_exited exited = { .status = (uint32_t)process->status };
+    bool killed = process->status == EXIT_SIGNAL_BASE + SIGKILL;
+    if (guest->cgroup && cgroup_oom_kills(guest->cgroup) > process->oom_kills &&
+        (killed || process->number == WIRE_MAIN_PROCESS))
+        exited.flags |= WIRE_EXITED_OOM;
+    uint32_t number = process->number;
+    process_release(process); /* half-closes the streams before the word is said */
+    if (control_send(guest, WIRE_EXITED, number, &exited, sizeof exited, &err) < 0) {
+        log_error("%s", err.message);
+        guest->power_off = true;
+    }
+}
+
+int process_report(struct guest *guest)
+{
+    int again = -1;
+    /* From the last to the first, which is the workload itself. */
+    for (size_t i = WIRE_MAX_PROCESSES; i-- > 0;) {
+        struct process *process = &guest->processes[i];
+        if (process->state != PROCESS_ENDED)
+            continue;
+        if (is_drained(process) && !must_wait_for_sessions(guest, process))
+            report(guest, process);
+        else
+            again = TERMINAL_GRACE / 5;
+    }
+    return again;
+}

@@ -1,0 +1,183 @@
+/* From a document to a process that waits for its command. */
+#include "guest.h"
+#include "log.h"
+
+#include "cleanup.h"
+#include "runtime/plan/compose.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+_Static_assert(WIRE_RLIMITS == (int)RLIM_NLIMITS, "the wire carries every limit of the kernel");
+
+static const char WORKLOAD_CGROUP[] = "workload";
+
+static json_t *parse_document(const char *document, size_t length, struct error *err)
+{
+    json_error_t detail;
+    json_t *json = json_loadb(document, length, JSON_REJECT_DUPLICATES, &detail);
+    if (!json)
+        (void)error_set(err, EXIT_OURS, "the workload's document is not JSON: %s", detail.text);
+    return json;
+}
+
+/* The filter that came for process `number` becomes the plan's; *owner holds its bytes then. */
+static void adopt_filter(struct guest *guest, uint32_t number, struct plan *plan,
+                         struct guest_filter *owner)
+{
+    if (!guest->filter.program || guest->filter.process != number)
+        return;
+    *owner = guest->filter;
+    guest->filter = (struct guest_filter){ 0 };
+    plan->filter = owner->program;
+    plan->filter_length = owner->length;
+    plan->filter_flags = owner->flags;
+}
+
+/* The host's cgroup of the whole machine bounds processor time; what is left is bounded here. */
+static int make_cgroup(struct guest *guest, uint64_t memory_limit, struct error *err)
+{
+    struct plan_resources resources = guest->plan.resources;
+    resources.memory_limit = (int64_t)memory_limit;
+    resources.memory_swap = -1; /* the guest has none */
+    resources.cpu_quota = resources.cpu_period = -1;
+    resources.cpuset_cpus = resources.cpuset_mems = NULL;
+    guest->cgroup = cgroup_create(WORKLOAD_CGROUP, &resources, err);
+    return guest->cgroup ? 0 : -1;
+}
+
+/* The host's hard limit of descriptors may exceed what this kernel grants anybody. */
+static void raise_descriptor_maximum(uint64_t hard)
+{
+    unsigned long long current = 0;
+    _cleanup_fclose_ FILE *file = fopen("/proc/sys/fs/nr_open", "r+e");
+    if (file && fscanf(file, "%llu", &current) == 1 && hard > current && hard <= INT32_MAX) {
+        rewind(file);
+        (void)fprintf(file, "%llu\n", (unsigned long long)hard);
+    }
+}
+
+static int give_limits(const struct guest *guest, pid_t pid, struct error *err)
+{
+    raise_descriptor_maximum(guest->limits[RLIMIT_NOFILE].hard);
+    for (int i = 0; i < WIRE_RLIMITS; i++) {
+        struct rlimit limit = { guest->limits[i].soft, guest->limits[i].hard };
+        if (prlimit(pid, (__rlimit_resource_t)i, &limit, NULL) < 0)
+            return error_set_errno(err, EXIT_OURS, errno,
+                                   "cannot give resource limit %d to the workload", i);
+    }
+    return 0;
+}
+
+/* Spawns the child and lets it apply its plan. The streams are joined on success. */
+static int set_up(struct guest *guest, struct process *process,
+                  const struct sandbox_request *request, struct stream_set *streams,
+                  struct error *err)
+{
+    process->oom_kills = cgroup_oom_kills(guest->cgroup);
+    if (sandbox_spawn(request, &process->child, err) < 0)
+        return -1;
+    process->state = PROCESS_PREPARED;
+    if (give_limits(guest, process->child.pid, err) < 0 || sandbox_set_up(&process->child, err) < 0)
+        return -1;
+    return process->terminal ? stream_join_terminal(process, streams, err) : 0;
+}
+
+/* Makes the process's streams and then the process. On failure the slot is free again. */
+static int make_process(struct guest *guest, uint32_t number, const struct wire_process *wire,
+                        struct sandbox_request *request, struct error *err)
+{
+    if (((wire->flags & WIRE_TERMINAL) != 0) != request->plan->terminal)
+        return error_set(err, EXIT_OURS, "the host and the document disagree about a terminal");
+    struct process *process = process_allocate(guest, number, err);
+    if (!process)
+        return -1;
+    struct stream_set streams;
+    int result = stream_open(process, wire, &streams, err);
+    if (result == 0) {
+        memcpy(request->stdio, streams.stdio, sizeof request->stdio);
+        request->rows = wire->rows;
+        request->columns = wire->columns;
+        request->cgroup_fd = cgroup_birth_fd(guest->cgroup);
+        result = set_up(guest, process, request, &streams, err);
+    }
+    stream_set_close(&streams);
+    if (result < 0)
+        process_release(process);
+    return result;
+}
+
+int workload_prepare(struct guest *guest, const struct wire_config *config, const char *document,
+                     size_t length, struct error *err)
+{
+    json_t *json = parse_document(document, length, err);
+    if (!json || plan_parse(json, PLAN_PARSE_OWN, &guest->plan, err) < 0)
+        return -1;
+    adopt_filter(guest, WIRE_MAIN_PROCESS, &guest->plan, &guest->workload_filter);
+    memcpy(guest->limits, config->limits, sizeof guest->limits);
+    if (boot_set_clock(config, err) < 0 || boot_mount_layers(guest, config, err) < 0 ||
+        make_cgroup(guest, config->memory_limit, err) < 0)
+        return -1;
+    struct sandbox_root root = {
+        .layers = (const char *const *)guest->layers,
+        .layer_count = guest->layer_count,
+        .upper = BOOT_UPPER,
+        .work = BOOT_WORK,
+        .volatile_upper = !(config->process.flags & WIRE_SCRATCH_DISK),
+    };
+    struct sandbox_request request = { .plan = &guest->plan, .root = &root, .join_pidfd = -1 };
+    return make_process(guest, WIRE_MAIN_PROCESS, &config->process, &request, err);
+}
+
+/* The document of a session, applied to a child in the workload's namespaces. */
+static int start_session(struct guest *guest, uint32_t number, const struct wire_process *wire,
+                         const struct plan *plan, struct error *err)
+{
+    const struct process *workload = &guest->processes[0];
+    struct sandbox_request request = { .plan = plan, .join_pidfd = workload->child.pidfd };
+    if (make_process(guest, number, wire, &request, err) < 0)
+        return -1;
+    struct process *process = process_find(guest, number);
+    process->state = PROCESS_RUNNING;
+    if (sandbox_execute(&process->child, err) < 0) {
+        process_release(process);
+        return -1;
+    }
+    return 0;
+}
+
+int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *wire,
+                  const char *document, size_t length, struct error *err)
+{
+    struct plan plan = { 0 };
+    struct guest_filter filter = { 0 };
+    if (guest->processes[0].state != PROCESS_RUNNING)
+        return error_set(err, EXIT_OURS, "the workload is not running");
+    json_t *json = parse_document(document, length, err);
+    if (!json)
+        return -1;
+    int result = plan_parse_process(json, &guest->plan, PLAN_PARSE_OWN, &plan, err);
+    if (result == 0) {
+        adopt_filter(guest, number, &plan, &filter);
+        result = start_session(guest, number, wire, &plan, err);
+    }
+    plan_free(&plan);
+    free(filter.program);
+    return result;
+}
+
+void workload_signal_all(const struct guest *guest, int signal)
+{
+    if (signal == SIGKILL) {
+        cgroup_kill(guest->cgroup);
+        return;
+    }
+    int fd = openat(cgroup_birth_fd(guest->cgroup), "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    _cleanup_fclose_ FILE *processes = fd >= 0 ? fdopen(fd, "r") : NULL;
+    int pid;
+    while (processes && fscanf(processes, "%d", &pid) == 1)
+        (void)kill(pid, signal);
+}
