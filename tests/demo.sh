@@ -7,14 +7,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$(realpath "${1:-$here/../build}")
 hybrid=$build/hybrid
 image=busybox
-width=44
+widths=(26 34 34)
 
+# What runs: a title, and a command line for the image's shell.
 workloads=(
-    'the kernel it runs on|uname -a'
+    'its kernel|uname -a'
     'start and end|true'
-    'SHA-256 of 64 MiB|head -c 67108864 /dev/zero | sha256sum'
+    'SHA-256 of 64 MiB|head -c 64m /dev/zero | sha256sum'
     'sort 20,000 numbers|seq 20000 | sort -k1.2 | tail -n 1'
-    'what it may use|nproc; free -m | awk "/Mem/ {print \$2 \" MiB\"}"'
+    'what it sees|nproc; grep MemTotal /proc/meminfo; hostname'
 )
 
 fail() {
@@ -32,46 +33,58 @@ measure() {
     [ $status -eq 0 ] || shown="status $status: $shown"
 }
 
-line() {
-    printf '%s%s%s\n' "$1" "$(printf '─%.0s' $(seq $((width + 2))))$2$(printf '─%.0s' $(seq $((width + 2))))" "$3"
+# A border: left end, crossing, right end.
+border() {
+    local text=$1 i
+    for i in 0 1 2; do
+        text+=$(printf '─%.0s' $(seq $((widths[i] + 2))))
+        [ $i = 2 ] || text+=$2
+    done
+    echo "$text$3"
 }
 
+# One row of the table, its three cells folded to their widths.
 cells() {
-    local left right count i
-    mapfile -t left < <(fold -s -w $width <<<"$1")
-    mapfile -t right < <(fold -s -w $width <<<"$2")
-    count=$((${#left[@]} > ${#right[@]} ? ${#left[@]} : ${#right[@]}))
+    local first second third count i
+    mapfile -t first < <(fold -s -w "${widths[0]}" <<<"$1")
+    mapfile -t second < <(fold -s -w "${widths[1]}" <<<"$2")
+    mapfile -t third < <(fold -s -w "${widths[2]}" <<<"$3")
+    count=$(printf '%s\n' ${#first[@]} ${#second[@]} ${#third[@]} | sort -n | tail -n 1)
     for ((i = 0; i < count; i++)); do
-        printf '│ %-*s │ %-*s │\n' $width "${left[i]:-}" $width "${right[i]:-}"
+        printf '│ %-*s │ %-*s │ %-*s │\n' "${widths[0]}" "${first[i]:-}" "${widths[1]}" "${second[i]:-}" \
+            "${widths[2]}" "${third[i]:-}"
     done
 }
 
+seconds() {
+    printf '%*d.%03d s' $((widths[1] - 6)) $(($1 / 1000)) $(($1 % 1000))
+}
+
 show() {
-    local title=$1 command=$2 first first_took
+    local title=$1 command=$2 output
+    local took_container
     measure container "$command"
-    first=$shown first_took=$took
+    output=$shown took_container=$took
     measure vm "$command"
-    line '├' '┼' '┤'
-    cells "$title" "\$ $command"
-    line '├' '┼' '┤'
-    [ -z "$first$shown" ] || cells "$first" "$shown"
-    cells "$(printf '%6d ms' "$first_took")" "$(printf '%6d ms' "$took")"
+    border '├' '┼' '┤'
+    cells "$title"$'\n'"\$ $command" "$output" "$shown"
+    cells '' "$(seconds "$took_container")" "$(seconds "$took")"
 }
 
 run_both() {
-    local work entry
+    local entry
     work=$(mktemp -d /dev/shm/hybrid-demo.XXXXXX) || fail "cannot make a directory in /dev/shm"
-    trap 'rm -rf "$work"' EXIT
+    trap 'rm -rf "$work"' EXIT # $work is global for its sake
     export HYBRID_ROOT=$work/root HYBRID_DATA=$work/data
     mkdir "$HYBRID_ROOT" "$HYBRID_DATA"
     failures=0
     "$hybrid" run --rm "$image" true || fail "the embedded image $image does not run"
-    line '┌' '┬' '┐'
-    cells "hybrid run --isolation=container $image" "hybrid run --isolation=vm $image"
+    border '┌' '┬' '┐'
+    cells "hybrid run $image" '--isolation=container' '--isolation=vm'
     for entry in "${workloads[@]}"; do
         show "${entry%%|*}" "${entry#*|}"
     done
-    line '└' '┴' '┘'
+    border '└' '┴' '┘'
     [ $failures -eq 0 ] || fail "$failures commands failed"
 }
 
