@@ -209,14 +209,18 @@ static bool is_id_prefix(const char *name)
            strspn(name, "0123456789abcdef") == length;
 }
 
-/* The references that `name` may mean, in order; the second may be NULL. */
+/*
+ * The references that `name` may mean, in order: Docker's reading first, then, for a name without
+ * a registry, that of a local build. The second may be NULL.
+ */
 static int expand_name(const char *name, char **first, char **second, struct error *err)
 {
+    static const char docker[] = "docker.io/";
     *second = NULL;
     *first = reference_normalize(name, err);
     if (!*first)
         return -1;
-    if (strchr(name, '/'))
+    if (strncmp(*first, docker, sizeof docker - 1) != 0 || strstr(name, docker))
         return 0;
     _cleanup_free_ char *local = NULL;
     if (asprintf(&local, "localhost/%s", name) < 0)

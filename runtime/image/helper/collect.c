@@ -221,7 +221,9 @@ static int remove_entry(const struct store *store, const struct index_entry *ent
     index_file_name(entry->reference, entry->manifest, file_name);
     if (unlinkat(store->index_fd, file_name, 0) < 0 && errno != ENOENT)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", file_name);
-    return entry->reference ? append_line(removed, "Untagged: ", reference_familiar(entry->reference), err) : 0;
+    return entry->reference
+               ? append_line(removed, "Untagged: ", reference_familiar(entry->reference), err)
+               : 0;
 }
 
 /* Is `entry` meant? By its own reference, or, when found by id, by any entry of that image. */

@@ -52,8 +52,11 @@ static int parse_descriptor(const json_t *value, const char *what, struct descri
                             struct error *err)
 {
     const char *digest;
-    if (!json_is_object(value))
-        return error_set(err, EXIT_OURS, "%s: a descriptor is missing or not an object", what);
+    char printable[100];
+    if (!json_is_object(value)) {
+        (void)error_set(err, EXIT_OURS, "%s: a descriptor is missing or not an object", what);
+        return -1;
+    }
     if (document_get_string(value, "mediaType", what, &descriptor->media_type, err) < 0 ||
         document_get_string(value, "digest", what, &digest, err) < 0 ||
         document_get_object(value, "annotations", what, &descriptor->annotations, err) < 0 ||
@@ -61,15 +64,15 @@ static int parse_descriptor(const json_t *value, const char *what, struct descri
         return -1;
     descriptor->hex = digest ? digest_hex(digest) : NULL;
     if (!descriptor->hex) {
-        char printable[100];
-        return error_set(err, EXIT_OURS, "%s: \"%s\" is not a sha256 digest", what,
-                         document_printable(digest ? digest : "", printable, sizeof printable));
+        (void)error_set(err, EXIT_OURS, "%s: \"%s\" is not a sha256 digest", what,
+                        document_printable(digest ? digest : "", printable, sizeof printable));
+        return -1;
     }
     const json_t *size = json_object_get(value, "size");
-    if (!json_is_integer(size) || json_integer_value(size) < 0)
+    descriptor->size = json_is_integer(size) ? json_integer_value(size) : -1;
+    if (descriptor->size < 0)
         return error_set(err, EXIT_OURS, "%s: the size of sha256:%.12s is missing or negative",
                          what, descriptor->hex);
-    descriptor->size = json_integer_value(size);
     return 0;
 }
 
