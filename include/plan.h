@@ -142,9 +142,9 @@ enum plan_namespace {
 };
 
 struct plan_device_rule { /* linux.resources.devices */
-    bool allow;
-    char type;            /* 'a', 'b', 'c' */
     int64_t major, minor; /* -1: any */
+    char type;            /* 'a', 'b', 'c' */
+    bool allow;
     bool read, write, mknod;
 };
 
@@ -177,7 +177,8 @@ struct plan {
     unsigned long root_propagation; /* MS_* for / of the namespace; 0: MS_PRIVATE|MS_REC */
     bool terminal;
     uint16_t terminal_rows, terminal_columns; /* 0: not given */
-    bool init;                 /* extension: a reaping PID 1 in front of the command */
+    bool init; /* extension: a reaping PID 1 in front of the command */
+    /* Set by the caller after parsing, who keeps owning it, when there is a PLAN_SECCOMP step. */
     const uint8_t *filter;     /* seccomp BPF, an array of struct sock_filter; NULL: none */
     size_t filter_length;      /* bytes */
     unsigned int filter_flags; /* SECCOMP_FILTER_FLAG_* */
@@ -187,7 +188,7 @@ struct plan {
 
 struct error;
 
-/* Prints one step as a line of --dry-run, without newline. Returns as snprintf. */
+/* Writes one step as a line of --dry-run, without newline. Returns as snprintf. */
 int plan_step_describe(const struct plan_step *step, char *text, size_t size);
 
 void plan_free(struct plan *plan);

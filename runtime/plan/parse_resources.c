@@ -81,12 +81,12 @@ static int parse_pids(const json_t *all, struct plan_resources *resources, struc
 
 /* What a container can always use, whatever a bundle says: config-linux.md, "Default Devices". */
 static const struct plan_device_rule always_allowed[] = {
-    { true, 'c', -1, -1, false, false, true }, { true, 'b', -1, -1, false, false, true },
-    { true, 'c', 1, 3, true, true, true },     { true, 'c', 1, 5, true, true, true },
-    { true, 'c', 1, 7, true, true, true },     { true, 'c', 1, 8, true, true, true },
-    { true, 'c', 1, 9, true, true, true },     { true, 'c', 5, 0, true, true, true },
-    { true, 'c', 5, 1, true, true, true },     { true, 'c', 5, 2, true, true, true },
-    { true, 'c', 136, -1, true, true, true },
+    { -1, -1, 'c', true, false, false, true }, { -1, -1, 'b', true, false, false, true },
+    { 1, 3, 'c', true, true, true, true },     { 1, 5, 'c', true, true, true, true },
+    { 1, 7, 'c', true, true, true, true },     { 1, 8, 'c', true, true, true, true },
+    { 1, 9, 'c', true, true, true, true },     { 5, 0, 'c', true, true, true, true },
+    { 5, 1, 'c', true, true, true, true },     { 5, 2, 'c', true, true, true, true },
+    { 136, -1, 'c', true, true, true, true },
 };
 
 enum { ALWAYS_ALLOWED = sizeof always_allowed / sizeof *always_allowed };
@@ -125,7 +125,9 @@ static int read_rule(const json_t *entry, const char *path, struct plan_device_r
     if (type[1] || !strchr("abcu", *type))
         return json_read_refuse(path, "type", "a, b, c or u", err);
     rule->allow = allow;
-    rule->type = *type == 'u' ? 'c' : *type;
+    rule->type = *type;
+    if (rule->type == 'u') /* unbuffered: a character device by another name */
+        rule->type = 'c';
     return read_access(path, access, rule, err);
 }
 
@@ -143,7 +145,7 @@ static int parse_device_rules(struct plan *plan, const json_t *all, unsigned int
     size_t count = 0;
     /* A bundle that says nothing of devices must not get all of the host's. */
     if (given == 0)
-        rules[count++] = (struct plan_device_rule){ false, 'a', -1, -1, true, true, true };
+        rules[count++] = (struct plan_device_rule){ -1, -1, 'a', false, true, true, true };
     const json_t *entry;
     json_array_foreach(entries, index, entry)
     {

@@ -25,11 +25,14 @@ enum {
     HIGHEST_SYSCALL = 1024, /* where the search for the newest known one begins */
 };
 
-static const struct {
+/* A name of the specification and what it stands for. */
+struct named {
     const char *name;
-    uint32_t action;
-    bool takes_errno;
-} actions[] = {
+    uint32_t value;
+    bool takes_errno; /* actions only */
+};
+
+static const struct named actions[] = {
     { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, false },
     { "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0), true },
     { "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD, false },
@@ -40,45 +43,47 @@ static const struct {
     { "SCMP_ACT_TRAP", SCMP_ACT_TRAP, false },
 };
 
-static const struct {
-    const char *name;
-    enum scmp_compare comparison;
-} comparisons[] = {
-    { "SCMP_CMP_EQ", SCMP_CMP_EQ },
-    { "SCMP_CMP_NE", SCMP_CMP_NE },
-    { "SCMP_CMP_LT", SCMP_CMP_LT },
-    { "SCMP_CMP_LE", SCMP_CMP_LE },
-    { "SCMP_CMP_GT", SCMP_CMP_GT },
-    { "SCMP_CMP_GE", SCMP_CMP_GE },
-    { "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
+static const struct named comparisons[] = {
+    { "SCMP_CMP_EQ", SCMP_CMP_EQ, false },
+    { "SCMP_CMP_NE", SCMP_CMP_NE, false },
+    { "SCMP_CMP_LT", SCMP_CMP_LT, false },
+    { "SCMP_CMP_LE", SCMP_CMP_LE, false },
+    { "SCMP_CMP_GT", SCMP_CMP_GT, false },
+    { "SCMP_CMP_GE", SCMP_CMP_GE, false },
+    { "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ, false },
 };
 
-static const struct {
-    const char *name;
-    unsigned int flag;
-} filter_flags[] = {
-    { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
-    { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
-    { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+static const struct named filter_flags[] = {
+    { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC, false },
+    { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG, false },
+    { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW, false },
 };
 
-/* All that the specification names; those this machine can run are added to the filter. */
-static const char *const architecture_names[] = {
-    "SCMP_ARCH_X86",     "SCMP_ARCH_X86_64",   "SCMP_ARCH_X32",         "SCMP_ARCH_ARM",
-    "SCMP_ARCH_AARCH64", "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",      "SCMP_ARCH_MIPS64N32",
-    "SCMP_ARCH_MIPSEL",  "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
-    "SCMP_ARCH_PPC64",   "SCMP_ARCH_PPC64LE",  "SCMP_ARCH_S390",        "SCMP_ARCH_S390X",
-    "SCMP_ARCH_PARISC",  "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64",     "SCMP_ARCH_LOONGARCH64",
-    "SCMP_ARCH_M68K",    "SCMP_ARCH_SH",       "SCMP_ARCH_SHEB",        NULL,
-};
-
-static const struct {
-    const char *name;
-    uint32_t token;
-} runnable[] = {
-    { "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 }, { "SCMP_ARCH_X86", SCMP_ARCH_X86 },
-    { "SCMP_ARCH_X32", SCMP_ARCH_X32 },       { "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 },
-    { "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
+/* 0: no machine that hybrid runs on can execute programs of it; rules for it would not be used. */
+static const struct named architectures[] = {
+    { "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64, false },
+    { "SCMP_ARCH_X86", SCMP_ARCH_X86, false },
+    { "SCMP_ARCH_X32", SCMP_ARCH_X32, false },
+    { "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64, false },
+    { "SCMP_ARCH_ARM", SCMP_ARCH_ARM, false },
+    { "SCMP_ARCH_LOONGARCH64", 0, false },
+    { "SCMP_ARCH_M68K", 0, false },
+    { "SCMP_ARCH_MIPS", 0, false },
+    { "SCMP_ARCH_MIPS64", 0, false },
+    { "SCMP_ARCH_MIPS64N32", 0, false },
+    { "SCMP_ARCH_MIPSEL", 0, false },
+    { "SCMP_ARCH_MIPSEL64", 0, false },
+    { "SCMP_ARCH_MIPSEL64N32", 0, false },
+    { "SCMP_ARCH_PARISC", 0, false },
+    { "SCMP_ARCH_PARISC64", 0, false },
+    { "SCMP_ARCH_PPC", 0, false },
+    { "SCMP_ARCH_PPC64", 0, false },
+    { "SCMP_ARCH_PPC64LE", 0, false },
+    { "SCMP_ARCH_RISCV64", 0, false },
+    { "SCMP_ARCH_S390", 0, false },
+    { "SCMP_ARCH_S390X", 0, false },
+    { "SCMP_ARCH_SH", 0, false },
+    { "SCMP_ARCH_SHEB", 0, false },
 };
 
 /* The state of one compilation. */
@@ -93,16 +98,21 @@ static void cleanup_filter(const struct compiler *compiler)
         seccomp_release(compiler->filter);
 }
 
-/* PATH.KEY "NAME" is unknown, with the nearest of `count` names `stride` bytes apart. */
-static int refuse_name(const char *path, const char *key, const char *name, const void *table,
-                       size_t count, size_t stride, struct error *err)
+/* The entry of that name, or NULL with *err, which then names the nearest one. */
+static const struct named *find_named(const struct named *table, size_t count, const char *name,
+                                      const char *path, const char *key, struct error *err)
 {
-    const char *names[32] = { NULL };
-    for (size_t i = 0; i < count && i < ENTRIES(names) - 1; i++)
-        names[i] = *(const char *const *)((const char *)table + i * stride);
+    enum { MAX_NAMES = 32 };
+    const char *names[MAX_NAMES + 1] = { NULL };
+    for (size_t i = 0; i < count && i < MAX_NAMES; i++) {
+        if (strcmp(name, table[i].name) == 0)
+            return &table[i];
+        names[i] = table[i].name;
+    }
     const char *near = nearest_name(name, names);
-    return error_set(err, EXIT_OURS, "%s.%s \"%.60s\" is unknown or not supported; %s %s", path,
-                     key, name, near ? "did you mean" : "one of them is", near ? near : names[0]);
+    (void)error_set(err, EXIT_OURS, "%s.%s \"%.60s\" is unknown or not supported; %s %s", path, key,
+                    name, near ? "did you mean" : "one of them is", near ? near : names[0]);
+    return NULL;
 }
 
 /* --- actions ------------------------------------------------------------------------------------
@@ -124,16 +134,14 @@ static int read_action(const json_t *parent, const char *path, const char *key,
                          "%s.%s SCMP_ACT_NOTIFY is not supported: there is no "
                          "agent to decide; use SCMP_ACT_ERRNO",
                          path, key);
-    for (size_t i = 0; i < ENTRIES(actions); i++) {
-        if (strcmp(name, actions[i].name) != 0)
-            continue;
-        if (numbered && !actions[i].takes_errno)
-            return error_set(err, EXIT_OURS, "%s.%s has no meaning with %s; remove it", path,
-                             errno_key, name);
-        *action = actions[i].action | (actions[i].takes_errno ? (uint32_t)number : 0);
-        return 0;
-    }
-    return refuse_name(path, key, name, actions, ENTRIES(actions), sizeof *actions, err);
+    const struct named *found = find_named(actions, ENTRIES(actions), name, path, key, err);
+    if (!found)
+        return -1;
+    if (numbered && !found->takes_errno)
+        return error_set(err, EXIT_OURS, "%s.%s has no meaning with %s; remove it", path, errno_key,
+                         name);
+    *action = found->value | (found->takes_errno ? (uint32_t)number : 0);
+    return 0;
 }
 
 /* Whether a system call without a rule of its own goes through. */
@@ -164,15 +172,13 @@ static int read_argument(const json_t *entry, const char *path, struct scmp_arg_
         return -1;
     if (index < 0 || value < 0 || !op)
         return error_set(err, EXIT_OURS, "%s must have index, value and op", path);
-    for (size_t i = 0; i < ENTRIES(comparisons); i++) {
-        if (strcmp(op, comparisons[i].name) != 0)
-            continue;
-        /* With MASKED_EQ, value is the mask and valueTwo what the masked argument must be. */
-        *argument = (struct scmp_arg_cmp){ (unsigned int)index, comparisons[i].comparison,
-                                           (scmp_datum_t)value, (scmp_datum_t)second };
-        return 0;
-    }
-    return refuse_name(path, "op", op, comparisons, ENTRIES(comparisons), sizeof *comparisons, err);
+    const struct named *found = find_named(comparisons, ENTRIES(comparisons), op, path, "op", err);
+    if (!found)
+        return -1;
+    /* With MASKED_EQ, value is the mask and valueTwo what the masked argument must be. */
+    *argument = (struct scmp_arg_cmp){ (unsigned int)index, (enum scmp_compare)found->value,
+                                       (scmp_datum_t)value, (scmp_datum_t)second };
+    return 0;
 }
 
 static int read_arguments(const json_t *rule, const char *path,
@@ -188,7 +194,7 @@ static int read_arguments(const json_t *rule, const char *path,
     json_array_foreach(entries, index, entry)
     {
         char where[96];
-        struct scmp_arg_cmp argument;
+        struct scmp_arg_cmp argument = { 0 };
         (void)snprintf(where, sizeof where, "%s.args[%zu]", path, index);
         if (read_argument(entry, where, &argument, err) < 0)
             return -1;
@@ -287,22 +293,15 @@ static bool is_native(const char *name)
 
 static int add_architecture(const struct compiler *compiler, const char *name, struct error *err)
 {
-    bool known = false;
-    for (size_t i = 0; architecture_names[i] && !known; i++)
-        known = strcmp(name, architecture_names[i]) == 0;
-    if (!known)
-        return refuse_name(PATH, "architectures", name, architecture_names,
-                           ENTRIES(architecture_names) - 1, sizeof *architecture_names, err);
+    const struct named *found =
+        find_named(architectures, ENTRIES(architectures), name, PATH, "architectures", err);
+    if (!found)
+        return -1;
     if (!is_native(name))
-        return 0; /* no program of it can run here: rules for it would never be looked at */
-    for (size_t i = 0; i < ENTRIES(runnable); i++) {
-        if (strcmp(name, runnable[i].name) != 0)
-            continue;
-        int result = seccomp_arch_add(compiler->filter, runnable[i].token);
-        if (result < 0 && result != -EEXIST)
-            return error_set_errno(err, EXIT_OURS, -result, PATH ".architectures: cannot add %s",
-                                   name);
-    }
+        return 0;
+    int result = seccomp_arch_add(compiler->filter, found->value);
+    if (result < 0 && result != -EEXIST)
+        return error_set_errno(err, EXIT_OURS, -result, PATH ".architectures: cannot add %s", name);
     return 0;
 }
 
@@ -329,15 +328,11 @@ static int read_flags(const json_t *seccomp, unsigned int *flags, struct error *
     const json_t *entry;
     json_array_foreach(names, index, entry)
     {
-        const char *name = json_string_value(entry);
-        unsigned int flag = 0;
-        for (size_t i = 0; i < ENTRIES(filter_flags); i++)
-            if (strcmp(name, filter_flags[i].name) == 0)
-                flag = filter_flags[i].flag;
-        if (!flag)
-            return refuse_name(PATH, "flags", name, filter_flags, ENTRIES(filter_flags),
-                               sizeof *filter_flags, err);
-        *flags |= flag;
+        const struct named *found = find_named(filter_flags, ENTRIES(filter_flags),
+                                               json_string_value(entry), PATH, "flags", err);
+        if (!found)
+            return -1;
+        *flags |= found->value;
     }
     return 0;
 }
