@@ -1,0 +1,86 @@
+/* What the monitor records when the workload starts, and does when it has ended. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "monitor_parts.h"
+#include "runtime/state/tree.h"
+
+void monitor_warn(const struct monitor *monitor, const char *text)
+{
+    struct control_message message = { .type = CONTROL_WARNING };
+    (void)snprintf(message.text, sizeof message.text, "%s", text);
+    if (monitor->request->client >= 0)
+        (void)control_send(monitor->request->client, &message, NULL, 0);
+}
+
+/* Written before the command runs: whoever meets the state later knows what to clean up. */
+int monitor_record_start(struct monitor *monitor, struct error *err)
+{
+    const struct monitor_request *request = monitor->request;
+    struct state *state = request->state;
+    if (!state)
+        return 0;
+    free(state->cgroup);
+    state->cgroup = strdup(request->ops->cgroup(monitor->workload));
+    if (!state->cgroup)
+        return error_set(err, EXIT_OURS, "out of memory");
+    state->status = STATE_RUNNING;
+    state->pid = request->ops->pid(monitor->workload);
+    state->pid_start = state_process_start(state->pid);
+    state->monitor_pid = getpid();
+    state->monitor_start = state_process_start(state->monitor_pid);
+    state->started = time(NULL);
+    state->exited = state->oom = false;
+    state->exit_status = 0;
+    return state_write(request->spec.paths.root, state, err);
+}
+
+static void record_end(struct monitor *monitor)
+{
+    const struct monitor_request *request = monitor->request;
+    struct state *state = request->state;
+    struct error err = { 0 };
+    int result;
+    if (!state)
+        return;
+    if (state->remove || (request->fresh && !monitor->started)) {
+        result = tree_remove(request->spec.paths.data_dir, &err);
+        if (state_remove(request->spec.paths.root, state->id, &err) < 0)
+            result = -1;
+    } else {
+        state->status = STATE_STOPPED;
+        state->pid = 0;
+        state->exited = true;
+        state->exit_status = monitor->main.exit.status;
+        state->oom = monitor->main.exit.oom;
+        state->finished = time(NULL);
+        result = state_write(request->spec.paths.root, state, &err);
+    }
+    if (result < 0)
+        monitor_warn(monitor, err.message);
+}
+
+void monitor_finish(struct monitor *monitor)
+{
+    struct monitor_request *request = monitor->request;
+    monitor_finish_sessions(monitor);
+    session_close(&monitor->main);
+    if (monitor->workload)
+        request->ops->destroy(monitor->workload);
+    monitor->workload = NULL;
+    log_close(monitor->log);
+    record_end(monitor);
+    /* Whoever is told may remove or start the workload at once: the lock must be free. */
+    if (request->lock >= 0)
+        (void)close(request->lock);
+    struct control_message message = monitor_exited_message(&monitor->main.exit);
+    for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
+        if (monitor->clients[i].fd >= 0 &&
+            (monitor->clients[i].waits || monitor->clients[i].session))
+            (void)control_send(monitor->clients[i].fd, &message, NULL, 0);
+    if (request->client >= 0)
+        (void)control_send(request->client, &message, NULL, 0);
+}

@@ -1,0 +1,286 @@
+/* The monitor's life: set up, event loop, end. */
+#include "monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "io.h"
+#include "monitor_parts.h"
+
+static bool is_attached(const struct monitor *monitor)
+{
+    return !monitor->request->detached;
+}
+
+static struct session_caller main_caller(const struct monitor *monitor)
+{
+    struct session_caller caller = {
+        .fds = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO },
+        .interactive = monitor->request->interactive,
+        .terminal = monitor->request->spec.plan->terminal,
+        .log = monitor->log,
+    };
+    for (int i = 0; !is_attached(monitor) && i < SESSION_STREAMS; i++)
+        caller.fds[i] = -1;
+    return caller;
+}
+
+/*
+ * Lets go of the caller's own 0, 1 and 2: the streams hold descriptions of their own. The caller's
+ * pipes then see end of file when the workload closes its side, not when we end.
+ */
+static int leave_standard_descriptors(struct error *err)
+{
+    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (dup2(null, fd) < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot replace descriptor %d", fd);
+    return 0;
+}
+
+static int watch_signals(struct monitor *monitor, struct error *err)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    monitor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (monitor->signals < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot watch signals");
+    return 0;
+}
+
+/* Everything that the workload's creation needs. */
+static int prepare(struct monitor *monitor, struct error *err)
+{
+    struct monitor_request *request = monitor->request;
+    if (request->detached) {
+        (void)setsid();
+        if (chdir("/") < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot enter /");
+        if (watch_signals(monitor, err) < 0)
+            return -1;
+    }
+    if (request->terminal)
+        monitor->caller_terminal = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (request->keep_log) {
+        monitor->log = log_open(request->spec.paths.data_dir, LOG_MAX_BYTES, err);
+        if (!monitor->log)
+            return -1;
+    }
+    if (request->state) {
+        monitor->listener = control_listen(request->spec.paths.state_dir, err);
+        if (monitor->listener < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int start(struct monitor *monitor, struct error *err)
+{
+    struct monitor_request *request = monitor->request;
+    if (prepare(monitor, err) < 0)
+        return -1;
+    struct session_caller caller = main_caller(monitor);
+    int terminal_fd = -1;
+    if (session_open(&monitor->main, &caller, request->spec.stdio, err) < 0)
+        return -1;
+    monitor->workload = request->ops->create(&request->spec, &terminal_fd, err);
+    if (!monitor->workload)
+        return -1;
+    if (terminal_fd >= 0 && session_join_terminal(&monitor->main, &caller, terminal_fd, err) < 0)
+        return -1;
+    if (monitor_record_start(monitor, err) < 0 || leave_standard_descriptors(err) < 0)
+        return -1;
+    if (request->ops->start(monitor->workload, err) < 0)
+        return -1;
+    monitor->started = true;
+    if (request->detached)
+        (void)control_send_simple(request->client, CONTROL_STARTED, 0);
+    return 0;
+}
+
+static void exec_ended(void *context, uint32_t number, int status, const struct error *error)
+{
+    struct monitor *monitor = context;
+    for (struct session *session = monitor->sessions; session; session = session->next) {
+        if (session->number != number || session == &monitor->main)
+            continue;
+        session->ended = true;
+        session->exit = (struct workload_exit){ .status = status };
+        if (error && error->exit_code != 0) {
+            session->exit.failed = true;
+            session->exit.status = error->exit_code;
+            session->exit.error = *error;
+        }
+    }
+}
+
+/* The command was killed: what it ran goes with it, and its terminal is as it was. */
+static void lose_command(struct monitor *monitor)
+{
+    (void)close(monitor->request->client);
+    monitor->request->client = -1;
+    if (!is_attached(monitor))
+        return;
+    monitor->abandoned = true;
+    if (monitor->caller_terminal >= 0)
+        (void)tcsetattr(monitor->caller_terminal, TCSANOW, monitor->request->terminal);
+}
+
+static void serve_command(struct monitor *monitor)
+{
+    struct control_message message;
+    struct error ignored; /* a signal to a workload that has just ended */
+    int result = control_receive(monitor->request->client, &message, NULL, NULL);
+    if (result > 0)
+        (void)monitor_handle(monitor, &monitor->main, &message, &ignored);
+    else if (result == 0 || (errno != EAGAIN && errno != EINTR))
+        lose_command(monitor);
+}
+
+static void serve_signals(struct monitor *monitor)
+{
+    struct signalfd_siginfo info;
+    struct error ignored;
+    if (read(monitor->signals, &info, sizeof info) == sizeof info && !monitor->main.ended)
+        (void)monitor->request->ops->signal(monitor->workload, (int)info.ssi_signo, false,
+                                            &ignored);
+}
+
+static void serve_sessions(struct monitor *monitor)
+{
+    for (struct session *session = monitor->sessions; session; session = session->next) {
+        struct session_report report = { 0 };
+        session_dispatch(session, &report);
+        if (session != &monitor->main)
+            continue;
+        if (report.background && monitor->request->client >= 0)
+            (void)control_send_simple(monitor->request->client, CONTROL_BACKGROUND, 0);
+        if (report.failed) {
+            char text[256];
+            (void)snprintf(text, sizeof text, "cannot write to %s: %s", report.failed,
+                           strerror(report.cause));
+            monitor_warn(monitor, text);
+        }
+    }
+    int failure = monitor->log ? log_failure(monitor->log) : 0;
+    if (failure) {
+        char text[256];
+        (void)snprintf(text, sizeof text,
+                       "cannot write the log, `hybrid logs` will lack the rest: %s",
+                       strerror(failure));
+        monitor_warn(monitor, text);
+    }
+}
+
+/* Where each kind of descriptor was put for this round. */
+struct round {
+    size_t count;
+    struct pollfd *command, *listener, *signals, *backend;
+    size_t backend_count;
+    struct pollfd *clients[MONITOR_MAX_CLIENTS];
+};
+
+static struct pollfd *add(struct monitor *monitor, struct round *round, int fd)
+{
+    if (fd < 0)
+        return NULL;
+    monitor->fds[round->count] = (struct pollfd){ .fd = fd, .events = POLLIN };
+    return &monitor->fds[round->count++];
+}
+
+static void collect(struct monitor *monitor, struct round *round)
+{
+    *round = (struct round){ 0 };
+    round->command = add(monitor, round, monitor->request->client);
+    round->listener = add(monitor, round, monitor->listener);
+    round->signals = add(monitor, round, monitor->signals);
+    for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
+        round->clients[i] = add(monitor, round, monitor->clients[i].fd);
+    if (!monitor->main.ended) {
+        round->backend = &monitor->fds[round->count];
+        round->backend_count =
+            monitor->request->ops->poll_fds(monitor->workload, round->backend, MONITOR_BACKEND_FDS);
+        round->count += round->backend_count;
+    }
+    for (struct session *session = monitor->sessions; session; session = session->next)
+        round->count += session_poll(session, monitor->fds + round->count);
+}
+
+static void dispatch(struct monitor *monitor, const struct round *round)
+{
+    if (round->command && round->command->revents)
+        serve_command(monitor);
+    if (round->signals && round->signals->revents)
+        serve_signals(monitor);
+    for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
+        if (round->clients[i] && round->clients[i]->revents)
+            monitor_serve_client(monitor, &monitor->clients[i]);
+    if (round->listener && round->listener->revents)
+        monitor_accept(monitor);
+    serve_sessions(monitor);
+    if (round->backend && !monitor->main.ended &&
+        monitor->request->ops->dispatch(monitor->workload, round->backend, round->backend_count,
+                                        exec_ended, monitor, &monitor->main.exit) == 1) {
+        monitor->main.ended = true;
+        session_close_input(&monitor->main);
+    }
+    monitor_finish_sessions(monitor);
+}
+
+/* Until the workload has ended and all its output is delivered, or nobody wants it. */
+static void loop(struct monitor *monitor)
+{
+    while (!monitor->abandoned && !(monitor->main.ended && session_is_drained(&monitor->main))) {
+        struct round round;
+        collect(monitor, &round);
+        int ready;
+        /* After the end of a VM its monitor may still hold bytes: it is asked on without dispatch.
+         */
+        do
+            ready = poll(monitor->fds, round.count, -1);
+        while (ready < 0 && errno == EINTR);
+        if (ready < 0) {
+            monitor->main.exit = (struct workload_exit){ .status = EXIT_OURS, .failed = true };
+            (void)error_set_errno(&monitor->main.exit.error, EXIT_OURS, errno, "poll failed");
+            break;
+        }
+        dispatch(monitor, &round);
+    }
+    if (monitor->abandoned && !monitor->main.ended)
+        monitor->main.exit = (struct workload_exit){ .status = EXIT_SIGNAL_BASE + SIGKILL };
+}
+
+int monitor_run(struct monitor_request *request)
+{
+    struct monitor monitor = {
+        .request = request,
+        .listener = -1,
+        .signals = -1,
+        .caller_terminal = -1,
+        .next_number = 1,
+        .sessions = &monitor.main,
+        .main = { .streams = { STREAM_NONE, STREAM_NONE, STREAM_NONE } },
+    };
+    for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
+        monitor.clients[i].fd = -1;
+    (void)prctl(PR_SET_NAME, "hybrid-monitor");
+    struct error err = { 0 };
+    if (start(&monitor, &err) == 0) {
+        loop(&monitor);
+    } else {
+        monitor.main.exit = (struct workload_exit){ .status = err.exit_code, .failed = true };
+        monitor.main.exit.error = err;
+    }
+    monitor.main.ended = true;
+    monitor_finish(&monitor);
+    return 0;
+}

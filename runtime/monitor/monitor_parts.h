@@ -1,0 +1,52 @@
+/* What the parts of the monitor share. */
+#ifndef HYBRID_MONITOR_PARTS_H
+#define HYBRID_MONITOR_PARTS_H
+
+#include "control.h"
+#include "monitor.h"
+
+enum { MONITOR_MAX_CLIENTS = 64, MONITOR_MAX_SESSIONS = 64, MONITOR_BACKEND_FDS = 256 };
+
+/* A connection to control.sock. */
+struct monitor_client {
+    int fd; /* -1: free */
+    bool waits;
+    struct session *session; /* the exec session it started; NULL: none */
+};
+
+struct monitor {
+    struct monitor_request *request;
+    struct workload *workload; /* NULL: not created, or destroyed */
+    struct session *sessions;  /* the workload's own first */
+    struct session main;
+    struct log *log;
+    int listener;
+    int signals;         /* signalfd of a detached monitor; -1 */
+    int caller_terminal; /* to be restored if the command is killed; -1 */
+    bool started;        /* the command was executed */
+    bool abandoned;      /* kill, and do not deliver what is left */
+    uint32_t next_number;
+    struct monitor_client clients[MONITOR_MAX_CLIENTS];
+    struct pollfd fds[3 + MONITOR_MAX_CLIENTS + MONITOR_BACKEND_FDS +
+                      2 * SESSION_STREAMS * (MONITOR_MAX_SESSIONS + 1)];
+};
+
+/* clients.c */
+void monitor_accept(struct monitor *monitor);
+void monitor_serve_client(struct monitor *monitor, struct monitor_client *client);
+void monitor_drop_client(struct monitor *monitor, struct monitor_client *client);
+/* Tells the owners of exec sessions that have ended and are drained, and frees the sessions. */
+void monitor_finish_sessions(struct monitor *monitor);
+/* Carries out a message that means `session`. Returns 0, or -1 with *err. */
+int monitor_handle(struct monitor *monitor, struct session *session,
+                   const struct control_message *message, struct error *err);
+/* EXITED of a process. */
+struct control_message monitor_exited_message(const struct workload_exit *exit);
+
+/* finish.c: destroys, records, removes; then tells everybody who waits. */
+void monitor_finish(struct monitor *monitor);
+int monitor_record_start(struct monitor *monitor, struct error *err);
+/* Sends a warning to the command, if there is one. */
+void monitor_warn(const struct monitor *monitor, const char *text);
+
+#endif
