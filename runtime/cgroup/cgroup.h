@@ -48,9 +48,10 @@ const char *cgroup_name(const struct cgroup *cgroup);
 int cgroup_birth_fd(const struct cgroup *cgroup);
 
 /*
- * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves itself at once;
- * moving another process takes a system-wide lock and several milliseconds. *hierarchies: which they are, as options
- * of a v1 mount ("memory", "cpu,cpuacct", "name=systemd"). Both belong to the cgroup. Returns their number.
+ * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves
+ * itself at once; moving another process takes a system-wide lock and several milliseconds.
+ * *hierarchies: which they are, as options of a v1 mount ("memory", "cpu,cpuacct", "name=systemd").
+ * Both belong to the cgroup. Returns their number.
  */
 size_t cgroup_task_fds(const struct cgroup *cgroup, const int **fds,
                        const char *const **hierarchies);
@@ -60,6 +61,9 @@ int cgroup_add_process(struct cgroup *cgroup, pid_t pid, struct error *err);
 
 /* Sends SIGKILL to every process in it, also while they fork. Does not wait. */
 void cgroup_kill(struct cgroup *cgroup);
+
+/* Sends a signal to every process that is in it at the moment. */
+void cgroup_signal(const struct cgroup *cgroup, int signal);
 
 /* How many processes the out-of-memory killer has ended in it. */
 uint64_t cgroup_oom_kills(const struct cgroup *cgroup);

@@ -148,7 +148,10 @@ static int overlay_mount(const struct sandbox_root *root, int workshop_fd, int u
     return result;
 }
 
-/* One layer and nothing above it: overlayfs wants at least two directories, a bind will do. */
+/*
+ * One layer and nothing above it: overlayfs wants at least two directories, a bind will do. The
+ * restrictions of the layer's mount protect the host, they are not the workload's.
+ */
 static int bind_only_layer(const struct sandbox_root *root, int workshop_fd, int user_namespace_fd,
                            struct error *err)
 {
@@ -158,7 +161,9 @@ static int bind_only_layer(const struct sandbox_root *root, int workshop_fd, int
     _cleanup_close_ int bind =
         open_tree(layer, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     _cleanup_close_ int target = openat(workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (bind < 0 || target < 0 || path_attach(bind, target) < 0)
+    const uint64_t host_only = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    if (bind < 0 || mount_set_attributes(bind, 0, host_only, false) < 0 || target < 0 ||
+        path_attach(bind, target) < 0)
         return sandbox_fail(err, "cannot bind the layer %s", root->layers[0]);
     return 0;
 }

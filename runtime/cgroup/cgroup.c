@@ -1,0 +1,291 @@
+#include "cgroup.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "hierarchy.h"
+
+/* A name is a relative path that cannot leave its hierarchy. */
+int cgroup_check_name(const char *name, struct error *err)
+{
+    const char *at = name;
+    while (*at) {
+        size_t length = strcspn(at, "/");
+        bool bad = length == 0 || length > NAME_MAX || (length == 1 && at[0] == '.') ||
+                   (length == 2 && at[0] == '.' && at[1] == '.');
+        if (bad)
+            break;
+        at += length;
+        if (*at == '/' && *++at == '\0')
+            break;
+        if (*at == '\0')
+            return 0;
+    }
+    return error_set(err, EXIT_OURS, "refusing the cgroup path \"%s\"", name);
+}
+
+static struct cgroup *cgroup_new(const char *name, struct error *err)
+{
+    while (*name == '/')
+        name++;
+    if (cgroup_check_name(name, err) < 0)
+        return NULL;
+    struct cgroup *cgroup = calloc(1, sizeof *cgroup);
+    if (cgroup)
+        cgroup->name = strdup(name);
+    if (!cgroup || !cgroup->name) {
+        free(cgroup);
+        (void)error_set(err, EXIT_OURS, "out of memory");
+        return NULL;
+    }
+    cgroup->v2_fd = -1;
+    return cgroup;
+}
+
+void cgroup_close(struct cgroup *cgroup)
+{
+    if (!cgroup)
+        return;
+    for (size_t i = 0; i < cgroup->v1_count; i++) {
+        cleanup_close(&cgroup->v1[i].fd);
+        cleanup_close(&cgroup->task_fds[i]);
+    }
+    cleanup_close(&cgroup->v2_fd);
+    free(cgroup->name);
+    free(cgroup);
+}
+
+/*
+ * Makes each directory of the path that is missing. A cpuset of v1 starts empty and takes no
+ * process before it has CPUs and memory nodes: it gets its parent's, at every level. Returns the
+ * last one, or -1 with errno.
+ */
+static int make_directories(int root_fd, const char *name, bool cpuset)
+{
+    _cleanup_free_ char *path = strdup(name);
+    _cleanup_close_ int at = path ? fcntl(root_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    char *rest = path;
+    for (char *component; at >= 0 && (component = strsep(&rest, "/"));) {
+        bool made = mkdirat(at, component, 0755) == 0;
+        int next = made || errno == EEXIST
+                       ? openat(at, component, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                       : -1;
+        static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+        for (size_t i = 0; next >= 0 && made && cpuset && i < 2; i++) {
+            char value[1024];
+            if (cgroup_read_file(at, files[i], value, sizeof value) > 0)
+                (void)cgroup_write_file(next, files[i], value);
+        }
+        (void)close(at);
+        at = next;
+    }
+    return take_fd(&at);
+}
+
+/* Adds the directory of one v1 hierarchy; takes the descriptor. */
+static int add_v1(struct cgroup *cgroup, const char *options, int directory_fd)
+{
+    if (cgroup->v1_count == CGROUP_MAX_V1) {
+        (void)close(directory_fd);
+        errno = E2BIG;
+        return -1;
+    }
+    size_t i = cgroup->v1_count++;
+    struct v1_directory *directory = &cgroup->v1[i];
+    directory->fd = directory_fd;
+    (void)snprintf(directory->options, sizeof directory->options, "%s", options);
+    cgroup->task_hierarchies[i] = directory->options;
+    cgroup->task_fds[i] = openat(directory_fd, "tasks", O_WRONLY | O_CLOEXEC);
+    return cgroup->task_fds[i] < 0 ? -1 : 0;
+}
+
+static int create_v1(struct cgroup *cgroup, const struct plan_resources *resources,
+                     struct error *err)
+{
+    char options[CGROUP_OPTIONS_SIZE];
+    int root;
+    for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
+        _cleanup_close_ int root_fd = root;
+        bool cpuset = hierarchy_has(options, "cpuset");
+        if (root_fd < 0 ||
+            (hierarchy_is_on_demand(options) && !resources->cpuset_cpus && !resources->cpuset_mems))
+            continue;
+        int fd = make_directories(root_fd, cgroup->name, cpuset);
+        if (fd < 0 || add_v1(cgroup, options, fd) < 0)
+            return error_set_errno(err, EXIT_OURS, errno,
+                                   "cannot make the cgroup %s in the hierarchy %s", cgroup->name,
+                                   options);
+    }
+    return 0;
+}
+
+/* The controllers a cgroup must have, by a file that shows it. */
+static bool has_controllers(int directory_fd, const struct plan_resources *resources)
+{
+    bool cpu = resources->cpu_quota > 0 || resources->cpu_shares > 0;
+    bool cpuset = resources->cpuset_cpus || resources->cpuset_mems;
+    return faccessat(directory_fd, "memory.max", F_OK, 0) == 0 &&
+           faccessat(directory_fd, "pids.max", F_OK, 0) == 0 &&
+           (!cpu || faccessat(directory_fd, "cpu.max", F_OK, 0) == 0) &&
+           (!cpuset || faccessat(directory_fd, "cpuset.cpus", F_OK, 0) == 0);
+}
+
+/* Passes the controllers on to the children of every ancestor, from the root down. */
+static void enable_controllers(int root_fd, const char *name)
+{
+    static const char *const controllers[] = { "+memory", "+pids", "+cpu", "+cpuset" };
+    _cleanup_free_ char *path = strdup(name);
+    _cleanup_close_ int at = path ? fcntl(root_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    char *rest = path;
+    for (char *component; at >= 0 && (component = strsep(&rest, "/"));) {
+        /* One by one: a controller that this host lacks must not take the others along. */
+        for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++)
+            (void)cgroup_write_file(at, "cgroup.subtree_control", controllers[i]);
+        int next = openat(at, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        (void)close(at);
+        at = next;
+    }
+}
+
+static int create_v2(struct cgroup *cgroup, const struct plan_resources *resources,
+                     struct error *err)
+{
+    _cleanup_close_ int root_fd = hierarchy_open_v2();
+    if (root_fd < 0)
+        return 0;
+    cgroup->v2_fd = make_directories(root_fd, cgroup->name, false);
+    if (cgroup->v2_fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s", cgroup->name);
+    if (!has_controllers(cgroup->v2_fd, resources))
+        enable_controllers(root_fd, cgroup->name);
+    return 0;
+}
+
+static struct cgroup *create(struct cgroup *cgroup, const struct plan_resources *resources,
+                             struct error *err)
+{
+    if (create_v1(cgroup, resources, err) == 0 && create_v2(cgroup, resources, err) == 0) {
+        if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
+            return resources_apply(cgroup, resources, err) == 0 ? cgroup : NULL;
+        (void)error_set(err, EXIT_OURS,
+                        "no cgroups: mount them on /sys/fs/cgroup (mount -t cgroup2 cgroup2 "
+                        "/sys/fs/cgroup)");
+    }
+    return NULL;
+}
+
+struct cgroup *cgroup_create(const char *name, const struct plan_resources *resources,
+                             struct error *err)
+{
+    struct cgroup *cgroup = cgroup_new(name, err);
+    if (!cgroup || create(cgroup, resources, err))
+        return cgroup;
+    struct error ignored;
+    (void)cgroup_remove(cgroup->name, &ignored);
+    cgroup_close(cgroup);
+    return NULL;
+}
+
+struct cgroup *cgroup_open(const char *name, struct error *err)
+{
+    struct cgroup *cgroup = cgroup_new(name, err);
+    if (!cgroup)
+        return NULL;
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    char options[CGROUP_OPTIONS_SIZE];
+    int root;
+    for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
+        _cleanup_close_ int root_fd = root;
+        int fd = root_fd < 0 ? -1 : openat(root_fd, cgroup->name, flags);
+        if (fd >= 0)
+            (void)add_v1(cgroup, options, fd);
+    }
+    _cleanup_close_ int v2_root = hierarchy_open_v2();
+    if (v2_root >= 0)
+        cgroup->v2_fd = openat(v2_root, cgroup->name, flags);
+    if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
+        return cgroup;
+    (void)error_set(err, EXIT_OURS, "there is no cgroup %s", cgroup->name);
+    cgroup_close(cgroup);
+    return NULL;
+}
+
+int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
+                         struct error *err)
+{
+    return resources_apply(cgroup, resources, err);
+}
+
+const char *cgroup_name(const struct cgroup *cgroup)
+{
+    return cgroup->name;
+}
+
+int cgroup_birth_fd(const struct cgroup *cgroup)
+{
+    return cgroup->v2_fd;
+}
+
+size_t cgroup_task_fds(const struct cgroup *cgroup, const int **fds,
+                       const char *const **hierarchies)
+{
+    *fds = cgroup->task_fds;
+    *hierarchies = cgroup->task_hierarchies;
+    return cgroup->v1_count;
+}
+
+int cgroup_add_process(struct cgroup *cgroup, pid_t pid, struct error *err)
+{
+    char text[16];
+    (void)snprintf(text, sizeof text, "%d", (int)pid);
+    for (size_t i = 0; i <= cgroup->v1_count; i++) {
+        int fd = i < cgroup->v1_count ? cgroup->v1[i].fd : cgroup->v2_fd;
+        if (fd >= 0 && cgroup_write_file(fd, "cgroup.procs", text) < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot move process %d into cgroup %s",
+                                   (int)pid, cgroup->name);
+    }
+    return 0;
+}
+
+uint64_t cgroup_oom_kills(const struct cgroup *cgroup)
+{
+    int v1_fd = cgroup_v1_fd(cgroup, "memory");
+    if (v1_fd >= 0)
+        return cgroup_read_key(v1_fd, "memory.oom_control", "oom_kill");
+    return cgroup->v2_fd >= 0 ? cgroup_read_key(cgroup->v2_fd, "memory.events", "oom_kill") : 0;
+}
+
+/* A counter from a v1 file if its controller is there, else from a v2 file (with a key, or alone).
+ */
+static uint64_t read_counter(const struct cgroup *cgroup, const char *controller, const char *v1,
+                             const char *v2, const char *v2_key)
+{
+    int fd = cgroup_v1_fd(cgroup, controller);
+    const char *file = fd >= 0 ? v1 : v2;
+    if (fd < 0)
+        fd = cgroup->v2_fd;
+    if (fd < 0)
+        return 0;
+    if (file == v2 && v2_key)
+        return cgroup_read_key(fd, file, v2_key);
+    char text[32];
+    return cgroup_read_file(fd, file, text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+}
+
+int cgroup_read_stats(const struct cgroup *cgroup, struct cgroup_stats *stats, struct error *err)
+{
+    (void)err;
+    stats->memory_bytes =
+        read_counter(cgroup, "memory", "memory.usage_in_bytes", "memory.current", NULL);
+    stats->pids = read_counter(cgroup, "pids", "pids.current", "pids.current", NULL);
+    stats->cpu_microseconds =
+        read_counter(cgroup, "cpuacct", "cpuacct.usage", "cpu.stat", "usage_usec");
+    if (cgroup_v1_fd(cgroup, "cpuacct") >= 0)
+        stats->cpu_microseconds /= 1000; /* v1 counts nanoseconds */
+    return 0;
+}

@@ -1,0 +1,146 @@
+#include "hierarchy.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+#define CGROUP_MOUNT "/sys/fs/cgroup"
+
+/*
+ * The v1 hierarchies a workload gets a cgroup in: those with limits or counters we use, and
+ * systemd's, by which tools find processes. A cpuset is made when it is asked for: it costs more
+ * than all others together.
+ */
+static const struct {
+    const char *directory;
+    const char *options;
+    bool on_demand;
+} v1_table[] = {
+    { "memory", "memory", false },   { "pids", "pids", false },
+    { "cpu", "cpu", false },         { "cpuacct", "cpuacct", false },
+    { "devices", "devices", false }, { "freezer", "freezer", false },
+    { "cpuset", "cpuset", true },    { "systemd", "name=systemd", false },
+};
+
+enum { V1_COUNT = sizeof v1_table / sizeof *v1_table };
+
+static bool is_file_system(int fd, long magic)
+{
+    struct statfs status;
+    return fd >= 0 && fstatfs(fd, &status) == 0 && status.f_type == magic;
+}
+
+/* A directory below the cgroup mount, if it is the root of a file system of that kind. */
+static int open_root(const char *path, long magic)
+{
+    _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return is_file_system(fd, magic) ? take_fd(&fd) : -1;
+}
+
+static bool v1_has(const char *controller)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, CGROUP_MOUNT "/%s", controller);
+    _cleanup_close_ int fd = open_root(path, CGROUP_SUPER_MAGIC);
+    return fd >= 0;
+}
+
+/*
+ * Where v1 has the controllers that count, a v2 hierarchy beside it ("hybrid" layout) has nothing
+ * to offer and is left alone.
+ */
+int hierarchy_open_v2(void)
+{
+    int fd = open_root(CGROUP_MOUNT, CGROUP2_SUPER_MAGIC);
+    if (fd >= 0 || (v1_has("memory") && v1_has("pids") && v1_has("cpu")))
+        return fd;
+    return open_root(CGROUP_MOUNT "/unified", CGROUP2_SUPER_MAGIC);
+}
+
+/*
+ * Co-mounted controllers are one directory "cpu,cpuacct" with a symbolic link for each name: the
+ * link tells the mount options, and only the first name counts.
+ */
+int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE])
+{
+    if (n >= V1_COUNT)
+        return -2;
+    char path[64];
+    (void)snprintf(path, sizeof path, CGROUP_MOUNT "/%s", v1_table[n].directory);
+    (void)snprintf(options, CGROUP_OPTIONS_SIZE, "%s", v1_table[n].options);
+    ssize_t length = readlink(path, options, CGROUP_OPTIONS_SIZE - 1);
+    if (length > 0) {
+        options[length] = '\0';
+        size_t first = strcspn(options, ",");
+        if (strchr(options, '/') || strncmp(options, v1_table[n].directory, first) != 0 ||
+            v1_table[n].directory[first] != '\0')
+            return -1;
+    }
+    return open_root(path, CGROUP_SUPER_MAGIC);
+}
+
+bool hierarchy_has(const char *options, const char *controller)
+{
+    size_t length = strlen(controller);
+    for (const char *at = options; *at; at += *at == ',') {
+        size_t n = strcspn(at, ",");
+        if (n == length && strncmp(at, controller, n) == 0)
+            return true;
+        at += n;
+    }
+    return false;
+}
+
+bool hierarchy_is_on_demand(const char *options)
+{
+    for (size_t i = 0; i < V1_COUNT; i++)
+        if (v1_table[i].on_demand && strcmp(options, v1_table[i].options) == 0)
+            return true;
+    return false;
+}
+
+int cgroup_v1_fd(const struct cgroup *cgroup, const char *controller)
+{
+    for (size_t i = 0; i < cgroup->v1_count; i++)
+        if (hierarchy_has(cgroup->v1[i].options, controller))
+            return cgroup->v1[i].fd;
+    return -1;
+}
+
+int cgroup_write_file(int directory_fd, const char *file, const char *value)
+{
+    _cleanup_close_ int fd = openat(directory_fd, file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n;
+    do
+        n = write(fd, value, strlen(value));
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -1 : 0;
+}
+
+ssize_t cgroup_read_file(int directory_fd, const char *file, char *text, size_t size)
+{
+    _cleanup_close_ int fd = openat(directory_fd, file, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    text[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+uint64_t cgroup_read_key(int directory_fd, const char *file, const char *key)
+{
+    char text[4096];
+    if (cgroup_read_file(directory_fd, file, text, sizeof text) < 0)
+        return 0;
+    size_t length = strlen(key);
+    char *rest = text;
+    for (char *line; (line = strsep(&rest, "\n"));)
+        if (strncmp(line, key, length) == 0 && line[length] == ' ')
+            return strtoull(line + length + 1, NULL, 10);
+    return 0;
+}

@@ -1,0 +1,66 @@
+/* Inside of the room: the hierarchies of a host, and small files in their directories. */
+#ifndef HYBRID_CGROUP_HIERARCHY_H
+#define HYBRID_CGROUP_HIERARCHY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cgroup.h"
+
+enum { CGROUP_MAX_V1 = 16, CGROUP_OPTIONS_SIZE = 64 };
+
+/* A cgroup directory of one v1 hierarchy. */
+struct v1_directory {
+    char options[CGROUP_OPTIONS_SIZE]; /* "memory", "cpu,cpuacct", "name=systemd" */
+    int fd;
+};
+
+struct cgroup {
+    char *name;
+    int v2_fd; /* -1: none */
+    struct v1_directory v1[CGROUP_MAX_V1];
+    int task_fds[CGROUP_MAX_V1];
+    const char *task_hierarchies[CGROUP_MAX_V1];
+    size_t v1_count;
+};
+
+/* The root of the v2 hierarchy, O_PATH, if this host has one that is needed; -1: none. */
+int hierarchy_open_v2(void);
+
+/*
+ * Opens the root of the n-th v1 hierarchy we use (n from 0) and says how it is called. Returns the
+ * descriptor, -1 if this host does not have it, or -2 past the last.
+ */
+int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE]);
+
+/* Whether the v1 hierarchy is joined only if a limit asks for it. */
+bool hierarchy_is_on_demand(const char *options);
+
+/* Whether one of the comma-separated names in options is `controller`. */
+bool hierarchy_has(const char *options, const char *controller);
+
+/* The directory of the v1 controller, or -1. */
+int cgroup_v1_fd(const struct cgroup *cgroup, const char *controller);
+
+/* Writes a value to a file of the directory, in one write. Returns 0, or -1 with errno. */
+int cgroup_write_file(int directory_fd, const char *file, const char *value);
+
+/* Reads a file as text with a terminating NUL. Returns the length, or -1 with errno. */
+ssize_t cgroup_read_file(int directory_fd, const char *file, char *text, size_t size);
+
+/* The number after `key` and a space in a flat keyed file; 0 if it is not there. */
+uint64_t cgroup_read_key(int directory_fd, const char *file, const char *key);
+
+/* Refuses names that are absolute or have empty, `.` or `..` components. Returns 0, or -1 with
+ * *err. */
+int cgroup_check_name(const char *name, struct error *err);
+
+/* resources.c, devices.c */
+int resources_apply(struct cgroup *cgroup, const struct plan_resources *resources,
+                    struct error *err);
+int devices_apply_v1(int directory_fd, const struct plan_device_rule *rules, size_t count,
+                     struct error *err);
+int devices_apply_v2(int directory_fd, const struct plan_device_rule *rules, size_t count,
+                     struct error *err);
+
+#endif

@@ -1,0 +1,131 @@
+/* The end of a cgroup: killing what is in it, and removing its directories. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "hierarchy.h"
+
+enum { FIRST_WAIT_US = 200, LONGEST_WAIT_US = 50000, PATIENCE_US = 10 * 1000 * 1000 };
+
+static void signal_members(int directory_fd, int signal)
+{
+    _cleanup_close_ int fd = openat(directory_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    _cleanup_fclose_ FILE *file = fd < 0 ? NULL : fdopen(dup(fd), "re");
+    char line[32];
+    while (file && fgets(line, sizeof line, file)) {
+        pid_t pid = (pid_t)strtol(line, NULL, 10);
+        if (pid > 0)
+            (void)kill(pid, signal);
+    }
+}
+
+/*
+ * v2 kills a whole cgroup at once (from 5.14 on). On v1 the members are frozen first, so that none
+ * escapes the list by forking, and die when they are thawed.
+ */
+void cgroup_kill(struct cgroup *cgroup)
+{
+    if (cgroup->v2_fd >= 0 && cgroup_write_file(cgroup->v2_fd, "cgroup.kill", "1") == 0)
+        return;
+    int freezer = cgroup_v1_fd(cgroup, "freezer");
+    if (freezer >= 0)
+        (void)cgroup_write_file(freezer, "freezer.state", "FROZEN");
+    for (size_t i = 0; i < cgroup->v1_count; i++)
+        signal_members(cgroup->v1[i].fd, SIGKILL);
+    if (cgroup->v2_fd >= 0)
+        signal_members(cgroup->v2_fd, SIGKILL);
+    if (freezer >= 0)
+        (void)cgroup_write_file(freezer, "freezer.state", "THAWED");
+}
+
+void cgroup_signal(const struct cgroup *cgroup, int signal)
+{
+    int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
+    signal_members(fd, signal);
+}
+
+/* Removes a directory and the cgroups below it. Returns 0 also if it is gone; -1 with errno. */
+static int remove_tree(int parent_fd, const char *name)
+{
+    if (unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EBUSY && errno != ENOTEMPTY)
+        return -1;
+    int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory)
+        return errno == ENOENT ? 0 : -1;
+    bool complete = true;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+            strcmp(entry->d_name, "..") != 0 && remove_tree(fd, entry->d_name) < 0)
+            complete = false;
+    if (!complete) {
+        signal_members(fd, SIGKILL);
+        errno = EBUSY;
+        return -1;
+    }
+    return unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* One attempt in all hierarchies. Returns 0, or -1 with errno of the last failure. */
+static int remove_everywhere(const char *name)
+{
+    int result = 0, cause = 0, root;
+    char options[CGROUP_OPTIONS_SIZE];
+    for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
+        _cleanup_close_ int root_fd = root;
+        if (root_fd >= 0 && remove_tree(root_fd, name) < 0) {
+            result = -1;
+            cause = errno;
+        }
+    }
+    _cleanup_close_ int v2_root = hierarchy_open_v2();
+    if (v2_root >= 0 && remove_tree(v2_root, name) < 0) {
+        result = -1;
+        cause = errno;
+    }
+    errno = cause;
+    return result;
+}
+
+int cgroup_remove(const char *name, struct error *err)
+{
+    useconds_t wait = FIRST_WAIT_US;
+    while (*name == '/')
+        name++;
+    if (cgroup_check_name(name, err) < 0)
+        return -1;
+    for (unsigned int waited = 0;; waited += wait, wait *= 2) {
+        if (remove_everywhere(name) == 0)
+            return 0;
+        int cause = errno;
+        if (cause != EBUSY || waited > PATIENCE_US)
+            return error_set_errno(err, EXIT_OURS, cause, "cannot remove the cgroup %s", name);
+        struct error missing;
+        struct cgroup *cgroup = cgroup_open(name, &missing);
+        if (cgroup)
+            cgroup_kill(cgroup);
+        cgroup_close(cgroup);
+        if (wait > LONGEST_WAIT_US)
+            wait = LONGEST_WAIT_US;
+        (void)usleep(wait);
+    }
+}
+
+int cgroup_is_populated(const char *name)
+{
+    struct error missing;
+    struct cgroup *cgroup = cgroup_open(name, &missing);
+    if (!cgroup)
+        return 0;
+    int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
+    char text[32];
+    ssize_t n = cgroup_read_file(fd, "cgroup.procs", text, sizeof text);
+    cgroup_close(cgroup);
+    return n > 0;
+}

@@ -1,0 +1,160 @@
+/* Limits of the plan as values of control files, on v1 and on v2. */
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "hierarchy.h"
+
+enum limit {
+    LIMIT_MEMORY,
+    LIMIT_SWAP,
+    LIMIT_RESERVATION,
+    LIMIT_SHARES,
+    LIMIT_PERIOD,
+    LIMIT_QUOTA,
+    LIMIT_PIDS,
+    LIMIT_CPUS,
+    LIMIT_MEMS,
+    LIMITS,
+};
+
+/*
+ * In the order in which they must be written: v1 wants the memory limit before memory plus swap,
+ * and the period before the quota. On v2, quota and period are one file.
+ */
+static const struct {
+    const char *what; /* for messages */
+    const char *v1_controller, *v1_file;
+    const char *v2_file;
+} limit_table[LIMITS] = {
+    [LIMIT_MEMORY] = { "memory limit", "memory", "memory.limit_in_bytes", "memory.max" },
+    [LIMIT_SWAP] = { "swap limit", "memory", "memory.memsw.limit_in_bytes", "memory.swap.max" },
+    [LIMIT_RESERVATION] = { "memory reservation", "memory", "memory.soft_limit_in_bytes",
+                            "memory.low" },
+    [LIMIT_SHARES] = { "CPU shares", "cpu", "cpu.shares", "cpu.weight" },
+    [LIMIT_PERIOD] = { "CPU period", "cpu", "cpu.cfs_period_us", NULL },
+    [LIMIT_QUOTA] = { "CPU quota", "cpu", "cpu.cfs_quota_us", "cpu.max" },
+    [LIMIT_PIDS] = { "limit of processes", "pids", "pids.max", "pids.max" },
+    [LIMIT_CPUS] = { "set of CPUs", "cpuset", "cpuset.cpus", "cpuset.cpus" },
+    [LIMIT_MEMS] = { "set of memory nodes", "cpuset", "cpuset.mems", "cpuset.mems" },
+};
+
+enum { DEFAULT_PERIOD = 100000, VALUE_SIZE = 256, SHARES_MIN = 2, SHARES_MAX = 262144 };
+
+/* v1 shares 2..262144 as v2 weight 1..10000, the conversion all runtimes use. */
+static int64_t weight_of_shares(int64_t shares)
+{
+    if (shares < SHARES_MIN)
+        shares = SHARES_MIN;
+    if (shares > SHARES_MAX)
+        shares = SHARES_MAX;
+    return 1 + (shares - SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN);
+}
+
+/* The numbers of the plan; -1: not given. */
+static int64_t number_of(const struct plan_resources *resources, enum limit limit, bool v2)
+{
+    switch (limit) {
+    case LIMIT_MEMORY:
+        return resources->memory_limit;
+    case LIMIT_SWAP:
+        /* The plan counts memory and swap together, as v1 does; v2 counts swap alone. */
+        if (v2 && resources->memory_swap >= 0 && resources->memory_limit >= 0)
+            return resources->memory_swap - resources->memory_limit;
+        return resources->memory_swap;
+    case LIMIT_RESERVATION:
+        return resources->memory_reservation;
+    case LIMIT_SHARES:
+        if (resources->cpu_shares <= 0)
+            return -1;
+        return v2 ? weight_of_shares(resources->cpu_shares) : resources->cpu_shares;
+    case LIMIT_PERIOD:
+        return resources->cpu_period;
+    case LIMIT_QUOTA:
+        return resources->cpu_quota;
+    case LIMIT_PIDS:
+        return resources->pids_limit;
+    default:
+        return -1;
+    }
+}
+
+/* Writes the value of a limit into text. Returns whether there is one. */
+static bool value_of(const struct plan_resources *resources, enum limit limit, bool v2,
+                     char text[VALUE_SIZE])
+{
+    const char *set = limit == LIMIT_CPUS   ? resources->cpuset_cpus
+                      : limit == LIMIT_MEMS ? resources->cpuset_mems
+                                            : NULL;
+    if (limit == LIMIT_CPUS || limit == LIMIT_MEMS) {
+        (void)snprintf(text, VALUE_SIZE, "%s", set ? set : "");
+        return set && *set;
+    }
+    int64_t number = number_of(resources, limit, v2);
+    if (limit == LIMIT_QUOTA && v2) {
+        int64_t period = resources->cpu_period > 0 ? resources->cpu_period : DEFAULT_PERIOD;
+        if (number > 0)
+            (void)snprintf(text, VALUE_SIZE, "%lld %lld", (long long)number, (long long)period);
+        else
+            (void)snprintf(text, VALUE_SIZE, "max %lld", (long long)period);
+        return number > 0 || resources->cpu_period > 0;
+    }
+    if (limit == LIMIT_PIDS && number == 0)
+        (void)snprintf(text, VALUE_SIZE, "max");
+    else
+        (void)snprintf(text, VALUE_SIZE, "%lld", (long long)number);
+    return number >= 0;
+}
+
+static int explain(enum limit limit, const char *value, struct error *err)
+{
+    int cause = errno;
+    if (cause == ENOENT)
+        return error_set(err, EXIT_OURS,
+                         "cannot set the %s to %s: this kernel's cgroups do not offer it",
+                         limit_table[limit].what, value);
+    return error_set_errno(err, EXIT_OURS, cause, "cannot set the %s to %s",
+                           limit_table[limit].what, value);
+}
+
+/* Without swap accounting the limit cannot be set, and without swap it holds anyway. */
+static bool holds_without_swap(enum limit limit)
+{
+    struct sysinfo info;
+    return limit == LIMIT_SWAP && errno == ENOENT && sysinfo(&info) == 0 && info.totalswap == 0;
+}
+
+static int apply_limit(const struct cgroup *cgroup, const struct plan_resources *resources,
+                       enum limit limit, struct error *err)
+{
+    char value[VALUE_SIZE];
+    int v1_fd = cgroup_v1_fd(cgroup, limit_table[limit].v1_controller);
+    bool v2 = v1_fd < 0;
+    const char *file = v2 ? limit_table[limit].v2_file : limit_table[limit].v1_file;
+    if (!file || !value_of(resources, limit, v2, value))
+        return 0;
+    if (v2 && cgroup->v2_fd < 0) {
+        errno = ENOENT;
+        return explain(limit, value, err);
+    }
+    if (cgroup_write_file(v2 ? cgroup->v2_fd : v1_fd, file, value) == 0)
+        return 0;
+    return holds_without_swap(limit) ? 0 : explain(limit, value, err);
+}
+
+int resources_apply(struct cgroup *cgroup, const struct plan_resources *resources,
+                    struct error *err)
+{
+    for (int limit = 0; limit < LIMITS; limit++)
+        if (apply_limit(cgroup, resources, (enum limit)limit, err) < 0)
+            return -1;
+    if (resources->device_count == 0)
+        return 0;
+    int v1_fd = cgroup_v1_fd(cgroup, "devices");
+    if (v1_fd >= 0)
+        return devices_apply_v1(v1_fd, resources->devices, resources->device_count, err);
+    if (cgroup->v2_fd >= 0)
+        return devices_apply_v2(cgroup->v2_fd, resources->devices, resources->device_count, err);
+    return error_set(err, EXIT_OURS, "cannot restrict devices: this host has no such cgroup");
+}

@@ -1,0 +1,300 @@
+#include "container.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "layers.h"
+#include "runtime/cgroup/cgroup.h"
+
+struct workload {
+    struct sandbox_child child;
+    pid_t pid; /* stays known after the end */
+    struct cgroup *cgroup;
+    struct layers layers;
+    int terminal_fd; /* our own copy of the master, for resizing; -1 */
+    bool ended;
+};
+
+static void close_stdio(const int stdio[3])
+{
+    for (int i = 0; i < 3; i++)
+        cleanup_close(&stdio[i]);
+}
+
+/* The host's id for an id of the container; ids outside of every map stay as they are. */
+static uint32_t map_id(const struct plan_id_map *maps, size_t count, uint32_t id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (id >= maps[i].container && id - maps[i].container < maps[i].size)
+            return maps[i].host + (id - maps[i].container);
+    return id;
+}
+
+/* A new writable layer looks like the root directory below it: overlayfs shows the upper one's
+ * attributes. */
+static int imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
+                        struct error *err)
+{
+    struct stat status;
+    if (stat(top_layer, &status) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot look at the layer %s", top_layer);
+    bool shifted = plan->namespaces.create & CLONE_NEWUSER;
+    uid_t uid =
+        shifted ? map_id(plan->uid_maps, plan->uid_map_count, status.st_uid) : status.st_uid;
+    gid_t gid =
+        shifted ? map_id(plan->gid_maps, plan->gid_map_count, status.st_gid) : status.st_gid;
+    if (chown(upper, uid, gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set the owner of %s", upper);
+    return 0;
+}
+
+/* Makes <data_dir>/upper and work, unless an earlier start has. */
+static int make_writable_layer(const struct workload_spec *spec, const struct layers *layers,
+                               char upper[PATH_MAX], char work[PATH_MAX], struct error *err)
+{
+    (void)snprintf(upper, PATH_MAX, "%s/upper", spec->paths.data_dir);
+    (void)snprintf(work, PATH_MAX, "%s/work", spec->paths.data_dir);
+    if (mkdir(spec->paths.data_dir, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", spec->paths.data_dir);
+    if (mkdir(work, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", work);
+    if (mkdir(upper, 0755) == 0)
+        return imitate_root(upper, layers->paths[layers->count - 1], spec->plan, err);
+    return errno == EEXIST ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot make %s", upper);
+}
+
+static int create_cgroup(struct workload *workload, const struct workload_spec *spec,
+                         struct error *err)
+{
+    char name[PATH_MAX];
+    if (spec->plan->cgroup_path)
+        (void)snprintf(name, sizeof name, "%s", spec->plan->cgroup_path);
+    else
+        (void)snprintf(name, sizeof name, "hybrid-%s", spec->id);
+    workload->cgroup = cgroup_create(name, &spec->plan->resources, err);
+    return workload->cgroup ? 0 : -1;
+}
+
+/* Fills the request's fields that follow from the cgroup. */
+static void join_cgroup(struct sandbox_request *request, const struct cgroup *cgroup)
+{
+    request->cgroup_fd = cgroup ? cgroup_birth_fd(cgroup) : -1;
+    if (cgroup)
+        request->task_fd_count =
+            cgroup_task_fds(cgroup, &request->task_fds, &request->task_hierarchies);
+}
+
+static int spawn(struct workload *workload, const struct workload_spec *spec, struct error *err)
+{
+    char upper[PATH_MAX], work[PATH_MAX];
+    struct sandbox_root root = {
+        .layers = (const char *const *)workload->layers.paths,
+        .layer_count = workload->layers.count,
+        .volatile_upper = !spec->keep_writable,
+    };
+    if (root.layer_count > 0) {
+        if (make_writable_layer(spec, &workload->layers, upper, work, err) < 0)
+            return -1;
+        root.upper = upper;
+        root.work = work;
+    }
+    struct sandbox_request request = {
+        .plan = spec->plan,
+        .root = &root,
+        .stdio = { spec->stdio[0], spec->stdio[1], spec->stdio[2] },
+        .join_pidfd = -1,
+        .death_signal = SIGKILL,
+        .rows = spec->rows,
+        .columns = spec->columns,
+    };
+    join_cgroup(&request, workload->cgroup);
+    if (sandbox_spawn(&request, &workload->child, err) < 0)
+        return -1;
+    workload->pid = workload->child.pid;
+    return sandbox_set_up(&workload->child, err);
+}
+
+static int create_parts(struct workload *workload, const struct workload_spec *spec,
+                        int *terminal_fd, struct error *err)
+{
+    if (layers_acquire(spec->paths.root, spec->layer_files, spec->layer_ids, spec->layer_count,
+                       &workload->layers, err) < 0 ||
+        create_cgroup(workload, spec, err) < 0 || spawn(workload, spec, err) < 0)
+        return -1;
+    if (workload->child.terminal_fd >= 0) {
+        workload->terminal_fd = fcntl(workload->child.terminal_fd, F_DUPFD_CLOEXEC, 3);
+        if (workload->terminal_fd < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot keep the terminal");
+    }
+    *terminal_fd = take_fd(&workload->child.terminal_fd);
+    return 0;
+}
+
+static void container_destroy(struct workload *workload)
+{
+    if (!workload)
+        return;
+    if (workload->ended)
+        workload->child.pid = 0; /* reaped: the number may be another's by now */
+    sandbox_abandon(&workload->child);
+    if (workload->cgroup) {
+        struct error ignored; /* what cannot be removed now, the next clean-up finds by its name */
+        (void)cgroup_remove(cgroup_name(workload->cgroup), &ignored);
+        cgroup_close(workload->cgroup);
+    }
+    cleanup_close(&workload->terminal_fd);
+    layers_release(&workload->layers);
+    free(workload);
+}
+
+static struct workload *container_create(const struct workload_spec *spec, int *terminal_fd,
+                                         struct error *err)
+{
+    *terminal_fd = -1;
+    struct workload *workload = calloc(1, sizeof *workload);
+    if (!workload) {
+        close_stdio(spec->stdio);
+        (void)error_set(err, EXIT_OURS, "out of memory");
+        return NULL;
+    }
+    workload->child = (struct sandbox_child){ .pidfd = -1, .sync_fd = -1, .terminal_fd = -1 };
+    workload->terminal_fd = -1;
+    int created = create_parts(workload, spec, terminal_fd, err);
+    close_stdio(spec->stdio);
+    if (created == 0)
+        return workload;
+    container_destroy(workload);
+    return NULL;
+}
+
+static int container_start(struct workload *workload, struct error *err)
+{
+    return sandbox_execute(&workload->child, err);
+}
+
+static pid_t container_pid(const struct workload *workload)
+{
+    return workload->pid;
+}
+
+static const char *container_cgroup(const struct workload *workload)
+{
+    return cgroup_name(workload->cgroup);
+}
+
+static size_t container_poll_fds(const struct workload *workload, struct pollfd *fds, size_t max)
+{
+    if (max == 0 || workload->ended)
+        return 0;
+    fds[0] = (struct pollfd){ .fd = workload->child.pidfd, .events = POLLIN };
+    return 1;
+}
+
+/*
+ * The end of the first process is the end of the container: the kernel has killed all others of its
+ * pid namespace before it lets us know. (Only a plan without a pid namespace of its own can leave
+ * some; they die with the cgroup.)
+ */
+static int container_dispatch(struct workload *workload, const struct pollfd *fds, size_t count,
+                              void (*exec_ended)(void *context, uint32_t number, int status,
+                                                 const struct error *error),
+                              void *context, struct workload_exit *exit)
+{
+    (void)exec_ended; /* `hybrid exec` is the parent of its own process */
+    (void)context;
+    if (workload->ended || count == 0 || !(fds[0].revents & (POLLIN | POLLHUP)))
+        return 0;
+    siginfo_t info = { 0 };
+    if (waitid(P_PIDFD, (id_t)workload->child.pidfd, &info, WEXITED | WNOHANG) < 0) {
+        *exit = (struct workload_exit){ .status = EXIT_OURS, .failed = true };
+        (void)error_set_errno(&exit->error, EXIT_OURS, errno, "cannot wait for process %d",
+                              (int)workload->pid);
+    } else if (info.si_pid == 0) {
+        return 0;
+    } else {
+        *exit = (struct workload_exit){
+            .status =
+                info.si_code == CLD_EXITED ? info.si_status : EXIT_SIGNAL_BASE + info.si_status,
+            .oom = cgroup_oom_kills(workload->cgroup) > 0,
+        };
+    }
+    workload->ended = true;
+    return 1;
+}
+
+static int container_signal(struct workload *workload, int signal, bool all, struct error *err)
+{
+    if (all) {
+        cgroup_signal(workload->cgroup, signal);
+        return 0;
+    }
+    if (syscall(SYS_pidfd_send_signal, workload->child.pidfd, signal, NULL, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot send signal %d to process %d", signal,
+                               (int)workload->pid);
+    return 0;
+}
+
+static int container_resize(struct workload *workload, uint32_t process, uint16_t rows,
+                            uint16_t columns, struct error *err)
+{
+    struct winsize size = { .ws_row = rows, .ws_col = columns };
+    if (process != 0 || workload->terminal_fd < 0)
+        return error_set(err, EXIT_OURS, "process %u has no terminal here", process);
+    if (ioctl(workload->terminal_fd, TIOCSWINSZ, &size) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set the size of the terminal");
+    return 0;
+}
+
+const struct workload_ops container_ops = {
+    .name = "container",
+    .create = container_create,
+    .start = container_start,
+    .pid = container_pid,
+    .cgroup = container_cgroup,
+    .poll_fds = container_poll_fds,
+    .dispatch = container_dispatch,
+    .signal = container_signal,
+    .resize = container_resize,
+    .destroy = container_destroy,
+};
+
+int container_exec(const struct container_exec_request *exec, struct sandbox_child *child,
+                   struct error *err)
+{
+    *child = (struct sandbox_child){ .pidfd = -1, .sync_fd = -1, .terminal_fd = -1 };
+    struct sandbox_request request = {
+        .plan = exec->plan,
+        .stdio = { exec->stdio[0], exec->stdio[1], exec->stdio[2] },
+        .cgroup_fd = -1,
+        .join_pidfd = exec->pidfd,
+        .death_signal = SIGKILL,
+        .rows = exec->rows,
+        .columns = exec->columns,
+    };
+    struct cgroup *cgroup = *exec->cgroup ? cgroup_open(exec->cgroup, err) : NULL;
+    int result = *exec->cgroup && !cgroup ? -1 : 0;
+    if (result == 0) {
+        join_cgroup(&request, cgroup);
+        result = sandbox_spawn(&request, child, err);
+    }
+    if (result == 0)
+        result = sandbox_set_up(child, err);
+    cgroup_close(cgroup);
+    close_stdio(exec->stdio);
+    return result;
+}
+
+int container_cleanup(const struct workload_paths *paths, const char *cgroup, struct error *err)
+{
+    int result = *cgroup ? cgroup_remove(cgroup, err) : 0;
+    layers_reap(paths->root);
+    return result;
+}

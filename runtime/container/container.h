@@ -1,0 +1,33 @@
+/* The container back end: namespaces and cgroups on the host's kernel. */
+#ifndef HYBRID_CONTAINER_H
+#define HYBRID_CONTAINER_H
+
+#include "runtime/monitor/workload.h"
+#include "runtime/sandbox/sandbox.h"
+
+/* A command to be run in a running container. Everything is borrowed but stdio. */
+struct container_exec_request {
+    int pidfd;               /* of the container's first process */
+    const char *cgroup;      /* as recorded in the state; "" if none */
+    const struct plan *plan; /* made by plan_parse_process, with its filter */
+    int stdio[3];            /* as in workload_spec: taken, also on failure; terminal: -1 */
+    uint16_t rows, columns;  /* initial size of the terminal */
+};
+
+/*
+ * Starts a process in the container's namespaces and cgroup, up to, not including, its execve. The
+ * caller then calls sandbox_execute, waits for child->pid and closes the descriptors; the process
+ * dies with the caller. With a terminal in the plan, child->terminal_fd is its master. Returns 0,
+ * or -1 with *err and nothing left behind.
+ */
+int container_exec(const struct container_exec_request *request, struct sandbox_child *child,
+                   struct error *err);
+
+/*
+ * Removes what a killed monitor left of a container: its processes, its cgroup, and the layer
+ * mounts that nobody uses any more. cgroup: as recorded in the state, "" if none. Works on what is
+ * not there too. Returns 0, or -1 with *err.
+ */
+int container_cleanup(const struct workload_paths *paths, const char *cgroup, struct error *err);
+
+#endif
