@@ -1,0 +1,159 @@
+#include "attach.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+/* Not here: what the kernel sends for our own mistakes, and SIGCHLD, SIGCONT, SIGPIPE, SIGURG. */
+static const int forwarded[] = { SIGHUP,  SIGINT,    SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM,
+                                 SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGWINCH };
+
+void attach_signals(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
+        (void)sigaddset(set, forwarded[i]);
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; signal++)
+        (void)sigaddset(set, signal);
+    (void)sigaddset(set, SIGTSTP);
+}
+
+static void send_size(const struct attach *attach)
+{
+    struct control_message message = { .type = CONTROL_RESIZE };
+    terminal_size(&message.rows, &message.columns);
+    (void)control_send(attach->socket, &message, NULL, 0);
+}
+
+/* Stops ourselves by a signal that is blocked, with its default action. Returns on SIGCONT. */
+static void stop_by(int signal)
+{
+    sigset_t one, before;
+    (void)sigemptyset(&one);
+    (void)sigaddset(&one, signal);
+    (void)raise(signal);
+    (void)sigprocmask(SIG_UNBLOCK, &one, &before); /* here we stop */
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+/* The shell gets its terminal back as it was, and nobody reads from it or writes to it meanwhile.
+ */
+static void suspend(const struct attach *attach, int signal)
+{
+    bool raw = attach->terminal->raw;
+    (void)control_send_simple(attach->socket, CONTROL_PAUSE, 0);
+    terminal_restore(attach->terminal);
+    stop_by(signal);
+    if (raw)
+        terminal_make_raw(attach->terminal);
+    (void)control_send_simple(attach->socket, CONTROL_RESUME, 0);
+    if (attach->resize)
+        send_size(attach);
+}
+
+/* The monitor was refused input. Stop as a program that reads would; input ends if we cannot. */
+static void answer_background(const struct attach *attach)
+{
+    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) { /* in the foreground again by now */
+        (void)control_send_simple(attach->socket, CONTROL_RESUME, 0);
+        return;
+    }
+    suspend(attach, SIGTTIN);
+    /* An orphaned process group is not stopped, and will never be in the foreground. */
+    if (tcgetpgrp(STDIN_FILENO) != getpgrp())
+        (void)control_send_simple(attach->socket, CONTROL_CLOSE_INPUT, 0);
+}
+
+static void forward(const struct attach *attach, int signal, int *interrupts)
+{
+    if (signal == SIGTSTP) {
+        suspend(attach, SIGTSTP);
+        return;
+    }
+    if (signal == SIGWINCH && attach->resize) {
+        send_size(attach);
+        return;
+    }
+    /* The second interrupt kills; the third does not wait for output that nobody takes either. */
+    if (signal == SIGINT && ++*interrupts == 2)
+        signal = SIGKILL;
+    if (*interrupts > 2)
+        (void)control_send_simple(attach->socket, CONTROL_ABANDON, 0);
+    else
+        (void)control_send_simple(attach->socket, CONTROL_SIGNAL, signal);
+}
+
+static void take_end(const struct control_message *message, struct attach_end *end)
+{
+    end->status = message->value;
+    end->oom = message->flags & CONTROL_OOM;
+    end->broken = message->type == CONTROL_FAILED || (message->flags & CONTROL_BROKEN);
+    memcpy(end->text, message->text, sizeof end->text);
+    end->text[sizeof end->text - 1] = '\0';
+}
+
+/* Returns the type of a message that is of interest to the caller, else 0. */
+static uint32_t receive(const struct attach *attach, struct attach_end *end)
+{
+    struct control_message message;
+    int received = control_receive(attach->socket, &message, NULL, NULL);
+    if (received < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (received <= 0) {
+        end->lost = true;
+        return CONTROL_EXITED;
+    }
+    switch (message.type) {
+    case CONTROL_EXITED:
+    case CONTROL_FAILED:
+        take_end(&message, end);
+        return CONTROL_EXITED;
+    case CONTROL_WARNING:
+        attach->warn(message.text);
+        return 0;
+    case CONTROL_BACKGROUND:
+        answer_background(attach);
+        return 0;
+    default:
+        return message.type;
+    }
+}
+
+int attach_run(const struct attach *attach, struct attach_end *end, struct error *err)
+{
+    *end = (struct attach_end){ 0 };
+    sigset_t set;
+    attach_signals(&set);
+    _cleanup_close_ int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot watch signals");
+    int interrupts = 0;
+    for (;;) {
+        struct pollfd fds[] = { { .fd = attach->socket, .events = POLLIN },
+                                { .fd = signals, .events = POLLIN } };
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot wait for the workload");
+        struct signalfd_siginfo info;
+        if (fds[1].revents && read(signals, &info, sizeof info) == sizeof info)
+            forward(attach, (int)info.ssi_signo, &interrupts);
+        if (fds[0].revents && receive(attach, end) == CONTROL_EXITED)
+            return 0;
+    }
+}
+
+int attach_await_start(const struct attach *attach, struct attach_end *end, struct error *err)
+{
+    *end = (struct attach_end){ 0 };
+    for (;;) {
+        struct pollfd fd = { .fd = attach->socket, .events = POLLIN };
+        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot wait for the workload");
+        uint32_t type = fd.revents ? receive(attach, end) : 0;
+        if (type == CONTROL_STARTED || type == CONTROL_EXITED)
+            return type == CONTROL_STARTED ? 1 : 0;
+    }
+}

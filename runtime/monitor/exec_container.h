@@ -1,0 +1,18 @@
+/*
+ * A command in a running container, as a workload of its own for the monitor's event loop: `hybrid
+ * exec` is the parent of what it starts and relays its streams as `hybrid run` does.
+ */
+#ifndef HYBRID_EXEC_CONTAINER_H
+#define HYBRID_EXEC_CONTAINER_H
+
+#include "workload.h"
+
+struct exec_container_spec {
+    struct workload_spec spec; /* first: exec_container_ops.create is given a pointer to it */
+    int pidfd;                 /* of the container's first process; borrowed */
+    const char *cgroup;        /* as recorded in the state */
+};
+
+extern const struct workload_ops exec_container_ops;
+
+#endif
