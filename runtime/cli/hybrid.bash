@@ -23,7 +23,7 @@ _hybrid_values() {
     --isolation) echo container vm ;;
     --format) echo table json ;;
     --network) echo none ;;
-    --userns) echo host auto ;;
+    --userns) echo host 0:100000:65536 ;;
     --security-opt) echo seccomp= seccomp=unconfined no-new-privileges ;;
     --stop-signal | --signal | -s) echo HUP INT QUIT KILL USR1 USR2 TERM WINCH ;;
     --cap-add | --cap-drop)

@@ -69,6 +69,10 @@ for milliseconds in (0, 1, 2, 4, 8, 16, 32):
     test(f"kill-9/of-hybrid-after-{milliseconds}-ms", seconds=60)(kill_at("cli", milliseconds / 1000))
 for milliseconds in (2, 4, 8, 16):
     test(f"kill-9/of-the-monitor-after-{milliseconds}-ms", seconds=60)(kill_at("monitor", milliseconds / 1000))
+    test(f"kill-9/of-the-vmm-after-{milliseconds}-times-20-ms", seconds=60, isolations=("vm",))(
+        kill_at("vmm", milliseconds / 1000))
+    test(f"kill-9/of-the-workload-after-{milliseconds}-ms", seconds=60, isolations=("container",))(
+        kill_at("workload", milliseconds / 1000))
 
 
 @test("kill-9/of-a-detached-monitor")

@@ -1,7 +1,9 @@
 """Capabilities, no_new_privs, seccomp, rlimits: the same defences, and the same holes, in both isolations."""
 
+import os
 import re
 
+import harness
 from table import row, same, test
 
 CAPABILITIES = ["grep", "^Cap", "/proc/self/status"]
@@ -155,6 +157,33 @@ row("rlimits/unknown-refused", ["true"], options=["--ulimit", "nofiles=5"], exit
     stderr=re.compile("nofiles.*nofile"))
 row("rlimits/soft-above-hard-refused", ["true"], options=["--ulimit", "nofile=200:100"], exit=125,
     stderr=re.compile("nofile"))
+
+
+USERNS = ["--userns=0:100000:65536"]
+row("userns/map", "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '",
+    options=USERNS, stdout=" 0 100000 65536\n 0 100000 65536\n")
+row("userns/identity", "id -u; id -g; stat -c %u:%g /etc/passwd /home/alice", options=USERNS,
+    stdout="0\n0\n0:0\n1000:1000\n")
+row("userns/capabilities", CAPABILITIES, options=USERNS, stdout=sets(DOCKER))
+row("userns/files-written", "echo x >/new && chown alice /new && stat -c %U /new && chown 70000 /new", options=USERNS,
+    stdout="alice\n", exit=1, stderr=re.compile("(?i)invalid argument"))
+row("userns/host-by-default", ["grep", "-c", "4294967295", "/proc/self/uid_map"], stdout="1\n")
+for bad in ("yes", "0:0:65536", "1:100000:10", "0:100000:0", "0:100000"):
+    row(f"userns/refused-{bad.replace(':', '-')}", ["true"], options=[f"--userns={bad}"], exit=125,
+        stderr=re.compile(re.escape(bad)))
+
+
+@test("userns/another-user-on-the-host", isolations=("container",))
+def userns_on_host(t):
+    session = t.session(*USERNS, command=["sh", "-c", "echo ready; exec sleep 1000"])
+    session.expect("ready\n")
+    owners = set()
+    for pid in harness.descendants(session.pid):
+        if (harness.process_stat(pid) or ("",))[0] == "sleep":
+            owners.add(os.stat(f"/proc/{pid}").st_uid)
+    session.signal(9)
+    session.wait()
+    t.equal("owner of the command on the host", {100000}, owners)
 
 
 @test("isolation/descriptors-do-not-leak")
