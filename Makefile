@@ -5,8 +5,10 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := 0.1.0
 
-CC       ?= gcc
-AR       ?= ar
+# make presets CC to cc: ours is gcc, unless the caller says otherwise.
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DHYBRID_VERSION='"$(VERSION)"' -I. -Iinclude -MMD -MP
 CFLAGS   += -std=gnu11 -O2 -g $(WARNINGS) -fstack-protector-strong -fPIE -fno-plt
@@ -103,7 +105,7 @@ clean: ## remove build/
 	rm -rf $(BUILD)
 
 # --- style ----------------------------------------------------------------------------------------
-C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+C_FILES := $(shell find include runtime vmm guest-init tests -name '*.[ch]' | sort)
 
 format: ## rewrite the sources as .clang-format says
 	clang-format -i $(C_FILES)
