@@ -12,14 +12,12 @@ void control_send(const struct control *control, const struct machine_message *m
                   const char *text)
 {
     char packet[MACHINE_MAX_MESSAGE];
-    size_t length = strlen(text);
+    size_t length = strnlen(text, sizeof packet - sizeof *message);
     if (control->fd < 0) {
         if (*text)
             (void)fprintf(stderr, "hybrid-vmm: %s\n", text);
         return;
     }
-    if (length > sizeof packet - sizeof *message)
-        length = sizeof packet - sizeof *message;
     memcpy(packet, message, sizeof *message);
     memcpy(packet + sizeof *message, text, length);
     /* A peer that is gone is seen as end of file. */

@@ -1,6 +1,5 @@
 #include "vmm/jail.h"
 
-#include "cleanup.h"
 #include "include/machine.h"
 
 #include <errno.h>
@@ -147,18 +146,13 @@ static int jail_drop_privileges(uid_t uid, gid_t gid, struct error *err)
     return 0;
 }
 
-int jail_enter(const int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err)
+int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err)
 {
-    _cleanup_free_ int *kept = malloc(fd_count * sizeof *kept + 1);
-    if (!kept)
-        return error_set(err, EXIT_OURS, "out of memory");
-    for (size_t i = 0; i < fd_count; i++)
-        kept[i] = fds[i];
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     /* From here on null_fd is closed with the others. */
-    if (jail_close_others(kept, fd_count, err) < 0 || jail_empty_root(err) < 0 ||
+    if (jail_close_others(fds, fd_count, err) < 0 || jail_empty_root(err) < 0 ||
         jail_set_limits(err) < 0)
         return -1;
     return jail_drop_privileges(uid, gid, err);

@@ -21,9 +21,10 @@
 int jail_isolate(struct error *err);
 
 /*
- * Gives up the rest. fds: the descriptors to keep, besides 2. Standard input and output become
- * /dev/null. uid and gid are not 0. Returns 0, or -1 with err (the process is then to end).
+ * Gives up the rest. fds: the descriptors to keep, besides 2; sorted in place. Standard input and
+ * output become /dev/null. uid and gid are not 0. Returns 0, or -1 with err (the process is then to
+ * end).
  */
-int jail_enter(const int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err);
+int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err);
 
 #endif

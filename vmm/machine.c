@@ -133,7 +133,7 @@ static int machine_start_threads(struct machine *machine, struct error *err)
 
 int machine_build(struct machine *machine, const struct options *options, struct error *err)
 {
-    uint64_t entry;
+    uint64_t entry = 0;
     machine->cpu_count = (unsigned)options->cpus;
     if (seccomp_enter(SECCOMP_STARTUP, err) < 0 || loop_create(&machine->loop, err) < 0 ||
         kvm_create(&machine->kvm, options->kvm_fd, err) < 0 ||

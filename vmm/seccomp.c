@@ -138,7 +138,8 @@ static void seccomp_emit_rule(struct sock_filter *program, size_t *length,
         return;
     }
     /* Both architectures are little-endian: the low half of an argument comes first. */
-    uint32_t argument = (uint32_t)(offsetof(struct seccomp_data, args) + 8 * rule->argument);
+    uint32_t argument =
+        (uint32_t)(offsetof(struct seccomp_data, args) + sizeof(uint64_t) * rule->argument);
     seccomp_emit(program, length,
                  (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 4));
     seccomp_emit(program, length, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument));

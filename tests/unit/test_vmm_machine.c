@@ -227,26 +227,27 @@ static void test_boot_data(void **state)
     memory_destroy(&memory);
 }
 
-static const struct kvm_cpuid_entry2 *find_leaf(const struct cpuid_table *table, uint32_t function,
+static const struct kvm_cpuid_entry2 *find_leaf(const union cpuid_table *table, uint32_t function,
                                                 uint32_t index)
 {
     for (uint32_t i = 0; i < table->head.nent; i++) {
-        if (table->entries[i].function == function && table->entries[i].index == index)
-            return &table->entries[i];
+        if (table->head.entries[i].function == function && table->head.entries[i].index == index)
+            return &table->head.entries[i];
     }
     return NULL;
 }
 
 static void test_cpuid(void **state)
 {
-    static struct cpuid_table table;
+    static union cpuid_table table;
     (void)state;
     table.head.nent = 5;
-    table.entries[0] = (struct kvm_cpuid_entry2){ .function = 0, .eax = 5 };
-    table.entries[1] = (struct kvm_cpuid_entry2){ .function = 1, .ecx = ~0U, .edx = ~0U };
-    table.entries[2] = (struct kvm_cpuid_entry2){ .function = 0x80000001, .ecx = ~0U };
-    table.entries[3] = (struct kvm_cpuid_entry2){ .function = 0x8000000a, .eax = 1, .edx = ~0U };
-    table.entries[4] = (struct kvm_cpuid_entry2){ .function = 0xa, .eax = ~0U };
+    table.head.entries[0] = (struct kvm_cpuid_entry2){ .function = 0, .eax = 5 };
+    table.head.entries[1] = (struct kvm_cpuid_entry2){ .function = 1, .ecx = ~0U, .edx = ~0U };
+    table.head.entries[2] = (struct kvm_cpuid_entry2){ .function = 0x80000001, .ecx = ~0U };
+    table.head.entries[3] =
+        (struct kvm_cpuid_entry2){ .function = 0x8000000a, .eax = 1, .edx = ~0U };
+    table.head.entries[4] = (struct kvm_cpuid_entry2){ .function = 0xa, .eax = ~0U };
     cpuid_shape(&table, 2, 3, true);
     const struct kvm_cpuid_entry2 *leaf = find_leaf(&table, 1, 0);
     assert_int_equal(leaf->ebx >> 24, 2);                                   /* APIC id */

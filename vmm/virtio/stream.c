@@ -87,7 +87,7 @@ uint32_t stream_credit(const struct stream *stream)
  * PIPE_BUF bytes, which a pipe that polls as writable takes at once (pipe(7)).
  * Returns the bytes written, or -1 with errno (EAGAIN: not now).
  */
-static ssize_t stream_write_once(const struct stream_endpoint *output, const struct iovec *parts,
+static ssize_t stream_write_once(const struct stream_endpoint *output, struct iovec *parts,
                                  size_t count)
 {
     ssize_t n;
@@ -103,7 +103,7 @@ static ssize_t stream_write_once(const struct stream_endpoint *output, const str
         parts = &first;
         count = 1;
     }
-    struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count };
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
     do
         n = output->is_socket ? sendmsg(output->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
                               : writev(output->fd, parts, (int)count);

@@ -86,7 +86,7 @@ static int boot_load_segment(const struct guest_memory *memory, int fd, const El
 int arch_load_kernel(const struct guest_memory *memory, int kernel_fd, uint64_t *entry,
                      struct error *err)
 {
-    Elf64_Ehdr header;
+    Elf64_Ehdr header = { .e_phnum = 0 };
     Elf64_Phdr segments[BOOT_MAX_SEGMENTS];
     if (boot_read(kernel_fd, &header, sizeof header, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the guest kernel");
@@ -136,12 +136,12 @@ static int boot_write_setup_data(const struct guest_memory *memory, uint64_t add
 /* Identity map of the first GiB with 2 MiB pages: more than the kernel needs to make its own. */
 static int boot_write_page_tables(const struct guest_memory *memory)
 {
-    enum { PRESENT_WRITABLE = 3, LARGE = 0x80, ENTRIES = 512 };
-    uint64_t *tables = memory_range(memory, X86_PAGE_TABLES, 3 * sizeof(uint64_t) * ENTRIES);
+    enum { PRESENT_WRITABLE = 3, LARGE = 0x80, ENTRIES = 512, PAGE = 0x1000 };
+    uint64_t *tables = memory_range(memory, X86_PAGE_TABLES, 3ULL * PAGE);
     if (!tables)
         return -1;
-    tables[0] = (X86_PAGE_TABLES + 0x1000) | PRESENT_WRITABLE;
-    tables[ENTRIES] = (X86_PAGE_TABLES + 0x2000) | PRESENT_WRITABLE;
+    tables[0] = (X86_PAGE_TABLES + PAGE) | PRESENT_WRITABLE;
+    tables[ENTRIES] = (X86_PAGE_TABLES + 2 * PAGE) | PRESENT_WRITABLE;
     for (uint64_t i = 0; i < ENTRIES; i++)
         tables[2 * ENTRIES + i] = (i << 21) | LARGE | PRESENT_WRITABLE;
     return 0;

@@ -55,7 +55,7 @@ int arch_prepare_vm(const struct kvm *kvm, struct error *err)
 static int cpu_set_cpuid(const struct kvm *kvm, const struct vcpu *vcpu, unsigned cpu_count,
                          struct error *err)
 {
-    struct cpuid_table *table = calloc(1, sizeof *table);
+    union cpuid_table *table = calloc(1, sizeof *table);
     if (!table)
         return error_set(err, EXIT_OURS, "out of memory");
     table->head.nent = CPUID_MAX_ENTRIES;
@@ -75,11 +75,11 @@ static int cpu_set_cpuid(const struct kvm *kvm, const struct vcpu *vcpu, unsigne
 
 static int cpu_set_msrs(const struct vcpu *vcpu, struct error *err)
 {
-    struct {
+    union {
         struct kvm_msrs head;
-        struct kvm_msr_entry entries[sizeof BOOT_MSRS / sizeof BOOT_MSRS[0]];
+        unsigned char room[sizeof(struct kvm_msrs) + sizeof BOOT_MSRS];
     } msrs = { .head.nmsrs = sizeof BOOT_MSRS / sizeof BOOT_MSRS[0] };
-    memcpy(msrs.entries, BOOT_MSRS, sizeof BOOT_MSRS);
+    memcpy(msrs.head.entries, BOOT_MSRS, sizeof BOOT_MSRS);
     /* KVM stops at the first register it refuses and returns how many it took. */
     int set = ioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
     if (set < 0)

@@ -102,26 +102,26 @@ static void cpuid_shape_entry(struct kvm_cpuid_entry2 *entry, unsigned index, un
 }
 
 /* Adds what is missing of leaf `function`, so that both subleaves of the topology exist. */
-static void cpuid_ensure(struct cpuid_table *table, uint32_t function, uint32_t index)
+static void cpuid_ensure(union cpuid_table *table, uint32_t function, uint32_t index)
 {
     for (uint32_t i = 0; i < table->head.nent; i++) {
-        if (table->entries[i].function == function && table->entries[i].index == index)
+        if (table->head.entries[i].function == function && table->head.entries[i].index == index)
             return;
     }
     if (table->head.nent < CPUID_MAX_ENTRIES)
-        table->entries[table->head.nent++] = (struct kvm_cpuid_entry2){
+        table->head.entries[table->head.nent++] = (struct kvm_cpuid_entry2){
             .function = function, .index = index, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX
         };
 }
 
-void cpuid_shape(struct cpuid_table *table, unsigned index, unsigned cpu_count, bool tsc_deadline)
+void cpuid_shape(union cpuid_table *table, unsigned index, unsigned cpu_count, bool tsc_deadline)
 {
     uint32_t max_leaf = 0;
     for (uint32_t i = 0; i < table->head.nent; i++) {
-        if (table->entries[i].function == 0) {
-            if (table->entries[i].eax < 0xb) /* the topology leaf is always there */
-                table->entries[i].eax = 0xb;
-            max_leaf = table->entries[i].eax;
+        if (table->head.entries[i].function == 0) {
+            if (table->head.entries[i].eax < 0xb) /* the topology leaf is always there */
+                table->head.entries[i].eax = 0xb;
+            max_leaf = table->head.entries[i].eax;
         }
     }
     for (uint32_t subleaf = 0; subleaf < 3; subleaf++) {
@@ -130,7 +130,7 @@ void cpuid_shape(struct cpuid_table *table, unsigned index, unsigned cpu_count, 
             cpuid_ensure(table, 0x1f, subleaf);
     }
     for (uint32_t i = 0; i < table->head.nent; i++) {
-        struct kvm_cpuid_entry2 *entry = &table->entries[i];
+        struct kvm_cpuid_entry2 *entry = &table->head.entries[i];
         for (size_t j = 0; j < sizeof RULES / sizeof RULES[0]; j++) {
             if (RULES[j].function != entry->function)
                 continue;

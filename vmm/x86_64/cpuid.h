@@ -7,16 +7,17 @@
 
 enum { CPUID_MAX_ENTRIES = 256 };
 
-/* KVM's variable-length structure with room for its entries. */
-struct cpuid_table {
+/* KVM's variable-length structure, and room for its entries. */
+union cpuid_table {
     struct kvm_cpuid2 head;
-    struct kvm_cpuid_entry2 entries[CPUID_MAX_ENTRIES];
+    unsigned char
+        room[sizeof(struct kvm_cpuid2) + CPUID_MAX_ENTRIES * sizeof(struct kvm_cpuid_entry2)];
 };
 
 /*
  * Turns the host's features, as KVM_GET_SUPPORTED_CPUID gave them, into those of vCPU `index` of
  * `cpu_count`, each a core of one package; the APIC id is the index.
  */
-void cpuid_shape(struct cpuid_table *table, unsigned index, unsigned cpu_count, bool tsc_deadline);
+void cpuid_shape(union cpuid_table *table, unsigned index, unsigned cpu_count, bool tsc_deadline);
 
 #endif

@@ -65,6 +65,10 @@ __asm__(".pushsection .rodata\n"
         "probe_code_end:\n"
         ".popsection\n");
 
+#define MSR_STAR         0xc0000081U
+#define MSR_LSTAR        0xc0000082U
+#define MSR_SYSCALL_MASK 0xc0000084U
+
 struct probe {
     struct kvm kvm;
     struct guest_memory memory;
@@ -78,7 +82,7 @@ static const char PROBE_REMEDY[] =
 /* Four levels, 4 KiB pages, all of them for user mode too. */
 static int probe_write_memory(const struct guest_memory *memory)
 {
-    enum { PRESENT_WRITABLE_USER = 7, ENTRIES = 512 };
+    enum { PRESENT_WRITABLE_USER = 7, ENTRIES = 512, PAGE = 0x1000 };
     static const uint64_t GDT[] = {
         0,                  /* */
         0x00af9b000000ffff, /* 0x08: kernel code, 64 bits */
@@ -87,13 +91,13 @@ static int probe_write_memory(const struct guest_memory *memory)
         0x00cff3000000ffff, /* 0x20: user data */
         0x00affb000000ffff, /* 0x28: user code, 64 bits */
     };
-    uint64_t *tables = memory_range(memory, PROBE_TABLES, 4 * sizeof(uint64_t) * ENTRIES);
+    uint64_t *tables = memory_range(memory, PROBE_TABLES, 4ULL * PAGE);
     if (!tables)
         return -1;
     for (size_t level = 0; level < 3; level++)
-        tables[level * ENTRIES] = (PROBE_TABLES + 0x1000 * (level + 1)) | PRESENT_WRITABLE_USER;
-    for (size_t page = 0; page < PROBE_MEMORY / 0x1000; page++)
-        tables[3 * ENTRIES + page] = page * 0x1000 | PRESENT_WRITABLE_USER;
+        tables[level * ENTRIES] = (PROBE_TABLES + PAGE * (level + 1)) | PRESENT_WRITABLE_USER;
+    for (size_t page = 0; page < PROBE_MEMORY / PAGE; page++)
+        tables[3 * ENTRIES + page] = page * PAGE | PRESENT_WRITABLE_USER;
     if (memory_write(memory, PROBE_GDT, GDT, sizeof GDT) < 0)
         return -1;
     return memory_write(memory, PROBE_CODE, probe_code, (size_t)(probe_code_end - probe_code));
@@ -114,18 +118,17 @@ static int probe_set_registers(const struct probe *probe, struct error *err)
         .limit = ~0U, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
     };
     struct kvm_sregs special;
-    uint64_t code_end = PROBE_CODE + (uint64_t)(probe_code_syscall - probe_code);
-    struct {
+    const struct kvm_msr_entry entries[] = {
+        { .index = MSR_STAR,
+          .data = (uint64_t)PROBE_USER_SELECTOR << 48 | (uint64_t)PROBE_CODE_SELECTOR << 32 },
+        { .index = MSR_LSTAR, .data = PROBE_CODE + (uint64_t)(probe_code_syscall - probe_code) },
+        { .index = MSR_SYSCALL_MASK, .data = 0 }, /* IOPL stays 3 */
+    };
+    union {
         struct kvm_msrs head;
-        struct kvm_msr_entry entries[3];
-    } msrs = { .head.nmsrs = 3,
-               .entries = {
-                   { .index = 0xc0000081,
-                     .data = (uint64_t)PROBE_USER_SELECTOR << 48 | (uint64_t)PROBE_CODE_SELECTOR
-                                                                       << 32 },
-                   { .index = 0xc0000082, .data = code_end },
-                   { .index = 0xc0000084, .data = 0 }, /* IOPL stays 3 */
-               } };
+        unsigned char room[sizeof(struct kvm_msrs) + sizeof entries];
+    } msrs = { .head.nmsrs = sizeof entries / sizeof entries[0] };
+    memcpy(msrs.head.entries, entries, sizeof entries);
     if (ioctl(probe->vcpu.fd, KVM_GET_SREGS, &special) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "KVM_GET_SREGS");
     special.gdt.base = PROBE_GDT;
@@ -139,7 +142,7 @@ static int probe_set_registers(const struct probe *probe, struct error *err)
     struct kvm_regs registers = { .rip = PROBE_CODE, .rsp = PROBE_STACK, .rflags = 0x3002 };
     if (ioctl(probe->vcpu.fd, KVM_SET_SREGS, &special) < 0 ||
         ioctl(probe->vcpu.fd, KVM_SET_REGS, &registers) < 0 ||
-        ioctl(probe->vcpu.fd, KVM_SET_MSRS, &msrs) != 3)
+        ioctl(probe->vcpu.fd, KVM_SET_MSRS, &msrs) != (int)msrs.head.nmsrs)
         return error_set_errno(err, EXIT_OURS, errno, "KVM refuses the registers of 64-bit code%s",
                                PROBE_REMEDY);
     return 0;
@@ -147,18 +150,16 @@ static int probe_set_registers(const struct probe *probe, struct error *err)
 
 static int probe_set_cpuid(const struct probe *probe, struct error *err)
 {
-    struct {
+    const struct kvm_cpuid_entry2 entries[] = {
+        { .function = PROBE_CPUID_LEAF, .eax = PROBE_CPUID_LEAF, .ebx = PROBE_CPUID_MARK },
+        { .function = 0x80000000, .eax = 0x80000001 },
+        { .function = 0x80000001, .edx = 1 << 29 | 1 << 20 | 1 << 11 }, /* LM, NX, SYSCALL */
+    };
+    union {
         struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[3];
-    } cpuid = { .head.nent = 3,
-                .entries = {
-                    { .function = PROBE_CPUID_LEAF,
-                      .eax = PROBE_CPUID_LEAF,
-                      .ebx = PROBE_CPUID_MARK },
-                    { .function = 0x80000000, .eax = 0x80000001 },
-                    { .function = 0x80000001,
-                      .edx = 1 << 29 | 1 << 20 | 1 << 11 }, /* LM NX SYSCALL */
-                } };
+        unsigned char room[sizeof(struct kvm_cpuid2) + sizeof entries];
+    } cpuid = { .head.nent = sizeof entries / sizeof entries[0] };
+    memcpy(cpuid.head.entries, entries, sizeof entries);
     if (ioctl(probe->vcpu.fd, KVM_SET_CPUID2, &cpuid) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "KVM_SET_CPUID2");
     return 0;
