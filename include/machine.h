@@ -14,20 +14,31 @@
 /*
  *   hybrid-vmm --kernel-fd=N            uncompressed ELF vmlinux
  *              --kvm-fd=N               /dev/kvm
- *              --control-fd=N           the control socket
- *              --memory=BYTES           guest RAM, a multiple of 2 MiB
- *              --cpus=N                 1..MACHINE_MAX_CPUS
- *              --command-line=TEXT      the guest kernel's, without the device's own additions
+ *              --control-fd=N           the control socket (without it, for use by hand, nothing can
+ *                                       be offered and messages go to standard error)
+ *              --memory=BYTES           guest RAM, a multiple of 2 MiB, 16 MiB to 1 TiB
+ *              --cpus=N                 1..MACHINE_MAX_CPUS, default 1
+ *              --command-line=TEXT      the guest kernel's; the monitor appends only the console's
+ *                                       parameter, where there is a console. 2047 bytes in all
  *              --disk-fds=N,N,...       read-only disk made of these files laid end to end, each a
- *                                       multiple of 4096 bytes; becomes /dev/vda
- *              --scratch-fd=N           writable disk; the next /dev/vdX
+ *                                       multiple of 4096 bytes and open for reading only; becomes
+ *                                       /dev/vda
+ *              --scratch-fd=N           writable disk, a multiple of 512 bytes, open for reading and
+ *                                       writing; the next /dev/vdX
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
- *                                       blocking; what does not fit is dropped and counted)
- *              --uid=N --gid=N          ids of its own, taken in the jail
+ *                                       blocking; what does not fit is dropped and counted);
+ *                                       without it the machine has no serial port
+ *              --uid=N --gid=N          ids of its own, not 0, taken in the jail
  *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
  *                                       run a Linux guest, 1 if not (the line says what is wrong),
  *                                       needs --kvm-fd
  *   hybrid-vmm --help | --version
+ *
+ * Descriptors are numbered from 3 on. It is started as root and gives root up. It enters namespaces
+ * of its own; so that it is not doubled for that (only a child gets into a new pid namespace), its
+ * parent may clone it with CLONE_NEWPID: it recognises that by being PID 1. It ends with its parent
+ * and with the control socket. Exit status: 0 for an orderly end (MACHINE_END_RESET), 1 for others
+ * of a running machine, 125 before that.
  */
 
 enum {
@@ -46,9 +57,14 @@ enum machine_message_type {
      * receives what the guest sends; fd_count 1: one socket for both directions. A direction can
      * be absent (MACHINE_OFFER_NO_INPUT / MACHINE_OFFER_NO_OUTPUT with fd_count 1).
      * End of file on a direction is passed on as a half-close, both ways.
+     *
+     * No answer if it is accepted, MACHINE_FAILED with the port if not. An offer sent before the
+     * bytes that tell the guest of it (on another stream) is in force when the guest connects.
+     * Flags of a descriptor are never changed, it may be shared. A pipe that is to be fast is
+     * handed over with O_NONBLOCK set; a blocking one is written in pieces of 4096 bytes.
      */
     MACHINE_OFFER = 1,
-    /* hybrid -> vmm. Forget an offer not taken up; its descriptors are closed. */
+    /* hybrid -> vmm. Forget an offer not taken up; its descriptors are closed. DONE or FAILED. */
     MACHINE_WITHDRAW = 2,
     /* hybrid -> vmm. Stop and continue all vCPUs (an answer MACHINE_DONE follows). */
     MACHINE_PAUSE = 3,
@@ -57,7 +73,10 @@ enum machine_message_type {
     MACHINE_RUNNING = 16,
     /* vmm -> hybrid. The request was carried out. */
     MACHINE_DONE = 17,
-    /* vmm -> hybrid, last message. How the machine ended: enum machine_end and a text. */
+    /*
+     * vmm -> hybrid, last message. How the machine ended: enum machine_end and a text. What the
+     * guest sent before its end has been delivered then: this message waits for slow readers.
+     */
     MACHINE_ENDED = 18,
     /* vmm -> hybrid. A request (the port says which offer) was refused; the text says why. */
     MACHINE_FAILED = 19,
