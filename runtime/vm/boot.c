@@ -1,0 +1,281 @@
+/* From a workload's description to a guest that awaits its orders: files, arguments, hybrid-vmm. */
+#include "parts.h"
+
+#include "cleanup.h"
+#include "description.h"
+#include "scratch.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+enum {
+    /* Milliseconds without any progress. A guest boots in well under a second on hardware, but an
+     * emulated or overloaded host takes its time. */
+    READY_TIMEOUT = 60 * 1000,
+    CONTROL_SEND_SECONDS = 10, /* for hybrid-vmm to take a message */
+};
+
+/* User ids of monitors: far beyond those of users and of user namespaces' usual ranges. The
+ * process id that is added is unique among all that live. */
+static const uid_t MONITOR_FIRST_UID = 2000000000;
+
+/* The files of a machine, in the order in which hybrid-vmm gets them. */
+struct machine_files {
+    int *fds;
+    uint64_t *disk_sizes; /* of the files of the read-only disk */
+    size_t count;         /* descriptors open so far */
+    size_t disk_first, disk_count;
+};
+
+static void machine_files_close(struct machine_files *files)
+{
+    for (size_t i = 0; i < files->count; i++)
+        cleanup_close(&files->fds[i]);
+    free(files->fds);
+    free(files->disk_sizes);
+}
+
+/* Adds a descriptor, which the set owns then. Returns its number in the program, or -1. */
+static int add_fd(struct machine_files *files, int fd)
+{
+    if (fd < 0)
+        return -1;
+    files->fds[files->count++] = fd;
+    return SPAWN_FIRST_FD + (int)files->count - 1;
+}
+
+static int open_file(const char *path, const char *what, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s %s", what, path);
+    return fd;
+}
+
+static int open_own_file(const struct workload_spec *spec, const char *name, const char *what,
+                         struct error *err)
+{
+    _cleanup_free_ char *path = NULL;
+    if (asprintf(&path, "%s/%s", spec->paths.exe_dir, name) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    return open_file(path, what, err);
+}
+
+static int add_disk_file(struct machine_files *files, int fd, struct error *err)
+{
+    struct stat status;
+    if (fd < 0)
+        return -1;
+    (void)add_fd(files, fd);
+    if (fstat(fd, &status) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot look at a layer");
+    files->disk_sizes[files->disk_count++] = (uint64_t)status.st_size;
+    return 0;
+}
+
+static int open_disk(const struct workload_spec *spec, struct machine_files *files,
+                     struct error *err)
+{
+    files->disk_first = files->count;
+    if (spec->layer_count + 1 > MACHINE_MAX_DISK_FILES)
+        return error_set(err, EXIT_OURS,
+                         "the image has %zu layers; a VM takes at most %d; squash the image, or "
+                         "use --isolation=container",
+                         spec->layer_count, MACHINE_MAX_DISK_FILES - 1);
+    if (add_disk_file(files, open_own_file(spec, "guest-root.erofs", "the guest's init", err),
+                      err) < 0)
+        return -1;
+    for (size_t i = 0; i < spec->layer_count; i++) {
+        if (add_disk_file(files, open_file(spec->layer_files[i], "the image layer", err), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+struct machine_numbers { /* descriptors as hybrid-vmm sees them */
+    int kvm, kernel, control, console, scratch;
+};
+
+/* Opens everything that the machine consists of. control_fd and console_fd are taken over. */
+static int open_files(const struct workload_spec *spec, int control_fd, int console_fd,
+                      struct machine_files *files, struct machine_numbers *numbers,
+                      struct error *err)
+{
+    size_t most = spec->layer_count + 8;
+    files->fds = calloc(most, sizeof *files->fds);
+    files->disk_sizes = calloc(most, sizeof *files->disk_sizes);
+    if (!files->fds || !files->disk_sizes) {
+        (void)close(control_fd);
+        (void)close(console_fd);
+        return error_set(err, EXIT_OURS, "out of memory");
+    }
+    numbers->control = add_fd(files, control_fd);
+    numbers->console = add_fd(files, console_fd);
+    numbers->kvm = add_fd(files, vm_open_kvm(&spec->paths, err));
+    if (numbers->kvm < 0)
+        return -1;
+    numbers->kernel = add_fd(files, open_own_file(spec, "vmlinux", "the guest kernel", err));
+    if (numbers->kernel < 0)
+        return -1;
+    if (spec->keep_writable) {
+        numbers->scratch = add_fd(files, scratch_open(spec->paths.data_dir, err));
+        if (numbers->scratch < 0)
+            return -1;
+    }
+    return open_disk(spec, files, err);
+}
+
+/* "--disk-fds=7,8,9". Returns a string to free, or NULL. */
+static char *disk_option(const struct machine_files *files)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (!out)
+        return NULL;
+    for (size_t i = 0; i < files->disk_count; i++)
+        (void)fprintf(out, "%s%zu", i == 0 ? "--disk-fds=" : ",",
+                      SPAWN_FIRST_FD + files->disk_first + i);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+enum { MAX_ARGUMENTS = 16 };
+
+struct arguments {
+    char *values[MAX_ARGUMENTS + 1];
+    size_t count;
+    bool failed;
+};
+
+__attribute__((format(printf, 2, 3))) static void add_argument(struct arguments *arguments,
+                                                               const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    if (arguments->count == MAX_ARGUMENTS ||
+        vasprintf(&arguments->values[arguments->count], format, values) < 0)
+        arguments->failed = true;
+    else
+        arguments->count++;
+    va_end(values);
+}
+
+static void make_arguments(struct arguments *arguments, const struct machine_files *files,
+                           const struct machine_numbers *numbers, uint64_t ram, int cpus,
+                           const char *command_line)
+{
+    _cleanup_free_ char *disk = disk_option(files);
+    uid_t uid = MONITOR_FIRST_UID + (uid_t)getpid();
+    add_argument(arguments, "hybrid-vmm");
+    add_argument(arguments, "--kvm-fd=%d", numbers->kvm);
+    add_argument(arguments, "--kernel-fd=%d", numbers->kernel);
+    add_argument(arguments, "--control-fd=%d", numbers->control);
+    add_argument(arguments, "--console-fd=%d", numbers->console);
+    add_argument(arguments, "--memory=%" PRIu64, ram);
+    add_argument(arguments, "--cpus=%d", cpus);
+    add_argument(arguments, "--command-line=%s", command_line);
+    add_argument(arguments, "%s", disk ? disk : "");
+    if (numbers->scratch >= 0)
+        add_argument(arguments, "--scratch-fd=%d", numbers->scratch);
+    add_argument(arguments, "--uid=%u", uid);
+    add_argument(arguments, "--gid=%u", uid);
+    if (!disk)
+        arguments->failed = true;
+}
+
+static int execute_monitor(struct workload *vm, const struct workload_spec *spec,
+                           struct arguments *arguments, const struct machine_files *files,
+                           const struct machine_numbers *numbers, struct error *err)
+{
+    _cleanup_free_ char *program = NULL;
+    if (arguments->failed || asprintf(&program, "%s/hybrid-vmm", spec->paths.exe_dir) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    struct spawn_request request = {
+        .path = program,
+        .argv = arguments->values,
+        .fds = files->fds,
+        .fd_count = files->count,
+        .stdout_fd = -1,
+        /* What it says before it has its control socket belongs into the same diagnosis. */
+        .stderr_fd = files->fds[numbers->console - SPAWN_FIRST_FD],
+        .cgroup = vm->cgroup,
+    };
+    return spawn_program(&request, &vm->monitor, err);
+}
+
+/* Makes the cgroup and starts hybrid-vmm in it. */
+static int start_monitor(struct workload *vm, const struct workload_spec *spec,
+                         const struct machine_files *files, const struct machine_numbers *numbers,
+                         struct error *err)
+{
+    const struct plan_resources *resources = &spec->plan->resources;
+    uint64_t ram = vm_ram_size(vm_memory_limit(resources));
+    int cpus = vm_cpu_count(resources, err);
+    if (cpus < 0)
+        return -1;
+    _cleanup_free_ char *command_line = vm_command_line(files->disk_sizes, files->disk_count,
+                                                        getenv("HYBRID_VM_KERNEL_ARGUMENTS"), err);
+    if (!command_line)
+        return -1;
+    struct plan_resources host = vm_host_resources(resources, ram, cpus);
+    vm->cgroup = cgroup_create(vm->cgroup_name, &host, err);
+    if (!vm->cgroup)
+        return -1;
+    struct arguments arguments = { 0 };
+    make_arguments(&arguments, files, numbers, ram, cpus, command_line);
+    int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
+    for (size_t i = 0; i < arguments.count; i++)
+        free(arguments.values[i]);
+    return result;
+}
+
+/* A socket pair: ours is returned by *ours, the other end by value. Returns -1 with *err. */
+static int make_pair(int type, int *ours, struct error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a socket pair");
+    *ours = pair[0];
+    return pair[1];
+}
+
+static int make_console(struct workload *vm, struct error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
+    vm->console.fd = ends[0];
+    return ends[1];
+}
+
+int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
+{
+    struct machine_files files = { 0 };
+    struct machine_numbers numbers = { .scratch = -1 };
+    struct timeval patience = { .tv_sec = CONTROL_SEND_SECONDS };
+    int control = make_pair(SOCK_SEQPACKET, &vm->control_fd, err);
+    if (control < 0)
+        return -1;
+    int console = make_console(vm, err);
+    if (console < 0) {
+        (void)close(control);
+        return -1;
+    }
+    (void)setsockopt(vm->control_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    int result = open_files(spec, control, console, &files, &numbers, err);
+    if (result == 0)
+        result = start_monitor(vm, spec, &files, &numbers, err);
+    machine_files_close(&files);
+    if (result < 0)
+        return -1;
+    int wire = make_pair(SOCK_STREAM, &vm->wire_fd, err);
+    if (wire < 0 || link_offer(vm, WIRE_CONTROL_PORT, 0, wire, err) < 0)
+        return -1;
+    vm->reader = (struct wire_reader){ .fd = vm->wire_fd };
+    return link_wait_for(vm, VM_READY, READY_TIMEOUT, err);
+}

@@ -1,0 +1,31 @@
+/* The guest's console as hybrid keeps it: the last part, made harmless for a terminal. */
+#ifndef HYBRID_VM_CONSOLE_H
+#define HYBRID_VM_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    CONSOLE_KEPT = 8192,     /* bytes that are remembered */
+    CONSOLE_TAIL_LINES = 20, /* lines that an error message shows */
+};
+
+struct console {
+    int fd; /* read end of the pipe; -1: closed */
+    char kept[CONSOLE_KEPT];
+    size_t total; /* bytes received; the last CONSOLE_KEPT are kept */
+};
+
+/* Reads what is there, without blocking; closes the descriptor at its end. */
+void console_read(struct console *console);
+
+/*
+ * The last lines, as many as fit into size (whole ones), without trailing newline. What is no
+ * printable ASCII becomes '?': the guest chooses these bytes and a terminal shows them.
+ */
+void console_tail(const struct console *console, char *text, size_t size);
+
+/* Whether the text appears in what is kept. */
+bool console_contains(const struct console *console, const char *text);
+
+#endif

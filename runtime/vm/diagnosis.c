@@ -1,0 +1,78 @@
+/* What to tell the user when a machine is lost: what happened, how far it had come, its last words.
+ */
+#include "parts.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static const char *const STAGES[VM_STAGES] = {
+    [VM_SPAWNED] = "hybrid-vmm was started, but the guest kernel was not entered",
+    [VM_RUNNING] = "the guest kernel was entered, but said nothing",
+    [VM_SPEAKING] = "the guest kernel ran, but hybrid-init did not get ready",
+    [VM_READY] = "hybrid-init was ready and setting the workload up",
+    [VM_PREPARED] = "the workload was set up and about to be executed",
+    [VM_STARTED] = "the workload was running",
+    [VM_EXITED] = "the workload had ended",
+};
+
+static const char *remedy(const struct workload *vm)
+{
+    if (vm->stage >= VM_STARTED)
+        return "start it again; if it happens again, --isolation=container runs the same image "
+               "without a VM";
+    return "HYBRID_VM_KERNEL_ARGUMENTS=loglevel=7 in the environment shows all kernel messages; "
+           "--isolation=container runs the same image without a VM";
+}
+
+void diagnose(struct workload *vm, const char *what, struct error *err)
+{
+    char tail[1200];
+    console_read(&vm->console);
+    console_tail(&vm->console, tail, sizeof tail);
+    (void)error_set(err, EXIT_OURS, "the VM of %s failed: %s; stage reached: %s; %s%s%s", vm->id,
+                    what, STAGES[vm->stage], remedy(vm),
+                    *tail ? "\nthe guest's console ended with:\n" : "", tail);
+}
+
+/* hybrid-vmm is gone without a word. */
+static void describe_silence(struct workload *vm, char *text, size_t size)
+{
+    siginfo_t info = { 0 };
+    if (vm->monitor.pid <= 0 ||
+        waitid(P_PIDFD, (id_t)vm->monitor.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        info.si_pid == 0) {
+        (void)snprintf(text, size, "hybrid-vmm closed its control socket");
+        return;
+    }
+    bool by_signal = info.si_code != CLD_EXITED || info.si_status > EXIT_SIGNAL_BASE;
+    int number =
+        info.si_status > EXIT_SIGNAL_BASE ? info.si_status - EXIT_SIGNAL_BASE : info.si_status;
+    if (by_signal && vm->cgroup && cgroup_oom_kills(vm->cgroup) > 0)
+        (void)snprintf(text, size,
+                       "the host's out-of-memory killer ended hybrid-vmm (limit of its cgroup)");
+    else if (by_signal)
+        (void)snprintf(text, size, "hybrid-vmm was ended by signal %d (%s)", number,
+                       strsignal(number));
+    else
+        (void)snprintf(text, size, "hybrid-vmm exited with status %d", info.si_status);
+}
+
+void diagnose_end(struct workload *vm, struct error *err)
+{
+    char what[1200];
+    console_read(&vm->console);
+    bool panic = console_contains(&vm->console, "Kernel panic");
+    if (!vm->machine_ended)
+        describe_silence(vm, what, sizeof what);
+    else if (vm->machine_end == MACHINE_END_RESET && panic)
+        (void)snprintf(what, sizeof what, "the guest kernel panicked");
+    else if (vm->machine_end == MACHINE_END_RESET)
+        (void)snprintf(what, sizeof what, "the guest powered off unasked");
+    else if (vm->machine_end == MACHINE_END_SHUTDOWN)
+        (void)snprintf(what, sizeof what, "the guest ended with a triple fault (%s)",
+                       vm->machine_text);
+    else
+        (void)snprintf(what, sizeof what, "%s", vm->machine_text);
+    diagnose(vm, what, err);
+}

@@ -1,0 +1,105 @@
+/* What the parts of the VM back end know of a running VM. */
+#ifndef HYBRID_VM_PARTS_H
+#define HYBRID_VM_PARTS_H
+
+#include "console.h"
+#include "spawn.h"
+#include "vm.h"
+
+#include "include/machine.h"
+#include "include/wire.h"
+#include "include/wire_io.h"
+
+/* How far the machine has come; an error names it. */
+enum vm_stage {
+    VM_SPAWNED,  /* hybrid-vmm was executed */
+    VM_RUNNING,  /* jailed; the guest kernel was entered */
+    VM_SPEAKING, /* the guest kernel has written to its console */
+    VM_READY,    /* hybrid-init awaits its orders */
+    VM_PREPARED, /* the workload is set up */
+    VM_STARTED,  /* its command was executed */
+    VM_EXITED,   /* its command has ended */
+    VM_STAGES,
+};
+
+struct vm_session { /* an exec session */
+    bool used;
+    uint32_t number;
+};
+
+typedef void vm_exec_ended(void *context, uint32_t number, int status, const struct error *error);
+
+struct workload {
+    char *id;
+    struct spawned monitor; /* hybrid-vmm */
+    struct cgroup *cgroup;  /* of hybrid-vmm */
+    char *cgroup_name;
+    int control_fd;            /* to hybrid-vmm; -1: it is gone */
+    int wire_fd;               /* to hybrid-init; -1: it is gone */
+    struct wire_reader reader; /* of wire_fd */
+    struct console console;
+    enum vm_stage stage;
+    bool keep_writable;
+    bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
+    uint32_t machine_end;
+    char machine_text[1024];
+    bool command_failed; /* the guest said why it could not prepare or execute the command */
+    struct error command_error;
+    struct workload_exit exit; /* valid from VM_EXITED on, or with exit.failed */
+    struct vm_session sessions[WIRE_MAX_PROCESSES];
+    vm_exec_ended *exec_ended; /* during dispatch; else NULL */
+    void *exec_context;
+};
+
+/* link.c: messages from and to hybrid-vmm and hybrid-init. */
+
+/*
+ * Reads what has arrived from the console, from hybrid-vmm, and at most one frame of the guest.
+ * What it means is written into the workload; a machine that is lost makes exit.failed.
+ * Returns whether there was a frame.
+ */
+bool link_pump(struct workload *vm);
+
+/* Waits until the stage is reached, the command or the machine failed. Returns 0, or -1 with *err.
+ */
+int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err);
+
+/* Waits until hybrid-vmm says that the machine has ended, or is gone. */
+void link_wait_for_end(struct workload *vm, int milliseconds);
+
+/* Sends a frame to hybrid-init. Returns 0, or -1 with *err. */
+int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *fixed,
+              size_t fixed_length, const void *text, size_t text_length, struct error *err);
+
+/*
+ * Offers descriptors to the guest under a port (MACHINE_OFFER); closes them in any case.
+ * Returns 0, or -1 with *err.
+ */
+int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd, struct error *err);
+
+/*
+ * Offers the streams of a process and writes their ports into *request. stdio is taken over; with
+ * `terminal`, *terminal_fd becomes our end instead. Returns 0, or -1 with *err.
+ */
+int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS], bool terminal,
+                       int *terminal_fd, struct wire_process *request, struct error *err);
+
+struct vm_session *link_find_session(struct workload *vm, uint32_t number);
+
+/* boot.c */
+
+/*
+ * Starts hybrid-vmm for the workload and waits until hybrid-init is ready. What was made is in *vm,
+ * also on failure. Returns 0, or -1 with *err.
+ */
+int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* diagnosis.c: what to tell the user when a machine is lost. */
+
+/* Why the machine has ended or is of no use: `what` first, then stage, console and remedy. */
+void diagnose(struct workload *vm, const char *what, struct error *err);
+
+/* The same for a machine that ended by itself; hybrid-vmm's own words say how. */
+void diagnose_end(struct workload *vm, struct error *err);
+
+#endif

@@ -1,0 +1,134 @@
+#include "spawn.h"
+
+#include "cleanup.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* In the child: the descriptors at their numbers, inheritable; all others are close-on-exec. */
+static int place_fds(const struct spawn_request *request, int report_fd)
+{
+    const int after = SPAWN_FIRST_FD + (int)request->fd_count;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int streams[] = { null, request->stdout_fd < 0 ? null : request->stdout_fd,
+                      request->stderr_fd < 0 ? null : request->stderr_fd };
+    if (null < 0)
+        return -1;
+    /* First all out of the way, then each to its place: no one overwrites another. */
+    int report = fcntl(report_fd, F_DUPFD_CLOEXEC, after);
+    if (report < 0)
+        return -1;
+    int *copies = calloc(request->fd_count + 3, sizeof *copies);
+    if (!copies)
+        return -1;
+    for (size_t i = 0; i < request->fd_count + 3; i++) {
+        copies[i] = fcntl(i < 3 ? streams[i] : request->fds[i - 3], F_DUPFD_CLOEXEC, after);
+        if (copies[i] < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < request->fd_count + 3; i++) {
+        if (dup2(copies[i], (int)i) < 0)
+            return -1;
+    }
+    /* The program of another may have leaked descriptors into us. */
+    (void)close_range((unsigned)after, ~0U, CLOSE_RANGE_CLOEXEC);
+    free(copies);
+    return report;
+}
+
+static int join_cgroup(const struct cgroup *cgroup)
+{
+    const int *task_fds;
+    const char *const *hierarchies;
+    size_t count = cgroup ? cgroup_task_fds(cgroup, &task_fds, &hierarchies) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (write(task_fds[i], "0", 1) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+    (void)sigemptyset(&none);
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+__attribute__((noreturn)) static void run_child(const struct spawn_request *request, pid_t parent,
+                                                int report_fd)
+{
+    int report = report_fd;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == parent &&
+        join_cgroup(request->cgroup) == 0) {
+        int placed = place_fds(request, report_fd);
+        if (placed >= 0) {
+            report = placed;
+            (void)setsid(); /* Ctrl-C at the terminal is not for it */
+            reset_signals();
+            (void)execv(request->path, request->argv);
+        }
+    }
+    int cause = errno;
+    (void)!write(report, &cause, sizeof cause);
+    _exit(EXIT_OURS);
+}
+
+static pid_t clone_child(const struct cgroup *cgroup, int *pidfd)
+{
+    struct clone_args arguments = { .flags = CLONE_PIDFD,
+                                    .pidfd = (uint64_t)(uintptr_t)pidfd,
+                                    .exit_signal = SIGCHLD };
+    int birth = cgroup ? cgroup_birth_fd(cgroup) : -1;
+    if (birth >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (uint64_t)birth;
+    }
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+int spawn_program(const struct spawn_request *request, struct spawned *spawned, struct error *err)
+{
+    int report[2];
+    pid_t parent = getpid();
+    if (pipe2(report, O_CLOEXEC) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
+    _cleanup_close_ int report_read = report[0];
+    *spawned = (struct spawned){ .pidfd = -1 };
+    spawned->pid = clone_child(request->cgroup, &spawned->pidfd);
+    if (spawned->pid == 0)
+        run_child(request, parent, report[1]);
+    int cause = errno;
+    (void)close(report[1]);
+    if (spawned->pid < 0)
+        return error_set_errno(err, EXIT_OURS, cause, "cannot make a process for %s",
+                               request->path);
+    ssize_t n;
+    do
+        n = read(report_read, &cause, sizeof cause);
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return 0; /* execve closed the pipe */
+    (void)spawn_wait(spawned);
+    return error_set_errno(err, EXIT_OURS, n == (ssize_t)sizeof cause ? cause : EPIPE,
+                           "cannot execute %s", request->path);
+}
+
+int spawn_wait(struct spawned *spawned)
+{
+    int status = -1;
+    if (spawned->pid > 0) {
+        while (waitpid(spawned->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    }
+    cleanup_close(&spawned->pidfd);
+    *spawned = (struct spawned){ .pidfd = -1 };
+    return status;
+}

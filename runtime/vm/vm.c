@@ -1,0 +1,266 @@
+/* The operations of the VM back end, as the monitor calls them. */
+#include "parts.h"
+
+#include "cleanup.h"
+#include "description.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+enum {
+    PREPARE_TIMEOUT = 60 * 1000,  /* milliseconds for the guest to apply the plan, to execute */
+    SHUTDOWN_TIMEOUT = 10 * 1000, /* for the guest to sync and unmount its writable layer */
+};
+
+static int send_filter(struct workload *vm, uint32_t process, const struct plan *plan,
+                       struct error *err)
+{
+    struct wire_filter head = { .flags = plan->filter_flags };
+    if (!plan->filter)
+        return 0;
+    return link_send(vm, WIRE_FILTER, process, &head, sizeof head, plan->filter,
+                     plan->filter_length, err);
+}
+
+static void describe_limits(struct wire_rlimit limits[WIRE_RLIMITS])
+{
+    for (int i = 0; i < WIRE_RLIMITS; i++) {
+        struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+        (void)getrlimit((__rlimit_resource_t)i, &limit);
+        limits[i] = (struct wire_rlimit){ limit.rlim_cur, limit.rlim_max };
+    }
+}
+
+/* Sends the plan and waits until the guest has applied it. stdio is taken over. */
+static int prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
+                   struct error *err)
+{
+    struct timespec now;
+    struct wire_config config = {
+        .memory_limit = vm_memory_limit(&spec->plan->resources),
+        .layer_count = (uint32_t)spec->layer_count,
+        .process = { .rows = spec->rows,
+                     .columns = spec->columns,
+                     .flags = spec->keep_writable ? WIRE_SCRATCH_DISK : 0 },
+    };
+    describe_limits(config.limits);
+    if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
+                           err) < 0 ||
+        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0)
+        return -1;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    config.clock_seconds = now.tv_sec;
+    config.clock_nanoseconds = (uint32_t)now.tv_nsec;
+    if (link_send(vm, WIRE_CONFIG, WIRE_MAIN_PROCESS, &config, sizeof config, spec->config_text,
+                  strlen(spec->config_text), err) < 0)
+        return -1;
+    return link_wait_for(vm, VM_PREPARED, PREPARE_TIMEOUT, err);
+}
+
+static struct workload *vm_new(const struct workload_spec *spec)
+{
+    struct workload *vm = calloc(1, sizeof *vm);
+    if (!vm)
+        return NULL;
+    vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = -1;
+    vm->keep_writable = spec->keep_writable;
+    vm->id = strdup(spec->id);
+    if (spec->plan->cgroup_path)
+        vm->cgroup_name = strdup(spec->plan->cgroup_path);
+    else if (asprintf(&vm->cgroup_name, "hybrid-%s", spec->id) < 0)
+        vm->cgroup_name = NULL;
+    if (vm->id && vm->cgroup_name)
+        return vm;
+    free(vm->id);
+    free(vm->cgroup_name);
+    free(vm);
+    return NULL;
+}
+
+/* Ends hybrid-vmm, frees everything. */
+static void vm_release(struct workload *vm)
+{
+    struct error ignored;
+    if (vm->monitor.pid > 0)
+        (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
+    (void)spawn_wait(&vm->monitor);
+    if (vm->cgroup) {
+        cgroup_close(vm->cgroup);
+        (void)cgroup_remove(vm->cgroup_name, &ignored);
+    }
+    cleanup_close(&vm->control_fd);
+    cleanup_close(&vm->wire_fd);
+    cleanup_close(&vm->console.fd);
+    wire_next(&vm->reader);
+    free(vm->cgroup_name);
+    free(vm->id);
+    free(vm);
+}
+
+static struct workload *vm_create(const struct workload_spec *spec, int *terminal_fd,
+                                  struct error *err)
+{
+    *terminal_fd = -1;
+    struct workload *vm = vm_new(spec);
+    if (!vm)
+        (void)error_set(err, EXIT_OURS, "out of memory");
+    if (!vm || boot_machine(vm, spec, err) < 0) {
+        for (int i = 0; i < WIRE_STREAMS; i++)
+            cleanup_close(&spec->stdio[i]);
+        if (vm)
+            vm_release(vm);
+        return NULL;
+    }
+    if (prepare(vm, spec, terminal_fd, err) < 0) {
+        cleanup_close(terminal_fd);
+        *terminal_fd = -1;
+        vm_release(vm);
+        return NULL;
+    }
+    return vm;
+}
+
+static int vm_start(struct workload *vm, struct error *err)
+{
+    if (link_send(vm, WIRE_START, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, err) < 0)
+        return -1;
+    return link_wait_for(vm, VM_STARTED, PREPARE_TIMEOUT, err);
+}
+
+static pid_t vm_pid(const struct workload *vm)
+{
+    return vm->monitor.pid;
+}
+
+static const char *vm_cgroup(const struct workload *vm)
+{
+    return vm->cgroup_name;
+}
+
+static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
+{
+    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd };
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
+        if (watched[i] >= 0)
+            fds[count++] = (struct pollfd){ .fd = watched[i], .events = POLLIN };
+    }
+    return count;
+}
+
+static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t count,
+                       void (*exec_ended)(void *context, uint32_t number, int status,
+                                          const struct error *error),
+                       void *context, struct workload_exit *exit)
+{
+    (void)fds; /* a look at each costs no more than finding out which */
+    (void)count;
+    vm->exec_ended = exec_ended;
+    vm->exec_context = context;
+    while (link_pump(vm) && !vm->exit.failed && vm->stage < VM_EXITED)
+        ;
+    vm->exec_ended = NULL;
+    if (!vm->exit.failed && vm->stage < VM_EXITED)
+        return 0;
+    *exit = vm->exit;
+    return 1;
+}
+
+static int send_signal(struct workload *vm, uint32_t process, int signal, bool all,
+                       struct error *err)
+{
+    struct wire_signal request = { .signal = (uint32_t)signal, .all = all };
+    return link_send(vm, WIRE_SIGNAL, process, &request, sizeof request, NULL, 0, err);
+}
+
+static int vm_signal(struct workload *vm, int signal, bool all, struct error *err)
+{
+    return send_signal(vm, WIRE_MAIN_PROCESS, signal, all, err);
+}
+
+static int vm_resize(struct workload *vm, uint32_t process, uint16_t rows, uint16_t columns,
+                     struct error *err)
+{
+    struct wire_resize request = { .rows = rows, .columns = columns };
+    return link_send(vm, WIRE_RESIZE, process, &request, sizeof request, NULL, 0, err);
+}
+
+static struct vm_session *new_session(struct workload *vm, uint32_t number, struct error *err)
+{
+    if (number == WIRE_MAIN_PROCESS || link_find_session(vm, number)) {
+        (void)error_set(err, EXIT_OURS, "exec session %u exists already", number);
+        return NULL;
+    }
+    /* The workload itself is one of the guest's processes. */
+    for (size_t i = 1; i < WIRE_MAX_PROCESSES; i++) {
+        if (!vm->sessions[i].used) {
+            vm->sessions[i] = (struct vm_session){ .used = true, .number = number };
+            return &vm->sessions[i];
+        }
+    }
+    (void)error_set(err, EXIT_OURS, "%d processes are running in %s already", WIRE_MAX_PROCESSES,
+                    vm->id);
+    return NULL;
+}
+
+static int vm_exec(struct workload *vm, const struct workload_exec *exec, int *terminal_fd,
+                   struct error *err)
+{
+    struct wire_process request = { .rows = exec->rows, .columns = exec->columns };
+    *terminal_fd = -1;
+    struct vm_session *session = new_session(vm, exec->number, err);
+    if (!session) {
+        for (int i = 0; i < WIRE_STREAMS; i++)
+            cleanup_close(&exec->stdio[i]);
+        return -1;
+    }
+    if (link_offer_streams(vm, exec->stdio, exec->plan->terminal, terminal_fd, &request, err) ==
+            0 &&
+        send_filter(vm, exec->number, exec->plan, err) == 0 &&
+        link_send(vm, WIRE_EXEC, exec->number, &request, sizeof request, exec->process_text,
+                  strlen(exec->process_text), err) == 0)
+        return 0;
+    session->used = false;
+    cleanup_close(terminal_fd);
+    *terminal_fd = -1;
+    return -1;
+}
+
+static int vm_exec_signal(struct workload *vm, uint32_t number, int signal, struct error *err)
+{
+    return send_signal(vm, number, signal, false, err);
+}
+
+static void vm_destroy(struct workload *vm)
+{
+    struct error ignored;
+    if (!vm)
+        return;
+    /* A writable layer in memory needs no farewell. */
+    if (vm->keep_writable && !vm->exit.failed && vm->wire_fd >= 0 &&
+        link_send(vm, WIRE_SHUTDOWN, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, &ignored) == 0)
+        link_wait_for_end(vm, SHUTDOWN_TIMEOUT);
+    vm_release(vm);
+}
+
+int vm_remove_leftovers(const char *cgroup, struct error *err)
+{
+    return *cgroup ? cgroup_remove(cgroup, err) : 0;
+}
+
+const struct workload_ops vm_ops = {
+    .name = "vm",
+    .create = vm_create,
+    .start = vm_start,
+    .pid = vm_pid,
+    .cgroup = vm_cgroup,
+    .poll_fds = vm_poll_fds,
+    .dispatch = vm_dispatch,
+    .signal = vm_signal,
+    .resize = vm_resize,
+    .exec = vm_exec,
+    .exec_signal = vm_exec_signal,
+    .destroy = vm_destroy,
+};
