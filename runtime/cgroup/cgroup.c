@@ -155,7 +155,7 @@ static void enable_controllers(int root_fd, const char *name)
 static int create_v2(struct cgroup *cgroup, const struct plan_resources *resources,
                      struct error *err)
 {
-    _cleanup_close_ int root_fd = hierarchy_open_v2();
+    _cleanup_close_ int root_fd = hierarchy_open_v2(cgroup);
     if (root_fd < 0)
         return 0;
     cgroup->v2_fd = make_directories(root_fd, cgroup->name, false);
@@ -205,7 +205,7 @@ struct cgroup *cgroup_open(const char *name, struct error *err)
         if (fd >= 0)
             (void)add_v1(cgroup, options, fd);
     }
-    _cleanup_close_ int v2_root = hierarchy_open_v2();
+    _cleanup_close_ int v2_root = hierarchy_open_v2(cgroup);
     if (v2_root >= 0)
         cgroup->v2_fd = openat(v2_root, cgroup->name, flags);
     if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)

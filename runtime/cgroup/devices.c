@@ -2,6 +2,7 @@
  * Which devices a workload may use. v1: one line a rule. v2: an eBPF program of type CGROUP_DEVICE;
  * the last matching rule decides, so the program asks them from the last to the first.
  */
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +23,17 @@ static void number_or_star(char text[24], int64_t number)
 int devices_apply_v1(int directory_fd, const struct plan_device_rule *rules, size_t count,
                      struct error *err)
 {
+    _cleanup_close_ int allow = openat(directory_fd, "devices.allow", O_WRONLY | O_CLOEXEC);
+    _cleanup_close_ int deny = openat(directory_fd, "devices.deny", O_WRONLY | O_CLOEXEC);
     for (size_t i = 0; i < count; i++) {
         const struct plan_device_rule *rule = &rules[i];
         char line[80], major[24], minor[24];
         number_or_star(major, rule->major);
         number_or_star(minor, rule->minor);
-        (void)snprintf(line, sizeof line, "%c %s:%s %s%s%s", rule->type, major, minor,
-                       rule->read ? "r" : "", rule->write ? "w" : "", rule->mknod ? "m" : "");
-        if (cgroup_write_file(directory_fd, rule->allow ? "devices.allow" : "devices.deny", line) <
-            0)
+        int length =
+            snprintf(line, sizeof line, "%c %s:%s %s%s%s", rule->type, major, minor,
+                     rule->read ? "r" : "", rule->write ? "w" : "", rule->mknod ? "m" : "");
+        if (write(rule->allow ? allow : deny, line, (size_t)length) < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot set the device rule \"%s\"",
                                    line);
     }

@@ -42,24 +42,25 @@ static int open_root(const char *path, long magic)
     return is_file_system(fd, magic) ? take_fd(&fd) : -1;
 }
 
-static bool v1_has(const char *controller)
-{
-    char path[64];
-    (void)snprintf(path, sizeof path, CGROUP_MOUNT "/%s", controller);
-    _cleanup_close_ int fd = open_root(path, CGROUP_SUPER_MAGIC);
-    return fd >= 0;
-}
-
 /*
  * Where v1 has the controllers that count, a v2 hierarchy beside it ("hybrid" layout) has nothing
  * to offer and is left alone.
  */
-int hierarchy_open_v2(void)
+int hierarchy_open_v2(const struct cgroup *cgroup)
+{
+    static const char *const needed[] = { "memory", "pids", "cpu" };
+    bool complete = true;
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        complete = complete && cgroup_v1_fd(cgroup, needed[i]) >= 0;
+    if (complete)
+        return -1;
+    return hierarchy_open_any_v2();
+}
+
+int hierarchy_open_any_v2(void)
 {
     int fd = open_root(CGROUP_MOUNT, CGROUP2_SUPER_MAGIC);
-    if (fd >= 0 || (v1_has("memory") && v1_has("pids") && v1_has("cpu")))
-        return fd;
-    return open_root(CGROUP_MOUNT "/unified", CGROUP2_SUPER_MAGIC);
+    return fd >= 0 ? fd : open_root(CGROUP_MOUNT "/unified", CGROUP2_SUPER_MAGIC);
 }
 
 /*

@@ -24,8 +24,14 @@ struct cgroup {
     size_t v1_count;
 };
 
-/* The root of the v2 hierarchy, O_PATH, if this host has one that is needed; -1: none. */
-int hierarchy_open_v2(void);
+/*
+ * The root of the v2 hierarchy, O_PATH, if the host has one and the cgroup's v1 directories (opened
+ * before) lack a controller that it needs; -1 otherwise.
+ */
+int hierarchy_open_v2(const struct cgroup *cgroup);
+
+/* The same, needed or not. */
+int hierarchy_open_any_v2(void);
 
 /*
  * Opens the root of the n-th v1 hierarchy we use (n from 0) and says how it is called. Returns the

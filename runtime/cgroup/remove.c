@@ -84,7 +84,7 @@ static int remove_everywhere(const char *name)
             cause = errno;
         }
     }
-    _cleanup_close_ int v2_root = hierarchy_open_v2();
+    _cleanup_close_ int v2_root = hierarchy_open_any_v2();
     if (v2_root >= 0 && remove_tree(v2_root, name) < 0) {
         result = -1;
         cause = errno;

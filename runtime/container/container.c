@@ -98,9 +98,9 @@ static int spawn(struct workload *workload, const struct workload_spec *spec, st
     struct sandbox_root root = {
         .layers = (const char *const *)workload->layers.paths,
         .layer_count = workload->layers.count,
-        .volatile_upper = !spec->keep_writable,
+        .upper_in_memory = !spec->keep_writable,
     };
-    if (root.layer_count > 0) {
+    if (root.layer_count > 0 && spec->keep_writable) {
         if (make_writable_layer(spec, &workload->layers, upper, work, err) < 0)
             return -1;
         root.upper = upper;

@@ -100,9 +100,41 @@ static void overlay_close(struct overlay *overlay)
     cleanup_close(&overlay->work_fd);
 }
 
+/* Opens the directories of the writable layer, if there is one. Returns 1 if so, 0, or -1 with
+ * *err. */
+static int open_upper(struct overlay *overlay, const struct sandbox_root *root, int workshop_fd,
+                      struct error *err)
+{
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    if (!root->upper && !root->upper_in_memory)
+        return 0;
+    if (root->upper_in_memory &&
+        (mkdirat(workshop_fd, "work", 0700) < 0 || mkdirat(workshop_fd, "upper", 0755) < 0))
+        return sandbox_fail(err, "cannot make the writable layer in memory");
+    /* An absolute path ignores the descriptor it would be relative to. */
+    overlay->upper_fd = openat(workshop_fd, root->upper ? root->upper : "upper", flags);
+    overlay->work_fd = openat(workshop_fd, root->upper ? root->work : "work", flags);
+    if (overlay->upper_fd < 0 || overlay->work_fd < 0)
+        return sandbox_fail(err, "cannot open the writable layer %s",
+                            root->upper ? root->upper : "in memory");
+    return 1;
+}
+
+/* A new writable layer looks like the root of the layer below it: overlayfs shows the upper one's
+ * attributes. */
+static int imitate_root(int workshop_fd, int top_layer_fd, struct error *err)
+{
+    struct stat status;
+    if (fstat(top_layer_fd, &status) < 0 ||
+        fchownat(workshop_fd, "upper", status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(workshop_fd, "upper", status.st_mode & 07777, 0) < 0)
+        return sandbox_fail(err, "cannot set the owner of the writable layer");
+    return 0;
+}
+
 /* Opens everything and writes the options; the topmost layer comes first in lowerdir. */
 static int overlay_describe(struct overlay *overlay, const struct sandbox_root *root,
-                            int user_namespace_fd, struct error *err)
+                            int workshop_fd, int user_namespace_fd, struct error *err)
 {
     overlay->fds = calloc(root->layer_count, sizeof *overlay->fds);
     if (!overlay->fds)
@@ -115,14 +147,13 @@ static int overlay_describe(struct overlay *overlay, const struct sandbox_root *
         overlay->fds[overlay->fd_count++] = fd;
         full |= append(overlay, "%s%d", overlay->fd_count == 1 ? "lowerdir=" : ":", fd);
     }
-    if (root->upper) {
-        overlay->upper_fd = open(root->upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        overlay->work_fd = open(root->work, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (overlay->upper_fd < 0 || overlay->work_fd < 0)
-            return sandbox_fail(err, "cannot open the writable layer %s", root->upper);
+    int writable = open_upper(overlay, root, workshop_fd, err);
+    if (writable < 0 ||
+        (root->upper_in_memory && imitate_root(workshop_fd, overlay->fds[0], err) < 0))
+        return -1;
+    if (writable)
         full |= append(overlay, ",upperdir=%d,workdir=%d%s", overlay->upper_fd, overlay->work_fd,
                        root->volatile_upper ? ",volatile" : "");
-    }
     if (full)
         return error_set(err, EXIT_OURS,
                          "the image has %zu layers, more than one overlay mount can name",
@@ -134,7 +165,7 @@ static int overlay_mount(const struct sandbox_root *root, int workshop_fd, int u
                          struct error *err)
 {
     struct overlay overlay = { .upper_fd = -1, .work_fd = -1 };
-    int result = overlay_describe(&overlay, root, user_namespace_fd, err);
+    int result = overlay_describe(&overlay, root, workshop_fd, user_namespace_fd, err);
     if (result == 0) {
         char target[32];
         (void)snprintf(target, sizeof target, "%d/root", workshop_fd);
@@ -172,7 +203,7 @@ static int bind_only_layer(const struct sandbox_root *root, int workshop_fd, int
 static int mount_layers(const struct sandbox_root *root, int workshop_fd, int user_namespace_fd,
                         struct error *err)
 {
-    int mounted = root->layer_count == 1 && !root->upper
+    int mounted = root->layer_count == 1 && !root->upper && !root->upper_in_memory
                       ? bind_only_layer(root, workshop_fd, user_namespace_fd, err)
                       : overlay_mount(root, workshop_fd, user_namespace_fd, err);
     if (mounted < 0)
@@ -208,7 +239,7 @@ static int make_outside_helper(void *argument)
     struct error *err = &outside->error;
     if (make_private(err) < 0)
         return 0;
-    _cleanup_close_ int workshop = make_workshop(err);
+    _cleanup_close_ int workshop = make_workshop(outside->root, err);
     if (workshop < 0)
         return 0;
     _cleanup_close_ int mounted =
@@ -265,7 +296,7 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
     const struct sandbox_root *root = sandbox->request->root;
     if (make_private(err) < 0)
         return -1;
-    sandbox->workshop_fd = make_workshop(err);
+    sandbox->workshop_fd = make_workshop(root, err);
     if (sandbox->workshop_fd < 0)
         return -1;
     if (sandbox->given_root_fd >= 0) {

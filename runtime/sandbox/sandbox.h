@@ -18,8 +18,9 @@
 struct sandbox_root {
     const char *const *layers; /* absolute paths of mounted layers, lowest first */
     size_t layer_count;        /* 0: plan->root_path is the root */
-    const char *upper, *work;  /* directories of the writable layer; NULL: no writable layer */
-    bool volatile_upper;       /* the writable layer need not survive a crash (run --rm) */
+    const char *upper, *work;  /* directories of the writable layer; NULL: no such directory */
+    bool volatile_upper;       /* it need not survive a crash of the machine */
+    bool upper_in_memory;      /* instead: a writable layer that ends with the workload */
 };
 
 struct sandbox_request {
