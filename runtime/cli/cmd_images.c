@@ -110,9 +110,10 @@ static int print_table(FILE *out, const struct index_list *list, bool whole_id, 
     _cleanup_free_ const char **cells = calloc((list->count + 1) * COLUMNS, sizeof *cells);
     if (!rows || !cells)
         return error_set(err, EXIT_OURS, "out of memory");
+    const int64_t now = time(NULL);
     memcpy(cells, heading, sizeof heading);
     for (size_t i = 0; i < list->count; i++) {
-        fill_row(&list->entries[i], whole_id, time(NULL), &rows[i]);
+        fill_row(&list->entries[i], whole_id, now, &rows[i]);
         memcpy(cells + (i + 1) * COLUMNS, rows[i].cells, sizeof rows[i].cells);
     }
     cli_print_table(out, cells, list->count + 1, COLUMNS);

@@ -55,18 +55,18 @@ json_t *document_parse(const char *text, size_t length, const char *what, struct
     return value;
 }
 
-json_t *document_read(int dir_fd, const char *path, const char *what, int *errnum,
-                      struct error *err)
+static void read_failed(const char *what, int *errnum, struct error *err)
 {
-    int unused;
-    if (!errnum)
-        errnum = &unused;
-    *errnum = 0;
-    _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *errnum = errno;
+    error_set_errno(err, EXIT_OURS, errno, "cannot read %s", what);
+}
+
+/* A document that did not fit into the first read. */
+static json_t *read_large(int fd, const char *what, int *errnum, struct error *err)
+{
     struct stat status;
-    if (fd < 0 || fstat(fd, &status) < 0) {
-        *errnum = errno;
-        error_set_errno(err, EXIT_OURS, errno, "cannot open %s", what);
+    if (fstat(fd, &status) < 0) {
+        read_failed(what, errnum, err);
         return NULL;
     }
     if (!S_ISREG(status.st_mode) || status.st_size > DOCUMENT_MAX_BYTES) {
@@ -75,11 +75,31 @@ json_t *document_read(int dir_fd, const char *path, const char *what, int *errnu
     }
     size_t size = (size_t)status.st_size;
     _cleanup_free_ char *text = malloc(size + 1);
-    ssize_t length = text ? io_read_all(fd, text, size) : -1;
+    ssize_t length = text && lseek(fd, 0, SEEK_SET) == 0 ? io_read_all(fd, text, size) : -1;
     if (length < 0) {
-        error_set_errno(err, EXIT_OURS, errno, "cannot read %s", what);
+        read_failed(what, errnum, err);
         return NULL;
     }
+    return document_parse(text, (size_t)length, what, err);
+}
+
+/* Most documents are small, and a listing reads a thousand: one read, no stat, no allocation. */
+json_t *document_read(int dir_fd, const char *path, const char *what, int *errnum,
+                      struct error *err)
+{
+    char text[4096];
+    int unused;
+    if (!errnum)
+        errnum = &unused;
+    *errnum = 0;
+    _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text);
+    if (length < 0) {
+        read_failed(what, errnum, err);
+        return NULL;
+    }
+    if (length == (ssize_t)sizeof text)
+        return read_large(fd, what, errnum, err);
     return document_parse(text, (size_t)length, what, err);
 }
 

@@ -88,7 +88,7 @@ static int open_compressed(struct stream *stream, int fd, struct error *err)
 }
 
 static int unpack_entries(struct archive *tar, struct stream *stream, int root_fd,
-                          struct error *err)
+                          size_t *longest_name, struct error *err)
 {
     struct unpack unpack;
     int result = unpack_begin(&unpack, root_fd, err);
@@ -103,12 +103,14 @@ static int unpack_entries(struct archive *tar, struct stream *stream, int root_f
     }
     if (result == 0)
         result = unpack_finish(&unpack, err);
+    *longest_name = unpack.longest_name;
     unpack_free(&unpack);
     return stream->failed ? -1 : result;
 }
 
 /* The digest is of the whole stream, so what follows the end of the tar is read as well. */
-static int unpack_stream(struct stream *stream, int root_fd, struct error *err)
+static int unpack_stream(struct stream *stream, int root_fd, size_t *longest_name,
+                         struct error *err)
 {
     _cleanup_archive_ struct archive *tar = archive_read_new();
     if (!tar || archive_read_support_format_tar(tar) != ARCHIVE_OK)
@@ -119,7 +121,7 @@ static int unpack_stream(struct stream *stream, int root_fd, struct error *err)
             error_set(err, EXIT_OURS, "it is not a tar archive");
         return -1;
     }
-    if (unpack_entries(tar, stream, root_fd, &outer) < 0) {
+    if (unpack_entries(tar, stream, root_fd, longest_name, &outer) < 0) {
         if (!stream->failed)
             *err = outer;
         return -1;
@@ -132,7 +134,8 @@ static int unpack_stream(struct stream *stream, int root_fd, struct error *err)
 }
 
 static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
-                           const struct layer_progress *progress, struct error *err)
+                           const struct layer_progress *progress, size_t *longest_name,
+                           struct error *err)
 {
     _cleanup_free_ struct stream *stream = calloc(1, sizeof *stream);
     char hex[STORE_DIGEST_HEX + 1] = "";
@@ -144,7 +147,7 @@ static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
     if (result == 0)
         result = open_compressed(stream, blob_fd, err);
     if (result == 0)
-        result = unpack_stream(stream, root_fd, err);
+        result = unpack_stream(stream, root_fd, longest_name, err);
     cleanup_archive(&stream->compressed);
     if (sha256_end(&stream->hash, result == 0 ? hex : NULL, err) < 0 || result < 0)
         return -1;
@@ -159,6 +162,19 @@ static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
 void layer_file_name(const char *diff_id, char name[STORE_DIGEST_HEX + 8])
 {
     (void)snprintf(name, STORE_DIGEST_HEX + 8, "%s.erofs", diff_id);
+}
+
+/* mkfs.erofs 1.5 (Debian 12) cuts names of 255 bytes to 254 and then does not find the file. */
+static int make_image(const struct staging *staging, const char *tree, const char *file,
+                      size_t longest_name, struct error *err)
+{
+    struct error cause = { 0 };
+    if (erofs_make(staging, tree, file, &cause) == 0)
+        return 0;
+    return error_set(err, EXIT_OURS, "%s%s", cause.message,
+                     longest_name == NAME_MAX ? "; it holds a file name of 255 bytes, which "
+                                                "erofs-utils 1.5 cannot store"
+                                              : "");
 }
 
 static int sync_file(const struct staging *staging, const char *file, struct error *err)
@@ -185,8 +201,10 @@ static int convert(const struct staging *staging, const struct blob *blob, const
     if (root_fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open a directory in %s/tmp",
                                staging->store->path);
-    if (unpack_verified(blob_fd, root_fd, diff_id, progress, err) < 0 ||
-        erofs_make(staging, diff_id, file, err) < 0 || sync_file(staging, file, err) < 0)
+    size_t longest_name = 0;
+    if (unpack_verified(blob_fd, root_fd, diff_id, progress, &longest_name, err) < 0 ||
+        make_image(staging, diff_id, file, longest_name, err) < 0 ||
+        sync_file(staging, file, err) < 0)
         return -1;
     if (tree_remove(staging->fd, diff_id) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove the unpacked layer");

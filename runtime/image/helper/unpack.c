@@ -126,10 +126,13 @@ static int set_xattrs(const struct place *place, struct archive_entry *entry, st
         if (!name || xattr_is_foreign(name))
             continue;
         if (lsetxattr(path, name, value, size, 0) < 0) {
-            char action[XATTR_NAME_MAX + 64];
+            char action[XATTR_NAME_MAX + 128];
             char printable[XATTR_NAME_MAX];
-            (void)snprintf(action, sizeof action, "cannot set its attribute %s",
-                           document_printable(name, printable, sizeof printable));
+            (void)snprintf(action, sizeof action, "cannot set its attribute %s%s",
+                           document_printable(name, printable, sizeof printable),
+                           errno == ENOTSUP ? " (the store's file system has none such; choose "
+                                              "another with --data)"
+                                            : "");
             return unpack_fail(place->path, errno, action, err);
         }
     }
@@ -326,6 +329,8 @@ int unpack_entry(struct unpack *unpack, struct archive *archive, struct archive_
         return -1;
     if (strncmp(place.base, whiteout_prefix, sizeof whiteout_prefix - 1) == 0)
         return apply_whiteout(&place, err);
+    if (strlen(place.base) > unpack->longest_name)
+        unpack->longest_name = strlen(place.base);
     if (clear_place(unpack, &place, is_directory, err) < 0)
         return -1;
     if (hard_link)

@@ -26,6 +26,7 @@ struct unpack {
     char parent[ARCHIVE_MAX_PATH + 1];
     uint64_t entries;
     int64_t bytes;
+    size_t longest_name; /* of a component */
     struct unpack_directory *directories;
     size_t directory_count, directory_room;
 };
