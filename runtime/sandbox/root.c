@@ -32,10 +32,12 @@ enum { OPTIONS_SIZE = 4096, HELPER_STACK = 256 * 1024 };
  * contents of PLAN_FILE and the empty directory that masks; it disappears from sight with the old
  * root.
  */
-static int make_workshop(struct error *err)
+static int make_workshop(const struct sandbox_root *root, struct error *err)
 {
+    /* Of the kernel's default size (half of the memory) if the writable layer lives in it. */
+    const char *options = root->upper_in_memory ? "mode=0755" : "mode=0755,size=1m";
     _cleanup_close_ int mount_fd =
-        mount_make("tmpfs", "tmpfs", "mode=0755,size=1m", MS_NOSUID | MS_NODEV | MS_NOEXEC, err);
+        mount_make("tmpfs", "tmpfs", options, MS_NOSUID | MS_NODEV | MS_NOEXEC, err);
     if (mount_fd < 0)
         return -1;
     _cleanup_close_ int place = open(WORKSHOP_PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
