@@ -104,12 +104,14 @@ static int check_tmpfs_option(const char *argument, const char *option, struct e
             return check_tmpfs_value(argument, option, i, err);
     struct plan_mount mount = { .target = "" };
     struct error ignored;
-    bool plain = strcmp(option, "remount") != 0 &&
-                 mount_option_apply(option, &mount, &ignored) == MOUNT_OPTION_APPLIED;
-    /* What binds and propagates has no meaning for a new, private file system. */
-    if (plain && !mount.propagation && !mount.recursive_set && !mount.recursive_clear &&
-        !(mount.flags & MS_BIND))
+    enum mount_option_result result = mount_option_apply(option, &mount, &ignored);
+    if (result == MOUNT_OPTION_APPLIED && !mount.propagation && !mount.recursive_set &&
+        !mount.recursive_clear && !(mount.flags & (MS_BIND | MS_REMOUNT)))
         return 0;
+    if (result != MOUNT_OPTION_OTHER)
+        return error_set(err, EXIT_OURS,
+                         "--tmpfs %.200s: %s has no meaning for a new file system; remove it",
+                         argument, option);
     const char *near = mount_option_nearest(option);
     return error_set(err, EXIT_OURS, "--tmpfs %.200s: %.80s is not an option of tmpfs; %s %s",
                      argument, option, near ? "did you mean" : "one of them is",

@@ -82,7 +82,7 @@ int image_config_read(const json_t *document, struct image_config *config, struc
     if (!json_is_object(document))
         return error_set(err, EXIT_OURS, "image configuration: must be a JSON object");
     const char *os = NULL;
-    if (json_read_string(document, "image configuration", "os", &os, err) < 0)
+    if (json_read_string(document, "image configuration:", "os", &os, err) < 0)
         return -1;
     if (os && *os && strcmp(os, "linux") != 0)
         return error_set(err, EXIT_OURS,
@@ -90,7 +90,7 @@ int image_config_read(const json_t *document, struct image_config *config, struc
                          "not for linux",
                          os);
     json_t *process = NULL;
-    if (json_read_object(document, "image configuration", "config", &process, err) < 0)
+    if (json_read_object(document, "image configuration:", "config", &process, err) < 0)
         return -1;
     if (read_text(process, "User", &config->user, err) < 0 ||
         read_text(process, "WorkingDir", &config->workdir, err) < 0 ||

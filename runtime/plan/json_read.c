@@ -2,7 +2,9 @@
 
 int json_read_refuse(const char *path, const char *key, const char *what, struct error *err)
 {
-    return error_set(err, EXIT_OURS, "%s%s%s must be %s", path, *path ? "." : "", key, what);
+    size_t length = strlen(path);
+    const char *separator = length == 0 ? "" : path[length - 1] == ':' ? " " : ".";
+    return error_set(err, EXIT_OURS, "%s%s%s must be %s", path, separator, key, what);
 }
 
 static json_t *member(const json_t *parent, const char *key)

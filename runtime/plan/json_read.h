@@ -14,7 +14,8 @@
 
 #include "error.h"
 
-/* path: where `parent` itself is ("" for the document). parent may be NULL: all is absent. */
+/* path: where `parent` itself is: "process.user", "" for the document, or "what document:".
+ * parent may be NULL: all is absent. */
 int json_read_object(const json_t *parent, const char *path, const char *key, json_t **value,
                      struct error *err);
 int json_read_array(const json_t *parent, const char *path, const char *key, json_t **value,

@@ -121,7 +121,7 @@ static int resolve_rule(json_t *rules, const json_t *rule, const char *path, uin
 static json_t *resolve_rules(const json_t *profile, uint64_t capabilities, struct error *err)
 {
     json_t *given = NULL;
-    if (json_read_array(profile, "seccomp profile", "syscalls", &given, err) < 0)
+    if (json_read_array(profile, "seccomp profile:", "syscalls", &given, err) < 0)
         return NULL;
     json_auto_t *rules = json_array();
     size_t index;
@@ -162,8 +162,8 @@ static json_t *resolve_arch_map(const json_t *map, struct error *err)
 static json_t *resolve_architectures(const json_t *profile, struct error *err)
 {
     json_t *map = NULL, *given = NULL;
-    if (json_read_array(profile, "seccomp profile", "archMap", &map, err) < 0 ||
-        json_read_strings(profile, "seccomp profile", "architectures", &given, err) < 0)
+    if (json_read_array(profile, "seccomp profile:", "archMap", &map, err) < 0 ||
+        json_read_strings(profile, "seccomp profile:", "architectures", &given, err) < 0)
         return NULL;
     if (json_array_size(map) > 0 && json_array_size(given) > 0) {
         (void)error_set(err, EXIT_OURS,
