@@ -4,11 +4,15 @@
 #
 #   make-busybox.sh /bin/busybox OUTPUT.tar
 set -eu
+umask 022
 export LC_ALL=C
 
 busybox=$1
 output=$2
-[ -x "$busybox" ] || { echo "$busybox is missing; install the package busybox-static" >&2; exit 1; }
+if [ ! -x "$busybox" ] || ldd "$busybox" >/dev/null 2>&1; then
+    echo "$busybox is missing or not static; install the package busybox-static" >&2
+    exit 1
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

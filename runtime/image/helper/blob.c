@@ -1,7 +1,9 @@
 #include "runtime/image/helper/blob.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
@@ -72,18 +74,18 @@ static int copy(const struct byte_source *source, int fd, int64_t limit, struct 
     }
 }
 
-/* A file name nobody in this staging directory has; removed again by staging_end. */
+/* Removed again by staging_end, if commit does not move it. */
 static int create_file(const struct staging *staging, struct blob *blob, struct error *err)
 {
-    for (unsigned int i = 0;; i++) {
-        (void)snprintf(blob->file, sizeof blob->file, "blob-%u", i);
-        int fd = openat(staging->fd, blob->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-        if (fd >= 0)
-            return fd;
-        if (errno != EEXIST)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot make a file in %s/tmp/%s",
-                                   staging->store->path, staging->name);
-    }
+    uint64_t number;
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot get random bytes");
+    (void)snprintf(blob->file, sizeof blob->file, "blob-%016" PRIx64, number);
+    int fd = openat(staging->fd, blob->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a file in %s/tmp/%s",
+                               staging->store->path, staging->name);
+    return fd;
 }
 
 int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,

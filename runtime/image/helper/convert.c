@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "cleanup.h"
@@ -27,11 +26,11 @@ static void send_progress(void *context, int64_t bytes)
 }
 
 __attribute__((noreturn)) static void work(const struct staging *staging,
-                                           const struct layer_job *job, int pipe_fd)
+                                           const struct layer_job *job, int pipe_fd, pid_t parent)
 {
     struct report report = { .bytes = job->blob.size, .finished = true };
     const struct layer_progress progress = { send_progress, &pipe_fd };
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    staging_die_with(parent);
     (void)layer_convert(staging, &job->blob, job->diff_id, &progress, &report.error);
     _exit(io_write_all(pipe_fd, &report, sizeof report) < 0 ? EXIT_OURS : report.error.exit_code);
 }
@@ -41,9 +40,10 @@ static int start(const struct staging *staging, struct layer_job *job, struct er
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
+    const pid_t self = getpid();
     job->worker = fork();
     if (job->worker == 0)
-        work(staging, job, pipe_fds[1]);
+        work(staging, job, pipe_fds[1], self);
     cleanup_close(&pipe_fds[1]);
     job->pipe = pipe_fds[0];
     if (job->worker < 0) {

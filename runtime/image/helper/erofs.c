@@ -1,6 +1,4 @@
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -22,7 +20,7 @@ static const char *const mkfs_environment[] = { "SOURCE_DATE_EPOCH=99999999999",
                                                 NULL };
 
 __attribute__((noreturn)) static void exec_mkfs(const struct staging *staging, const char *tree,
-                                                const char *file, int output_fd)
+                                                const char *file, int output_fd, pid_t parent)
 {
     const char *const arguments[] = { "mkfs.erofs",
                                       "--quiet",
@@ -32,9 +30,9 @@ __attribute__((noreturn)) static void exec_mkfs(const struct staging *staging, c
                                       file,
                                       tree,
                                       NULL };
-    /* Whoever kills the converter means this process too. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && fchdir(staging->fd) == 0 &&
-        dup2(output_fd, STDOUT_FILENO) >= 0 && dup2(output_fd, STDERR_FILENO) >= 0) {
+    staging_die_with(parent);
+    if (fchdir(staging->fd) == 0 && dup2(output_fd, STDOUT_FILENO) >= 0 &&
+        dup2(output_fd, STDERR_FILENO) >= 0) {
         umask(0077);
         (void)execvpe(arguments[0], (char *const *)arguments, (char *const *)mkfs_environment);
     }
@@ -83,9 +81,10 @@ static int run_mkfs(const struct staging *staging, const char *tree, const char 
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     _cleanup_close_ int reader = pipe_fds[0];
     int writer = pipe_fds[1];
+    const pid_t self = getpid();
     pid_t child = fork();
     if (child == 0)
-        exec_mkfs(staging, tree, file, writer);
+        exec_mkfs(staging, tree, file, writer, self);
     cleanup_close(&writer);
     if (child < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot fork");

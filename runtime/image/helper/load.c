@@ -145,10 +145,10 @@ static int supervise(pid_t loader, const sigset_t *signals)
 
 __attribute__((noreturn)) static void run_loader(const struct staging *staging,
                                                  const struct load_options *options,
-                                                 const sigset_t *unblocked)
+                                                 const sigset_t *unblocked, pid_t parent)
 {
     struct error err = { 0 };
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    staging_die_with(parent);
     /* A signal to the whole foreground group is the supervisor's to answer. */
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
@@ -175,6 +175,7 @@ static int load_into(const struct store *store, const struct load_options *optio
     sigset_t signals;
     sigset_t unblocked;
     signals_to_wait_for(&signals);
+    (void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would hide how children end */
     (void)sigprocmask(SIG_BLOCK, &signals, &unblocked);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot become a subreaper");
@@ -185,9 +186,10 @@ static int load_into(const struct store *store, const struct load_options *optio
         return -1;
     }
     (void)fflush(stdout);
+    const pid_t self = getpid();
     pid_t loader = fork();
     if (loader == 0)
-        run_loader(&staging, options, &unblocked);
+        run_loader(&staging, options, &unblocked, self);
     int status = loader < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot fork")
                             : supervise(loader, &signals);
     if (staging_end(&staging, err) < 0)

@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -11,6 +13,12 @@
 
 /* Layers may hold setuid programs and secrets: nobody but root reads the store. */
 enum { STORE_MODE = 0700 };
+
+void staging_die_with(pid_t parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+        _exit(EXIT_OURS);
+}
 
 static int make_parents(const char *path, struct error *err)
 {

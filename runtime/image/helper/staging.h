@@ -7,6 +7,7 @@
 #define HYBRID_STAGING_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "error.h"
 
@@ -41,6 +42,12 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
 
 /* Removes the staging directory with all it holds. */
 int staging_end(struct staging *staging, struct error *err);
+
+/*
+ * For a child of `parent`, right after fork: to be killed when the parent dies. Exits at once if it
+ * has died already, which prctl(2) cannot tell.
+ */
+void staging_die_with(pid_t parent);
 
 /* Removes name below dir_fd, whatever it is, without following links. 0, or -1 with errno. */
 int tree_remove(int dir_fd, const char *name);
