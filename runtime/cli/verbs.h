@@ -4,6 +4,11 @@
 
 #include "cli.h"
 
+extern const struct verb verb_run;
+extern const struct verb verb_load;
+extern const struct verb verb_images;
+extern const struct verb verb_inspect;
+extern const struct verb verb_rmi;
 extern const struct verb verb_version;
 
 #endif

@@ -1,0 +1,270 @@
+/* hybrid run: a new workload from an image. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "env.h"
+#include "run_options.h"
+#include "runtime/image/store.h"
+#include "runtime/state/tree.h"
+#include "verbs.h"
+#include "workload.h"
+
+/* Everything between the command line and the launch. */
+struct run {
+    const struct cli *cli;
+    const struct run_settings *settings;
+    struct run_options options; /* a copy, completed */
+    char random_id[16];
+    struct env env;
+    struct store_image image;
+    json_t *seccomp_profile;
+    char *config_text;
+    struct plan plan;
+    uint8_t *filter;
+    struct paths paths;
+    struct state state;
+};
+
+static int check_options(const struct run_settings *settings, struct error *err)
+{
+    if (settings->detach && settings->dry_run)
+        return error_set(err, EXIT_OURS, "--dry-run runs nothing: leave -d out");
+    if (strcmp(settings->format, "json") == 0 && !settings->dry_run)
+        return error_set(err, EXIT_OURS,
+                         "--format=json is for --dry-run: the output of a run is "
+                         "that of its command");
+    return 0;
+}
+
+static int choose_id(struct run *run, struct error *err)
+{
+    run->options.id = run->settings->name;
+    if (run->options.id)
+        return state_check_id(run->options.id, err);
+    unsigned char bytes[6];
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot choose a name");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(run->random_id + 2 * i, 3, "%02x", bytes[i]);
+    run->options.id = run->random_id;
+    return 0;
+}
+
+/* --security-opt seccomp=FILE: the last one counts. */
+static int read_profile(struct run *run, struct error *err)
+{
+    static const char prefix[] = "seccomp=";
+    const char *path = NULL;
+    const struct option_list *list = &run->options.security;
+    for (size_t i = 0; i < list->count; i++)
+        if (strncmp(list->values[i], prefix, sizeof prefix - 1) == 0)
+            path = list->values[i] + sizeof prefix - 1;
+    if (!path || !*path || strcmp(path, "unconfined") == 0 || strcmp(path, "builtin") == 0)
+        return 0;
+    _cleanup_fclose_ FILE *file = fopen(path, "re");
+    if (!file)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open the seccomp profile %s", path);
+    json_error_t where;
+    run->seccomp_profile = json_loadf(file, JSON_REJECT_DUPLICATES, &where);
+    if (!run->seccomp_profile)
+        return error_set(err, EXIT_OURS, "the seccomp profile %s is not valid JSON: line %d: %s",
+                         path, where.line, where.text);
+    run->options.seccomp_profile = run->seccomp_profile;
+    return 0;
+}
+
+static int compose(struct run *run, char **operands, struct error *err)
+{
+    const struct cli *cli = run->cli;
+    run->options.command = (const char *const *)(operands + 1);
+    run->options.entrypoint_given = run->options.entrypoint != NULL;
+    if (run->options.userns && userns_parse(run->options.userns, &run->options.userns_map, err) < 0)
+        return -1;
+    if (choose_id(run, err) < 0 || read_profile(run, err) < 0 ||
+        env_read(&run->settings->env, &run->settings->env_files, &run->env, err) < 0)
+        return -1;
+    run->options.env = run->env.list;
+    if (store_open_image_or_embedded(cli->store, cli->exe_dir, operands[0], &run->image, err) < 0)
+        return -1;
+    run->options.image = run->image.reference;
+    json_t *config = oci_compose(run->image.config, &run->options, err);
+    if (!config)
+        return -1;
+    run->config_text = json_dumps(config, JSON_COMPACT);
+    json_decref(config);
+    if (!run->config_text)
+        return error_set(err, EXIT_OURS, "out of memory");
+    return launch_load_plan(cli, run->config_text, &run->plan, &run->filter, err);
+}
+
+static int dry_run(const struct run *run, struct error *err)
+{
+    FILE *out = run->cli->out;
+    if (strcmp(run->settings->format, "json") == 0) {
+        cli_print_json(out, run->plan.document);
+        return 0;
+    }
+    (void)fprintf(out, "image      %s\nisolation  %s\nlayers     %zu\n",
+                  run->image.reference ? run->image.reference : run->image.id,
+                  run->options.isolation, run->image.layer_count);
+    if (plan_print(&run->plan, out) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot print the plan");
+    return 0;
+}
+
+static int fill_state(struct run *run, struct error *err)
+{
+    struct state *state = &run->state;
+    const json_t *process = json_object_get(run->plan.document, "process");
+    *state = (struct state){
+        .id = strdup(run->options.id),
+        .image = strdup(run->image.reference ? run->image.reference : run->image.id),
+        .isolation = strdup(run->options.isolation),
+        .cgroup = strdup(""),
+        .status = STATE_CREATING,
+        .remove = run->settings->remove,
+        .created = time(NULL),
+        .command = json_incref(json_object_get(process, "args")),
+        .layers = json_array(),
+        .options = json_pack("{s:b}", "stdin", run->settings->interactive),
+    };
+    for (size_t i = 0; i < run->image.layer_count; i++)
+        (void)json_array_append_new(state->layers, json_string(run->image.layer_ids[i]));
+    if (!state->id || !state->image || !state->isolation || !state->cgroup || !state->options ||
+        json_array_size(state->layers) != run->image.layer_count)
+        return error_set(err, EXIT_OURS, "out of memory");
+    return 0;
+}
+
+/* What a workload of that name left that does not exist any more: the machine was restarted. */
+static int make_data_directory(struct run *run, struct error *err)
+{
+    const char *path = run->paths.paths.data_dir;
+    char parent[4096];
+    (void)snprintf(parent, sizeof parent, "%s/workloads", run->cli->data);
+    int made = mkdir(path, 0700);
+    if (made < 0 && errno == EEXIST) {
+        if (tree_remove(path, err) < 0)
+            return -1;
+        made = mkdir(path, 0700);
+    }
+    if (made < 0 && errno == ENOENT && (mkdir(parent, 0700) == 0 || errno == EEXIST))
+        made = mkdir(path, 0700);
+    if (made < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", path);
+    return 0;
+}
+
+static int create_state(struct run *run, int *lock, struct error *err)
+{
+    int created = state_create(run->cli->root, &run->state, run->config_text, lock, err);
+    if (created == 1) {
+        /* One whose monitor was killed and that was to be removed makes room. */
+        _cleanup_state_ struct state old = { 0 };
+        struct error ignored;
+        (void)workload_read(run->cli, run->state.id, &old, &ignored);
+        created = state_create(run->cli->root, &run->state, run->config_text, lock, err);
+    }
+    if (created == 1)
+        return error_set(
+            err, EXIT_OURS,
+            "the name %s is in use; choose another, or remove that workload: hybrid rm "
+            "-f %s",
+            run->state.id, run->state.id);
+    return created;
+}
+
+static int launch(struct run *run, struct error *err)
+{
+    const struct run_settings *settings = run->settings;
+    const struct workload_ops *ops = workload_find_ops(run->options.isolation, err);
+    int lock = -1;
+    if (!ops || paths_make(run->cli, run->options.id, &run->paths, err) < 0 ||
+        fill_state(run, err) < 0 || create_state(run, &lock, err) < 0)
+        return -1;
+    if (make_data_directory(run, err) < 0) {
+        (void)state_remove(run->cli->root, run->state.id, NULL);
+        (void)close(lock);
+        return -1;
+    }
+    struct launch launch = {
+        .state = &run->state,
+        .lock = lock,
+        .quiet = settings->quiet,
+        .request = { .ops = ops,
+                     .spec = { .id = run->options.id,
+                               .paths = run->paths.paths,
+                               .plan = &run->plan,
+                               .config_text = run->config_text,
+                               .layer_files = (const char *const *)run->image.layer_files,
+                               .layer_ids = (const char *const *)run->image.layer_ids,
+                               .layer_count = run->image.layer_count,
+                               .keep_writable = !settings->remove },
+                     .detached = settings->detach,
+                     .interactive = settings->interactive,
+                     .keep_log = settings->detach || !settings->remove,
+                     .fresh = true },
+    };
+    int status = launch_run(run->cli, &launch, err);
+    if (status == 0 && settings->detach)
+        (void)fprintf(run->cli->out, "%s\n", run->options.id);
+    return status;
+}
+
+static void free_run(struct run *run)
+{
+    paths_free(&run->paths);
+    state_free(&run->state);
+    plan_free(&run->plan);
+    free(run->filter);
+    free(run->config_text);
+    json_decref(run->seccomp_profile);
+    store_image_free(&run->image);
+    env_free(&run->env);
+}
+
+static int run_run(const struct cli *cli, const void *settings, char **operands, size_t count,
+                   struct error *err)
+{
+    (void)count;
+    struct run run = { .cli = cli, .settings = settings };
+    run.options = run.settings->run;
+    int status = check_options(settings, err);
+    if (status == 0)
+        status = compose(&run, operands, err);
+    if (status == 0)
+        status = run.settings->dry_run ? dry_run(&run, err) : launch(&run, err);
+    free_run(&run);
+    return status;
+}
+
+const struct verb verb_run = {
+    .name = "run",
+    .group = CLI_GROUP_WORKLOADS,
+    .synopsis = "[OPTIONS] IMAGE [COMMAND [ARG...]]",
+    .summary = "Run an image, or a command in it, as a container or as a virtual machine",
+    .description =
+        "The exit status is that of the command, or 128+n if signal n ended it; 125 if hybrid\n"
+        "failed, 126 if the command cannot be executed, 127 if it does not exist. Signals are "
+        "passed\n"
+        "on to the command; the second Ctrl-C kills it.",
+    .examples = "  hybrid run --rm busybox uname -a\n"
+                "  hybrid run --rm --isolation=vm -m 128m busybox uname -a\n"
+                "  hybrid run -it --rm busybox sh\n"
+                "  hybrid run -d --name job -e COUNT=3 busybox sh -c 'sleep $COUNT; echo done'\n"
+                "  tar c . | hybrid run -i --rm busybox tar t\n"
+                "  hybrid run --dry-run --isolation=vm busybox",
+    .options = run_option_table,
+    .settings_size = sizeof(struct run_settings),
+    .defaults = &run_defaults,
+    .min_operands = 1,
+    .max_operands = -1,
+    .operand_ends_options = true,
+    .joins_workload = true,
+    .run = run_run,
+};

@@ -1,0 +1,200 @@
+/* From a composed workload to a running one: the monitor is forked, and the command stays with it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "seccomp_cache.h"
+#include "workload.h"
+
+int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
+                     uint8_t **filter, struct error *err)
+{
+    *plan = (struct plan){ 0 };
+    json_error_t where;
+    json_t *document = json_loads(config_text, JSON_REJECT_DUPLICATES, &where);
+    if (!document)
+        return error_set(err, EXIT_OURS, "configuration: %s", where.text);
+    _cleanup_free_ char *directory = NULL;
+    if (asprintf(&directory, "%s/seccomp", cli->data) < 0)
+        directory = NULL;
+    const json_t *profile = json_object_get(json_object_get(document, "linux"), "seccomp");
+    size_t length = 0;
+    unsigned int flags = 0;
+    int result = directory ? seccomp_cache_get(directory, profile, filter, &length, &flags, err)
+                           : error_set(err, EXIT_OURS, "out of memory");
+    if (result < 0) {
+        json_decref(document);
+        return -1;
+    }
+    if (plan_parse(document, PLAN_PARSE_OWN, plan, err) < 0)
+        return -1;
+    plan->filter = *filter;
+    plan->filter_length = length;
+    plan->filter_flags = flags;
+    return 0;
+}
+
+static void describe_limit(const struct plan *plan, char *text, size_t size)
+{
+    int64_t limit = plan->resources.memory_limit;
+    const int64_t mebi = 1024 * 1024;
+    if (limit > 0 && limit % mebi == 0)
+        (void)snprintf(text, size, "%lld MiB", (long long)(limit / mebi));
+    else
+        (void)snprintf(text, size, "%lld bytes", (long long)limit);
+}
+
+int launch_report(const struct attach_end *end, const struct plan *plan, bool quiet)
+{
+    if (end->broken) {
+        cli_warn(end->text);
+    } else if (end->oom && !quiet && end->status == EXIT_SIGNAL_BASE + SIGKILL) {
+        char text[256], limit[64];
+        describe_limit(plan, limit, sizeof limit);
+        if (plan->resources.memory_limit > 0)
+            (void)snprintf(text, sizeof text,
+                           "the workload was ended by the out-of-memory killer (memory limit %s); "
+                           "raise it with --memory",
+                           limit);
+        else
+            (void)snprintf(text, sizeof text,
+                           "the workload was ended by the out-of-memory killer: the machine's "
+                           "memory is used up");
+        cli_warn(text);
+    }
+    return end->status;
+}
+
+/* The monitor was killed: do what it would have done at the end. */
+static int take_over(const struct cli *cli, const struct launch *launch, struct error *err)
+{
+    if (!launch->state)
+        return error_set(err, EXIT_OURS,
+                         "the process that watched over the command was killed, and the command "
+                         "with it");
+    _cleanup_close_ int lock = -1;
+    _cleanup_state_ struct state state = { 0 };
+    const char *id = launch->state->id;
+    struct error why = { 0 };
+    int result = workload_lock_soon(cli, id, &lock, &why);
+    if (result == 0)
+        result = state_read(cli->root, id, &state, &why);
+    if (result == 0 && state.abandoned) {
+        if (launch->request.fresh && state.started == 0)
+            state.remove = true; /* it never ran: as after any other failure to start */
+        result = workload_clean_up(cli, &state, &why);
+    }
+    if (result != 0 && *why.message)
+        return error_set(err, EXIT_OURS, "the monitor of %s was killed; cleaning up failed: %s", id,
+                         why.message);
+    return error_set(err, EXIT_OURS, "the monitor of %s was killed; the workload was ended with it",
+                     id);
+}
+
+static void warn_raw(const char *text)
+{
+    char line[CONTROL_MAX_TEXT];
+    (void)snprintf(line, sizeof line, "%s\r", text); /* in raw mode a newline only goes down */
+    cli_warn(line);
+}
+
+/*
+ * Our copies of the caller's 0 and 1 would keep its pipes open after the workload has closed its
+ * side. Messages go to 2.
+ */
+static void leave_streams(void)
+{
+    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return;
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+}
+
+static int follow(const struct cli *cli, struct launch *launch, int socket, pid_t monitor,
+                  struct error *err)
+{
+    struct terminal *terminal = &launch->terminal;
+    const struct monitor_request *request = &launch->request;
+    struct attach attach = { .socket = socket,
+                             .terminal = terminal,
+                             .resize = request->spec.plan->terminal && !request->detached,
+                             .warn = terminal->fd >= 0 ? warn_raw : cli_warn };
+    struct attach_end end;
+    if (request->detached) {
+        int started = attach_await_start(&attach, &end, err);
+        if (started != 0)
+            return started < 0 ? -1 : 0;
+    } else {
+        if (!request->spec.plan->terminal)
+            leave_streams();
+        terminal_make_raw(terminal);
+        int result = attach_run(&attach, &end, err);
+        terminal_restore(terminal);
+        if (result < 0)
+            return -1;
+    }
+    (void)waitpid(monitor, NULL, 0);
+    return end.lost ? take_over(cli, launch, err)
+                    : launch_report(&end, request->spec.plan, launch->quiet);
+}
+
+/* Before the fork, so that the monitor knows the modes to go back to. */
+static int prepare_terminal(struct launch *launch, struct error *err)
+{
+    struct terminal *terminal = &launch->terminal;
+    struct monitor_request *request = &launch->request;
+    *terminal = (struct terminal){ .fd = -1 };
+    if (!request->spec.plan->terminal || request->detached)
+        return 0;
+    terminal_size(&request->spec.rows, &request->spec.columns);
+    if (!request->interactive)
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return error_set(err, EXIT_OURS, "the input device is not a TTY; leave -t out, or -i");
+    if (terminal_open(terminal, STDIN_FILENO, err) < 0)
+        return -1;
+    request->terminal = &terminal->saved;
+    return 0;
+}
+
+int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
+{
+    int ends[2];
+    _cleanup_close_ int lock = launch->lock;
+    if (prepare_terminal(launch, err) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a pair of sockets");
+    _cleanup_close_ int ours = ends[0];
+    _cleanup_close_ int theirs = ends[1];
+    sigset_t set;
+    attach_signals(&set);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)fflush(cli->out);
+    pid_t monitor = fork();
+    if (monitor < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot start the monitor");
+    if (monitor == 0) {
+        (void)close(take_fd(&ours));
+        /* Also what stops a process that touches its terminal from the background. */
+        (void)sigaddset(&set, SIGTTIN);
+        (void)sigaddset(&set, SIGTTOU);
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+        launch->request.state = launch->state;
+        launch->request.lock = take_fd(&lock);
+        launch->request.client = take_fd(&theirs);
+        _exit(monitor_run(&launch->request));
+    }
+    (void)close(take_fd(&theirs));
+    if (lock >= 0)
+        (void)close(take_fd(&lock));
+    return follow(cli, launch, ours, monitor, err);
+}
