@@ -106,7 +106,7 @@ const char *capability_name(int number);
 /* "TERM", "SIGTERM", "15", "RTMIN+3" -> number; -1: unknown. */
 int signal_from_name(const char *name);
 
-/* "64m", "1GiB", "1073741824" -> bytes; -1 with *err. */
+/* "64m", "1.5GiB", "1073741824" -> bytes; -1 with *err. `what` names the option in the error. */
 int64_t size_parse(const char *text, const char *what, struct error *err);
 
 /* The valid name nearest to `word` (edit distance), or NULL if none is near; for error texts. */
@@ -122,5 +122,12 @@ int userns_parse(const char *text, struct plan_id_map *map, struct error *err);
 
 /* The whole plan as text, a line a step, as --dry-run shows it. Returns 0, or -1 with errno. */
 int plan_print(const struct plan *plan, FILE *out);
+
+/*
+ * The plan for `--dry-run --format json`: its OCI configuration with one more member, "steps", an
+ * array of {"step", "text"} in order. Still a valid configuration: unknown members are ignored.
+ * New reference, or NULL without memory.
+ */
+json_t *plan_to_json(const struct plan *plan);
 
 #endif

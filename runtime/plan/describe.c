@@ -209,12 +209,14 @@ static const struct {
     [PLAN_EXEC] = { "exec", "", add_exec },
 };
 
+enum { VERB_WIDTH = 13 };
+
 int plan_step_describe(const struct plan_step *step, char *text, size_t size)
 {
     struct text out = { text, size, 0 };
     if (size > 0)
         *text = '\0';
-    add(&out, "%-13s%s", kinds[step->kind].verb, kinds[step->kind].words);
+    add(&out, "%-*s%s", VERB_WIDTH, kinds[step->kind].verb, kinds[step->kind].words);
     if (kinds[step->kind].operands)
         kinds[step->kind].operands(&out, step);
     return out.used;
@@ -298,18 +300,20 @@ static void print_devices(const struct plan_resources *resources, FILE *out)
     }
 }
 
-/* A step of any length as a line; most fit into the first buffer. */
+/* The line of a step, however long it is; malloc'd, or NULL without memory. */
+static char *line_of(const struct plan_step *step)
+{
+    int length = plan_step_describe(step, NULL, 0);
+    char *line = malloc((size_t)length + 1);
+    if (line)
+        (void)plan_step_describe(step, line, (size_t)length + 1);
+    return line;
+}
+
 static int print_step(const struct plan_step *step, FILE *out)
 {
-    char line[1024];
-    int length = plan_step_describe(step, line, sizeof line);
-    if ((size_t)length < sizeof line)
-        return fprintf(out, "%s\n", line);
-    _cleanup_free_ char *longer = malloc((size_t)length + 1);
-    if (!longer)
-        return -1;
-    (void)plan_step_describe(step, longer, (size_t)length + 1);
-    return fprintf(out, "%s\n", longer);
+    _cleanup_free_ char *line = line_of(step);
+    return line ? fprintf(out, "%s\n", line) : -1;
 }
 
 int plan_print(const struct plan *plan, FILE *out)
@@ -321,4 +325,22 @@ int plan_print(const struct plan *plan, FILE *out)
         if (print_step(&plan->steps[i], out) < 0)
             return -1;
     return ferror(out) ? -1 : 0;
+}
+
+json_t *plan_to_json(const struct plan *plan)
+{
+    json_auto_t *steps = json_array();
+    for (size_t i = 0; i < plan->step_count; i++) {
+        _cleanup_free_ char *line = line_of(&plan->steps[i]);
+        if (!line)
+            return NULL;
+        json_t *step = json_pack("{s:s, s:s}", "step", kinds[plan->steps[i].kind].verb, "text",
+                                 line + VERB_WIDTH);
+        if (json_array_append_new(steps, step) < 0)
+            return NULL;
+    }
+    json_auto_t *document = json_copy(plan->document);
+    if (json_object_set(document, "steps", steps) < 0)
+        return NULL;
+    return json_incref(document);
 }

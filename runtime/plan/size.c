@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <strings.h>
 
 #include "compose.h"
@@ -13,6 +12,8 @@ static const struct {
     { "gib", 30 }, { "t", 40 },  { "tb", 40 },  { "tib", 40 },
 };
 
+enum { MAX_FRACTION = 6 /* digits: 10^6 << 40 still fits */ };
+
 static int refuse(const char *text, const char *what, const char *why, struct error *err)
 {
     return error_set(err, EXIT_OURS,
@@ -20,22 +21,50 @@ static int refuse(const char *text, const char *what, const char *why, struct er
                      why);
 }
 
+/* Decimal digits up to *end; INT64_MAX stands for all that is as large or larger. -1: no digit. */
+static int64_t number(const char *text, const char **end)
+{
+    int64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, *at - '0', &value))
+            value = INT64_MAX; /* and the next digit overflows again */
+    *end = at;
+    return at > text ? value : -1;
+}
+
+/* The bytes of ".5" times 2^shift; *at moves behind it. -1: no such fraction. */
+static int64_t fraction(const char **at, unsigned int shift)
+{
+    const char *end = *at;
+    if (*end != '.')
+        return 0;
+    int64_t value = number(*at + 1, &end);
+    ptrdiff_t digits = end - (*at + 1);
+    if (value < 0 || digits > MAX_FRACTION || shift == 0)
+        return -1;
+    value <<= shift;
+    for (; digits > 0; digits--)
+        value /= 10;
+    *at = end;
+    return value;
+}
+
 int64_t size_parse(const char *text, const char *what, struct error *err)
 {
-    size_t digits = strspn(text, "0123456789");
-    if (digits == 0)
+    const char *after;
+    int64_t whole = number(text, &after);
+    if (whole < 0)
         return refuse(text, what, "is not a size", err);
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        if (strcasecmp(text + digits, suffixes[i].name) != 0)
+        const char *unit = after;
+        int64_t part = fraction(&unit, suffixes[i].shift);
+        if (part < 0 || strcasecmp(unit, suffixes[i].name) != 0)
             continue;
-        uint64_t value = 0;
-        for (size_t d = 0; d < digits; d++)
-            if (__builtin_mul_overflow(value, 10, &value) ||
-                __builtin_add_overflow(value, (uint64_t)(text[d] - '0'), &value))
-                return refuse(text, what, "is too large", err);
-        if (value > ((uint64_t)INT64_MAX >> suffixes[i].shift))
+        if (whole == INT64_MAX || whole > (INT64_MAX - part) >> suffixes[i].shift)
             return refuse(text, what, "is too large", err);
-        return (int64_t)(value << suffixes[i].shift);
+        return (whole << suffixes[i].shift) + part;
     }
     return refuse(text, what, "has an unknown unit", err);
 }

@@ -184,6 +184,25 @@ static void test_printed(void **state)
     plan_free(&plan);
 }
 
+static void test_json(void **state)
+{
+    (void)state;
+    struct plan plan;
+    parse_well("{}", 0, &plan);
+    json_t *json = plan_to_json(&plan);
+    const json_t *steps = json_object_get(json, "steps");
+    assert_int_equal(json_array_size(steps), plan.step_count);
+    json_t *first = load("{'step':'device','text':'/dev/null c 1:3 (mode 0666)'}");
+    assert_true(json_equal(json_array_get(steps, 0), first));
+    assert_null(json_object_get(plan.document, "steps"));
+    json_decref(first);
+    plan_free(&plan);
+    /* With its steps it is still a configuration, and the same one. */
+    struct error error = { 0 };
+    assert_int_equal(plan_parse(json, 0, &plan, &error), 0);
+    plan_free(&plan);
+}
+
 /* A buffer that is too small must be neither overrun nor hide the length. */
 static void test_describe_bounds(void **state)
 {
@@ -648,12 +667,19 @@ static void test_exec_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),           cmocka_unit_test(test_printed),
-        cmocka_unit_test(test_describe_bounds), cmocka_unit_test(test_mount_options),
-        cmocka_unit_test(test_binds),           cmocka_unit_test(test_namespaces),
-        cmocka_unit_test(test_devices),         cmocka_unit_test(test_resources),
-        cmocka_unit_test(test_process_members), cmocka_unit_test(test_extensions),
-        cmocka_unit_test(test_refused),         cmocka_unit_test(test_unknown_ignored),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_describe_bounds),
+        cmocka_unit_test(test_mount_options),
+        cmocka_unit_test(test_binds),
+        cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_resources),
+        cmocka_unit_test(test_process_members),
+        cmocka_unit_test(test_extensions),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_unknown_ignored),
         cmocka_unit_test(test_exec_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
