@@ -165,6 +165,8 @@ static int apply_plan(struct sandbox *sandbox, struct error *err)
             if (rendezvous(sandbox, err) < 0)
                 return -1;
             met = true;
+            if (sandbox->plan->init)
+                init_conceal(sandbox);
         }
         if (step_table[step->kind](sandbox, step, err) < 0)
             return -1;

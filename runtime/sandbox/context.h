@@ -92,6 +92,7 @@ sandbox_step rlimit_set, umask_set, cwd_enter;
 sandbox_step console_make, filter_load, command_execute;
 int terminal_make(struct sandbox *sandbox, struct error *err);
 int terminal_take(struct sandbox *sandbox, struct error *err);
+void init_conceal(struct sandbox *sandbox);
 int init_start(struct sandbox *sandbox, struct error *err);
 
 /* child.c */

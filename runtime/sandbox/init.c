@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "context.h"
+#include "path.h"
 
 /* Reaps everyone that has ended. Returns the command's wait status, or -1 as long as it runs. */
 static int reap(pid_t command)
@@ -49,6 +51,39 @@ static void own_process_group(bool terminal)
         (void)tcsetpgrp(STDIN_FILENO, getpid());
         (void)signal(SIGTTOU, SIG_DFL);
     }
+}
+
+/*
+ * Overwrites the command line and environment that this process has from the caller: anyone in the
+ * workload could read the former in /proc/1/cmdline. Done before the filter, which need not allow
+ * opening files; what fails leaves the host's command line visible, no more. Fields 48 to 51 of
+ * /proc/pid/stat say where they are (proc(5)).
+ */
+void init_conceal(struct sandbox *sandbox)
+{
+    static const char name[] = "hybrid-init";
+    char path[32], text[2048];
+    (void)snprintf(path, sizeof path, "%d/stat", (int)getpid());
+    _cleanup_close_ int fd =
+        sandbox->proc_fd < 0 ? -1 : path_open_beneath(sandbox->proc_fd, path, O_RDONLY);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (length <= 0)
+        return;
+    text[length] = '\0';
+    char *at = strrchr(text, ')'); /* the end of field 2 */
+    unsigned long fields[52] = { 0 };
+    for (int i = 3; at && i < 52; i++) {
+        at = strchr(at + 1, ' ');
+        fields[i] = at ? strtoul(at + 1, NULL, 10) : 0;
+    }
+    char *start =
+        (char *)fields[48]; /* NOLINT(performance-no-int-to-ptr): the kernel gives numbers */
+    size_t arguments = fields[49] - fields[48];
+    if (!start || fields[49] <= fields[48] || fields[51] < fields[50] || arguments < sizeof name)
+        return;
+    memset(start, 0, arguments);
+    memcpy(start, name, sizeof name);
+    memset((char *)fields[50], 0, fields[51] - fields[50]); /* NOLINT(performance-no-int-to-ptr) */
 }
 
 /*
