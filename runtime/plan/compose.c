@@ -1,7 +1,6 @@
 /* The OCI runtime configuration of `hybrid run`. Specification: OCI runtime-spec 1.2. */
 #include "compose.h"
 
-#include "cleanup.h"
 #include "compose_parts.h"
 #include "json_read.h"
 
@@ -67,12 +66,12 @@ static int add_pair(json_t *annotations, const char *option, const char *text, s
                          "%s %.80s: keys that begin with \"" RESERVED_PREFIX
                          "\" are hybrid's own; choose another name",
                          option, text);
-    _cleanup_free_ char *key = strndup(text, length);
-    json_auto_t *value = compose_string(equals ? equals + 1 : "", option, err);
-    json_auto_t *valid_key = key ? compose_string(key, option, err) : NULL;
-    if (!value || !valid_key)
+    json_auto_t *whole = compose_string(text, option, err);
+    if (!whole)
         return -1;
-    return compose_set(annotations, key, json_incref(value), err);
+    json_auto_t *key = json_stringn(text, length);
+    return compose_set(annotations, json_string_value(key), json_string(equals ? equals + 1 : ""),
+                       err);
 }
 
 static int add_image_labels(json_t *annotations, const struct image_config *image,

@@ -1,5 +1,4 @@
 /* The environment: Docker's defaults, what the image says, what -e says, the last one deciding. */
-#include "cleanup.h"
 #include "compose_parts.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -19,10 +18,9 @@ static int put(json_t *variables, const char *text, const char *source, struct e
     json_auto_t *value = compose_string(text, source, err);
     if (!value)
         return -1;
-    _cleanup_free_ char *name = strndup(text, equals ? (size_t)(equals - text) : strlen(text));
-    if (!name)
-        return error_set(err, EXIT_OURS, "cannot make the configuration: out of memory");
-    return compose_set(variables, name, equals ? json_incref(value) : json_null(), err);
+    json_auto_t *name = json_stringn(text, equals ? (size_t)(equals - text) : strlen(text));
+    return compose_set(variables, json_string_value(name),
+                       equals ? json_incref(value) : json_null(), err);
 }
 
 static json_t *chosen_by_options(const struct run_options *options, struct error *err)

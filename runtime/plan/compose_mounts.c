@@ -1,6 +1,5 @@
 /* The mounts of `hybrid run`: Docker's, in Docker's order, then --tmpfs, then three files of /etc.
  */
-#include "cleanup.h"
 #include "compose_parts.h"
 
 #include <sys/mount.h>
@@ -148,9 +147,10 @@ static int add_tmpfs(json_t *mounts, const char *argument, struct error *err)
     if (strlen(argument) > MAX_TEXT)
         return error_set(err, EXIT_OURS, "--tmpfs %.80s...: too long", argument);
     json_auto_t *text = compose_string(argument, "--tmpfs", err);
-    _cleanup_free_ char *copy = text ? strdup(argument) : NULL;
-    if (!copy)
+    if (!text)
         return -1;
+    char copy[MAX_TEXT + 1];
+    (void)snprintf(copy, sizeof copy, "%s", argument);
     char *rest = copy;
     const char *path = strsep(&rest, ":");
     size_t length = strlen(path);

@@ -40,7 +40,7 @@ static json_t *load(const char *text)
 {
     char copy[4096];
     assert_true(strlen(text) < sizeof copy);
-    strcpy(copy, text);
+    memcpy(copy, text, strlen(text) + 1);
     for (char *at = copy; *at; at++)
         if (*at == '\'')
             *at = '"';
@@ -87,7 +87,7 @@ static json_t *get(const json_t *from, const char *path)
 {
     char copy[256];
     assert_true(strlen(path) < sizeof copy);
-    strcpy(copy, path);
+    memcpy(copy, path, strlen(path) + 1);
     char *rest = copy;
     json_t *at = (json_t *)from;
     for (const char *key; at && (key = strsep(&rest, "/"));)

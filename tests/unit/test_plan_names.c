@@ -171,7 +171,8 @@ static void test_nearest(void **state)
     (void)state;
     for (size_t i = 0; i < ROWS(rows); i++) {
         const char *near = nearest_name(rows[i].word, names);
-        if ((near == NULL) != (rows[i].nearest == NULL) || (near && strcmp(near, rows[i].nearest)))
+        if ((near == NULL) != (rows[i].nearest == NULL) ||
+            (near && strcmp(near, rows[i].nearest) != 0))
             fail_msg("\"%s\": %s", rows[i].word, near ? near : "nothing");
     }
 }

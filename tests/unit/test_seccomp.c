@@ -180,7 +180,7 @@ static json_t *load(const char *text)
 {
     char copy[2048];
     assert_true(strlen(text) < sizeof copy);
-    strcpy(copy, text);
+    memcpy(copy, text, strlen(text) + 1);
     for (char *at = copy; *at; at++)
         if (*at == '\'')
             *at = '"';
