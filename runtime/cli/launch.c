@@ -146,31 +146,32 @@ static int follow(const struct cli *cli, struct launch *launch, int socket, pid_
                     : launch_report(&end, request->spec.plan, launch->quiet);
 }
 
-/* Before the fork, so that the monitor knows the modes to go back to. */
-static int prepare_terminal(struct launch *launch, struct error *err)
+/*
+ * Looks at the caller's terminal, before the fork, so that the monitor knows the modes to go back
+ * to. */
+static int prepare_terminal(struct terminal *terminal, bool interactive, uint16_t *rows,
+                            uint16_t *columns, struct error *err)
 {
-    struct terminal *terminal = &launch->terminal;
-    struct monitor_request *request = &launch->request;
-    *terminal = (struct terminal){ .fd = -1 };
-    if (!request->spec.plan->terminal || request->detached)
-        return 0;
-    terminal_size(&request->spec.rows, &request->spec.columns);
-    if (!request->interactive)
+    terminal_size(rows, columns);
+    if (!interactive)
         return 0;
     if (!isatty(STDIN_FILENO))
         return error_set(err, EXIT_OURS, "the input device is not a TTY; leave -t out, or -i");
-    if (terminal_open(terminal, STDIN_FILENO, err) < 0)
-        return -1;
-    request->terminal = &terminal->saved;
-    return 0;
+    return terminal_open(terminal, STDIN_FILENO, err);
 }
 
 int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
 {
     int ends[2];
     _cleanup_close_ int lock = launch->lock;
-    if (prepare_terminal(launch, err) < 0)
-        return -1;
+    struct monitor_request *request = &launch->request;
+    launch->terminal.fd = -1;
+    if (request->spec.plan->terminal && !request->detached) {
+        if (prepare_terminal(&launch->terminal, request->interactive, &request->spec.rows,
+                             &request->spec.columns, err) < 0)
+            return -1;
+        request->terminal = launch->terminal.fd < 0 ? NULL : &launch->terminal.saved;
+    }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pair of sockets");
     _cleanup_close_ int ours = ends[0];
@@ -197,4 +198,35 @@ int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
     if (lock >= 0)
         (void)close(take_fd(&lock));
     return follow(cli, launch, ours, monitor, err);
+}
+
+int launch_exec_remote(int socket, int process_file, const struct plan *plan, bool interactive,
+                       struct error *err)
+{
+    struct terminal terminal = { .fd = -1 };
+    struct control_message message = { .type = CONTROL_EXEC,
+                                       .flags = interactive ? CONTROL_INPUT : 0 };
+    if (plan->terminal &&
+        prepare_terminal(&terminal, interactive, &message.rows, &message.columns, err) < 0)
+        return -1;
+    sigset_t set;
+    attach_signals(&set);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    const int fds[CONTROL_EXEC_FDS] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, process_file };
+    if (control_send(socket, &message, fds, CONTROL_EXEC_FDS) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot reach the workload's monitor");
+    struct attach attach = { .socket = socket,
+                             .terminal = &terminal,
+                             .resize = plan->terminal,
+                             .warn = terminal.fd >= 0 ? warn_raw : cli_warn };
+    struct attach_end end;
+    if (!plan->terminal)
+        leave_streams();
+    terminal_make_raw(&terminal);
+    int result = attach_run(&attach, &end, err);
+    terminal_restore(&terminal);
+    if (result == 0 && end.lost)
+        return error_set(err, EXIT_OURS,
+                         "the workload's monitor was killed, and the command with it");
+    return result < 0 ? -1 : launch_report(&end, plan, true);
 }

@@ -67,6 +67,13 @@ struct launch {
  */
 int launch_run(const struct cli *cli, struct launch *launch, struct error *err);
 
+/*
+ * Executes a command in a workload through its monitor, and stays with it: results as launch_run.
+ * socket: a connection to the monitor; process_file: a descriptor of the OCI process object.
+ */
+int launch_exec_remote(int socket, int process_file, const struct plan *plan, bool interactive,
+                       struct error *err);
+
 /* The exit status for the end of a process, and what the user is told about it. */
 int launch_report(const struct attach_end *end, const struct plan *plan, bool quiet);
 

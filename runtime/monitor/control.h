@@ -25,7 +25,7 @@ enum control_type {
     CONTROL_ABANDON = 6,     /* kill, and do not wait for output to be taken */
     CONTROL_WAIT = 7,        /* EXITED is to be sent when the workload has ended */
     CONTROL_EXEC = 8,        /* fds: stdin, stdout, stderr, a memfd with the OCI process object;
-                                rows, columns; answered by STARTED and EXITED */
+                                rows, columns; answered by EXITED or FAILED */
     /* From the monitor. */
     CONTROL_STARTED = 32,    /* the command's execve succeeded */
     CONTROL_EXITED = 33,     /* value: status; flags; text if hybrid failed. Nothing is left. */

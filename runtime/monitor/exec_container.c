@@ -31,10 +31,9 @@ static void destroy(struct workload *workload)
 static struct workload *create(const struct workload_spec *spec, int *terminal_fd,
                                struct error *err)
 {
-    const struct exec_container_spec *exec = (const struct exec_container_spec *)spec;
     struct container_exec_request request = {
-        .pidfd = exec->pidfd,
-        .cgroup = exec->cgroup,
+        .pidfd = spec->join->pidfd,
+        .cgroup = spec->join->cgroup,
         .plan = spec->plan,
         .stdio = { spec->stdio[0], spec->stdio[1], spec->stdio[2] },
         .rows = spec->rows,

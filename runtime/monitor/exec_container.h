@@ -7,12 +7,6 @@
 
 #include "workload.h"
 
-struct exec_container_spec {
-    struct workload_spec spec; /* first: exec_container_ops.create is given a pointer to it */
-    int pidfd;                 /* of the container's first process; borrowed */
-    const char *cgroup;        /* as recorded in the state */
-};
-
 extern const struct workload_ops exec_container_ops;
 
 #endif

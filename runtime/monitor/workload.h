@@ -19,6 +19,12 @@ struct workload_paths {
     const char *exe_dir;   /* where hybrid-vmm, vmlinux, guest-root.erofs are */
 };
 
+/* A running container that a command is to be executed in. */
+struct workload_join {
+    int pidfd;          /* of its first process */
+    const char *cgroup; /* as recorded in the state */
+};
+
 /* What a back end needs to start a workload. Everything is borrowed for the call's duration. */
 struct workload_spec {
     const char *id;
@@ -32,7 +38,8 @@ struct workload_spec {
     /* Non-terminal: the workload's ends of stdin, stdout, stderr pipes, the back end's from now on
      * (also on failure). Terminal: -1. */
     int stdio[3];
-    uint16_t rows, columns; /* initial terminal size; 0: leave */
+    uint16_t rows, columns;           /* initial terminal size; 0: leave */
+    const struct workload_join *join; /* exec_container_ops only */
 };
 
 struct workload_exit {

@@ -1,0 +1,84 @@
+/* hybrid rm: workloads that have stopped, with what they wrote. */
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "signals.h"
+#include "verbs.h"
+
+struct settings {
+    bool force;
+};
+
+static const struct cli_option options[] = {
+    { .name = "force",
+      .letter = 'f',
+      .kind = CLI_FLAG,
+      .help = "Kill running workloads first; unknown names are no error",
+      .offset = offsetof(struct settings, force) },
+    { .name = "volumes", .letter = 'v', .kind = CLI_REFUSED, .help = "there are no volumes yet" },
+    { .name = "link", .letter = 'l', .kind = CLI_REFUSED, .help = "there are no links" },
+    { 0 },
+};
+
+/* Returns 0, 1 if it went by itself (--rm), or -1 with *err. */
+static int end_running(const struct cli *cli, const char *name, bool force, struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    if (workload_read(cli, name, &state, err) < 0)
+        return -1;
+    if (state.status == STATE_STOPPED)
+        return 0;
+    if (!force)
+        return error_set(err, EXIT_OURS,
+                         "%s is running; stop it first (hybrid stop %s), or kill and "
+                         "remove it: hybrid rm -f %s",
+                         name, name, name);
+    const struct stop_options kill = { .signal = SIGKILL, .seconds = -1 };
+    if (workload_stop(cli, name, &kill, err) < 0)
+        return -1;
+    return state.remove ? 1 : 0;
+}
+
+static int remove_one(const struct cli *cli, const char *name, const void *context,
+                      struct error *err)
+{
+    bool force = ((const struct settings *)context)->force;
+    _cleanup_free_ char *directory = state_directory(cli->root, name, err);
+    if (!directory)
+        return -1;
+    if (force && access(directory, F_OK) < 0 && errno == ENOENT)
+        return 0; /* as docker rm -f */
+    int ended = end_running(cli, name, force, err);
+    if (ended != 0)
+        return ended < 0 ? -1 : 0;
+    _cleanup_close_ int lock = -1;
+    int locked = workload_lock_soon(cli, name, &lock, err);
+    if (locked > 0)
+        return error_set(err, EXIT_OURS, "%s is being used by another command; try again", name);
+    _cleanup_state_ struct state state = { 0 };
+    if (locked < 0 || state_read(cli->root, name, &state, err) < 0)
+        return -1;
+    return workload_remove(cli, &state, err);
+}
+
+static int run_rm(const struct cli *cli, const void *settings, char **operands, size_t count,
+                  struct error *err)
+{
+    (void)err;
+    return workload_each(cli, operands, count, true, remove_one, settings);
+}
+
+const struct verb verb_rm = {
+    .name = "rm",
+    .group = CLI_GROUP_WORKLOADS,
+    .synopsis = "[OPTIONS] NAME [NAME...]",
+    .summary = "Remove stopped workloads and what they wrote",
+    .examples = "  hybrid rm -f web",
+    .options = options,
+    .settings_size = sizeof(struct settings),
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = run_rm,
+};

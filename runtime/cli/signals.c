@@ -1,0 +1,157 @@
+#include "signals.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "runtime/monitor/control.h"
+
+int signal_parse(const char *text, const char *option, struct error *err)
+{
+    int number = signal_from_name(text);
+    if (number > 0)
+        return number;
+    const char *nearest = signal_nearest(text);
+    if (nearest)
+        return error_set(err, EXIT_OURS, "%s: unknown signal \"%.40s\"; did you mean %s?", option,
+                         text, nearest);
+    return error_set(err, EXIT_OURS,
+                     "%s: unknown signal \"%.40s\"; write a name such as TERM, or a "
+                     "number",
+                     option, text);
+}
+
+int workload_refuse_stopped(const char *name, struct error *err)
+{
+    return error_set(err, EXIT_OURS, "%s is not running; start it with: hybrid start %s", name,
+                     name);
+}
+
+/* Returns the socket, -1 with *err, or -2 if the workload does not run. */
+static int connect_running(const struct cli *cli, const char *name, struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    if (workload_read(cli, name, &state, err) < 0)
+        return -1;
+    if (state.status == STATE_STOPPED)
+        return -2;
+    const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+    int socket = -1;
+    /* Being started: the monitor listens in a moment. */
+    for (int attempt = 0; attempt < 500; attempt++) {
+        socket = workload_connect(cli, name, err);
+        if (socket >= 0 || (errno != ENOENT && errno != ECONNREFUSED))
+            break;
+        state_free(&state);
+        if (state_read(cli->root, name, &state, err) < 0)
+            return -1;
+        if (state.status == STATE_STOPPED)
+            return -2;
+        (void)nanosleep(&pause, NULL);
+    }
+    return socket;
+}
+
+/* Waits at most `milliseconds` (-1: for ever). 1: *message, 0: time is over, -1: the peer is gone.
+ */
+static int receive_within(int socket, int milliseconds, struct control_message *message)
+{
+    struct pollfd fd = { .fd = socket, .events = POLLIN };
+    int ready;
+    do
+        ready = poll(&fd, 1, milliseconds);
+    while (ready < 0 && errno == EINTR);
+    if (ready <= 0)
+        return ready;
+    return control_receive(socket, message, NULL, NULL) == 1 ? 1 : -1;
+}
+
+static int send_and_check(int socket, const char *name, int signal, struct error *err)
+{
+    struct control_message reply;
+    if (control_send_simple(socket, CONTROL_SIGNAL, signal) < 0 ||
+        receive_within(socket, -1, &reply) != 1)
+        return error_set(err, EXIT_OURS, "the monitor of %s ended before it could send the signal",
+                         name);
+    if (reply.type == CONTROL_FAILED)
+        return error_set(err, EXIT_OURS, "%s: %s", name, reply.text);
+    return 0;
+}
+
+int workload_signal(const struct cli *cli, const char *name, int signal, struct error *err)
+{
+    int connected = connect_running(cli, name, err);
+    if (connected == -2)
+        return workload_refuse_stopped(name, err);
+    _cleanup_close_ int socket = connected;
+    return socket < 0 ? -1 : send_and_check(socket, name, signal, err);
+}
+
+static int64_t milliseconds_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits for EXITED until the deadline (-1: none); other messages are answers that need no look. */
+static int await_exit(int socket, int64_t deadline, struct control_message *message)
+{
+    for (;;) {
+        int64_t left = deadline < 0 ? -1 : deadline - milliseconds_now();
+        if (deadline >= 0 && left < 0)
+            left = 0;
+        int result = receive_within(socket, left > INT32_MAX ? INT32_MAX : (int)left, message);
+        if (result != 1 || message->type == CONTROL_EXITED)
+            return result;
+    }
+}
+
+int workload_stop(const struct cli *cli, const char *name, const struct stop_options *options,
+                  struct error *err)
+{
+    int connected = connect_running(cli, name, err);
+    if (connected == -2)
+        return 0;
+    _cleanup_close_ int socket = connected;
+    if (socket < 0)
+        return -1;
+    struct control_message message;
+    int64_t deadline = options->seconds < 0 ? -1 : milliseconds_now() + options->seconds * 1000;
+    if (control_send_simple(socket, CONTROL_WAIT, 0) < 0 ||
+        control_send_simple(socket, CONTROL_SIGNAL, options->signal) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot reach the monitor of %s", name);
+    int result = await_exit(socket, deadline, &message);
+    if (result == 0) {
+        (void)control_send_simple(socket, CONTROL_SIGNAL, SIGKILL);
+        result = await_exit(socket, -1, &message);
+    }
+    if (result == 1)
+        return 0;
+    /* The monitor was killed meanwhile: the next look at the state cleans up. */
+    _cleanup_state_ struct state state = { 0 };
+    struct error ignored;
+    (void)workload_read(cli, name, &state, &ignored);
+    return 0;
+}
+
+int workload_wait(const struct cli *cli, const char *name, struct error *err)
+{
+    int connected = connect_running(cli, name, err);
+    if (connected == -1)
+        return -1;
+    _cleanup_close_ int socket = connected;
+    struct control_message message;
+    if (socket >= 0 && control_send_simple(socket, CONTROL_WAIT, 0) == 0 &&
+        await_exit(socket, -1, &message) == 1)
+        return message.value;
+    _cleanup_state_ struct state state = { 0 };
+    if (workload_read(cli, name, &state, err) < 0)
+        return -1;
+    if (!state.exited)
+        return error_set(err, EXIT_OURS, "%s has not been started yet", name);
+    return state.exit_status;
+}

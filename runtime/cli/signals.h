@@ -1,0 +1,36 @@
+/* Ending workloads from outside: what stop, kill and rm -f share. */
+#ifndef HYBRID_CLI_SIGNALS_H
+#define HYBRID_CLI_SIGNALS_H
+
+#include "workload.h"
+
+/* The number of a signal by name or number, or -1 with *err naming the nearest one. */
+int signal_parse(const char *text, const char *option, struct error *err);
+
+/* The error for something that needs a running workload. Returns -1. */
+int workload_refuse_stopped(const char *name, struct error *err);
+
+/*
+ * Sends a signal to the first process of a running workload. Returns 0, or -1 with *err.
+ */
+int workload_signal(const struct cli *cli, const char *name, int signal, struct error *err);
+
+struct stop_options {
+    int signal;      /* the first */
+    int64_t seconds; /* until KILL; -1: never */
+};
+
+/*
+ * Sends the signal, waits, kills, and waits until nothing of the workload runs. One that has
+ * stopped already is no error. Returns 0, or -1 with *err.
+ */
+int workload_stop(const struct cli *cli, const char *name, const struct stop_options *options,
+                  struct error *err);
+
+/*
+ * Waits for the end. Returns the exit status 0..255, or -1 with *err. A stopped workload gives its
+ * last status.
+ */
+int workload_wait(const struct cli *cli, const char *name, struct error *err);
+
+#endif
