@@ -58,7 +58,7 @@ struct run_options {
     bool readonly;
     bool terminal;
     bool init;
-    const char *userns; /* "host" (default), "auto" or CONTAINER:HOST:SIZE; see hybrid(1) */
+    const char *userns; /* "host" (default) or CONTAINER:HOST:SIZE: what userns_parse takes */
     struct plan_id_map userns_map; /* size 0: no user namespace */
     const char *stop_signal;
     const char *isolation;      /* "container" or "vm" */
