@@ -14,8 +14,8 @@
 /*
  *   hybrid-vmm --kernel-fd=N            uncompressed ELF vmlinux
  *              --kvm-fd=N               /dev/kvm
- *              --control-fd=N           the control socket (without it, for use by hand, nothing
- * can be offered and messages go to standard error)
+ *              --control-fd=N           the control socket; without it (by hand) nothing can
+ *                                       be offered and messages go to standard error
  *              --memory=BYTES           guest RAM, a multiple of 2 MiB, 16 MiB to 1 TiB
  *              --cpus=N                 1..MACHINE_MAX_CPUS, default 1
  *              --command-line=TEXT      the guest kernel's; the monitor appends only the console's
@@ -23,8 +23,8 @@
  *              --disk-fds=N,N,...       read-only disk made of these files laid end to end, each a
  *                                       multiple of 4096 bytes and open for reading only; becomes
  *                                       /dev/vda
- *              --scratch-fd=N           writable disk, a multiple of 512 bytes, open for reading
- * and writing; the next /dev/vdX
+ *              --scratch-fd=N           writable disk, a multiple of 512 bytes, open for
+ *                                       reading and writing; the next /dev/vdX
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port

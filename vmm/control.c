@@ -108,6 +108,16 @@ static int control_obey(struct control *control, const struct machine_message *m
     return 0;
 }
 
+/* Whether the message that is next concerns an offer. */
+static bool control_next_is_offer(const struct control *control)
+{
+    struct machine_message message;
+    struct iovec part = { .iov_base = &message, .iov_len = sizeof message };
+    struct msghdr peek = { .msg_iov = &part, .msg_iovlen = 1 }; /* leaves the descriptors there */
+    return recvmsg(control->fd, &peek, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof message &&
+           (message.type == MACHINE_OFFER || message.type == MACHINE_WITHDRAW);
+}
+
 /* Returns whether a message was there. */
 static bool control_receive(struct control *control)
 {
@@ -137,16 +147,19 @@ static bool control_receive(struct control *control)
     return true;
 }
 
-void control_drain(struct control *control)
+void control_drain(struct control *control, bool offers_only)
 {
-    for (int i = 0; i < CONTROL_BATCH && control_receive(control); i++)
-        continue;
+    for (int i = 0; i < CONTROL_BATCH; i++) {
+        if (control->fd < 0 || (offers_only && !control_next_is_offer(control)) ||
+            !control_receive(control))
+            break;
+    }
 }
 
 static void control_ready(void *context, uint32_t events)
 {
     (void)events;
-    control_drain(context);
+    control_drain(context, false);
 }
 
 int control_open(struct control *control, struct error *err)

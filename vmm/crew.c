@@ -117,9 +117,11 @@ static void *crew_disk_main(void *argument)
     }
 }
 
-static int crew_start_thread(struct crew *crew, pthread_t *thread, struct vcpu *vcpu,
-                             struct virtio_device *disk, struct error *err)
+/* One of vcpu and disk is NULL. */
+static int crew_start_thread(struct crew *crew, struct vcpu *vcpu, struct virtio_device *disk,
+                             struct error *err)
 {
+    pthread_t thread;
     pthread_attr_t attributes;
     struct crew_member *member = malloc(sizeof *member);
     if (!member)
@@ -128,12 +130,14 @@ static int crew_start_thread(struct crew *crew, pthread_t *thread, struct vcpu *
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setstacksize(&attributes, CREW_STACK);
     int result =
-        pthread_create(thread, &attributes, vcpu ? crew_vcpu_main : crew_disk_main, member);
+        pthread_create(&thread, &attributes, vcpu ? crew_vcpu_main : crew_disk_main, member);
     (void)pthread_attr_destroy(&attributes);
     if (result != 0) {
         free(member);
         return error_set_errno(err, EXIT_OURS, result, "cannot start a thread");
     }
+    if (vcpu)
+        vcpu->thread = thread; /* for the kick; none comes before crew_start has returned */
     return 0;
 }
 
@@ -148,12 +152,11 @@ int crew_start(struct crew *crew, struct error *err)
     if (crew->end_fd < 0 || sigaction(CREW_KICK, &action, NULL) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot prepare the threads");
     for (unsigned i = 0; i < crew->vcpu_count; i++) {
-        if (crew_start_thread(crew, &crew->vcpus[i].thread, &crew->vcpus[i], NULL, err) < 0)
+        if (crew_start_thread(crew, &crew->vcpus[i], NULL, err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < crew->disk_count; i++) {
-        pthread_t thread;
-        if (crew_start_thread(crew, &thread, NULL, crew->disks[i], err) < 0)
+        if (crew_start_thread(crew, NULL, crew->disks[i], err) < 0)
             return -1;
     }
     (void)pthread_mutex_lock(&crew->lock);

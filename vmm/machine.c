@@ -42,8 +42,8 @@ static int machine_add_disk(struct machine *machine, struct blk *blk, const int 
 static void machine_look_for_offers(void *context)
 {
     struct machine *machine = context;
-    /* Called with the vsock lock held, which an offer needs not: only the loop changes streams. */
-    control_drain(&machine->control);
+    /* The caller holds the vsock lock. An offer needs it not: only the loop changes streams. */
+    control_drain(&machine->control, true);
 }
 
 /* The order is that of the kernel's names: the layers are vda, the scratch disk is next. */

@@ -4,14 +4,32 @@
 #include <string.h>
 #include <sys/mman.h>
 
+enum { MEMORY_ALIGNMENT = 2 << 20 };
+
+/*
+ * Reserves address space that begins at a multiple of 2 MiB, as the guest's addresses do: only then
+ * can a huge page of the host be one in the second-level page tables too. Returns NULL with errno.
+ */
+static void *memory_reserve(uint64_t size)
+{
+    /* NORESERVE: only pages that the guest touches are paid for, and the cgroup bounds those. */
+    uint8_t *start = mmap(NULL, size + MEMORY_ALIGNMENT, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED)
+        return NULL;
+    size_t before = (MEMORY_ALIGNMENT - (uintptr_t)start % MEMORY_ALIGNMENT) % MEMORY_ALIGNMENT;
+    if (before > 0)
+        (void)munmap(start, before);
+    if (before < MEMORY_ALIGNMENT)
+        (void)munmap(start + before + size, MEMORY_ALIGNMENT - before);
+    return start + before;
+}
+
 static int memory_add_region(struct guest_memory *memory, uint64_t start, uint64_t size,
                              struct error *err)
 {
-    /* NORESERVE: a tenant pays for the pages that its guest touches, and the cgroup bounds those.
-     */
-    void *host = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (host == MAP_FAILED)
+    void *host = memory_reserve(size);
+    if (!host)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot reserve %llu MiB of address space for the guest's memory",
                                (unsigned long long)(size >> 20));

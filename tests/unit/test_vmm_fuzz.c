@@ -25,6 +25,7 @@ struct fixture {
     struct vsock vsock;
     struct blk blk;
     int disk_fd;
+    int readers[8]; /* ends of pipes that vsock streams write to */
     uint64_t random;
 };
 
@@ -34,6 +35,8 @@ static int set_up(void **state)
     struct error err;
     (void)signal(SIGPIPE, SIG_IGN);
     f->random = 88172645463325252ULL; /* the same sequence each time */
+    for (size_t i = 0; i < 8; i++)
+        f->readers[i] = -1;
     guest_create(&f->guest);
     f->disk_fd = memfd_create("disk", MFD_CLOEXEC);
     assert_int_equal(ftruncate(f->disk_fd, DISK_BYTES), 0);
@@ -54,6 +57,10 @@ static int tear_down(void **state)
     loop_destroy(&f->loop);
     guest_destroy(&f->guest);
     (void)close(f->disk_fd);
+    for (size_t i = 0; i < 8; i++) {
+        if (f->readers[i] >= 0)
+            (void)close(f->readers[i]);
+    }
     free(f);
     return 0;
 }
@@ -143,6 +150,92 @@ static void random_step(struct fixture *f, unsigned queue)
     }
 }
 
+/* A packet or a buffer as a good driver would make it, in most respects. */
+static void plausible_packet(struct fixture *f)
+{
+    static const uint32_t FORWARDED[] = { 0, 0, 0, 100, 4096, UINT32_MAX };
+    const uint64_t address = GUEST_BUFFERS + 0x2000;
+    if (next_random(f) % 3 == 0) {
+        const struct guest_part buffer = { GUEST_BUFFERS + 0x8000,
+                                           (uint32_t)(45 + next_random(f) % 4096),
+                                           VRING_DESC_F_WRITE };
+        guest_add(&f->guest, VSOCK_QUEUE_RX, &buffer, 1);
+        return;
+    }
+    uint32_t length = (uint32_t)(next_random(f) % 3 ? next_random(f) % 4096 : 0);
+    uint16_t op = (uint16_t)(next_random(f) % 8 + (next_random(f) % 50 == 0));
+    struct virtio_vsock_hdr header = {
+        .src_cid = next_random(f) % 50 ? 3 : interesting(f),
+        .dst_cid = next_random(f) % 50 ? 2 : interesting(f),
+        .src_port = 1 + (uint32_t)(next_random(f) % 2),
+        .dst_port = (uint32_t)(next_random(f) % 8),
+        .len = length,
+        .type = next_random(f) % 50 ? VIRTIO_VSOCK_TYPE_STREAM : 2,
+        .op = next_random(f) % 2 ? VIRTIO_VSOCK_OP_RW : op,
+        .flags = (uint32_t)(next_random(f) % 4),
+        .buf_alloc = next_random(f) % 4 ? 65536 : (uint32_t)interesting(f),
+        .fwd_cnt = FORWARDED[next_random(f) % 6],
+    };
+    memcpy(guest_at(&f->guest, address), &header, sizeof header);
+    const struct guest_part part = { address, (uint32_t)sizeof header + length, 0 };
+    guest_add(&f->guest, VSOCK_QUEUE_TX, &part, 1);
+}
+
+/* A disk request as a good driver would make it, in most respects. */
+static void plausible_request(struct fixture *f)
+{
+    static const uint32_t TYPES[] = {
+        VIRTIO_BLK_T_IN,
+        VIRTIO_BLK_T_OUT,
+        VIRTIO_BLK_T_FLUSH,
+        VIRTIO_BLK_T_GET_ID,
+        VIRTIO_BLK_T_DISCARD,
+        VIRTIO_BLK_T_WRITE_ZEROES,
+        99,
+    };
+    struct virtio_blk_outhdr header = {
+        .type = TYPES[next_random(f) % 7],
+        .sector = next_random(f) % 4 ? next_random(f) % (DISK_BYTES / 512 + 4) : interesting(f),
+    };
+    bool to_guest = header.type == VIRTIO_BLK_T_IN || header.type == VIRTIO_BLK_T_GET_ID;
+    struct virtio_blk_discard_write_zeroes range = { .sector = header.sector,
+                                                     .num_sectors = (uint32_t)interesting(f),
+                                                     .flags = (uint32_t)(next_random(f) % 3) };
+    memcpy(guest_at(&f->guest, GUEST_BUFFERS + 0x2000), &header, sizeof header);
+    memcpy(guest_at(&f->guest, GUEST_BUFFERS + 0x4000), &range, sizeof range);
+    const uint32_t lengths[] = { 512, 4096, sizeof range, 20, (uint32_t)interesting(f) };
+    const struct guest_part parts[] = {
+        { GUEST_BUFFERS + 0x2000, sizeof header, 0 },
+        { GUEST_BUFFERS + 0x4000, lengths[next_random(f) % 5], to_guest ? VRING_DESC_F_WRITE : 0 },
+        { GUEST_BUFFERS + 0x3000, 1, VRING_DESC_F_WRITE },
+    };
+    guest_add(&f->guest, 0, parts, 3);
+}
+
+/* Offers one of eight ports: with bytes to read, and an output that takes, or is full, or broken.
+ */
+static void random_offer(struct fixture *f)
+{
+    static const char BYTES[8000];
+    struct error err;
+    int input[2] = { -1, -1 }, output[2] = { -1, -1 };
+    if (next_random(f) % 4) {
+        assert_int_equal(pipe2(input, O_CLOEXEC | (next_random(f) % 2 ? O_NONBLOCK : 0)), 0);
+        assert_int_equal(write(input[1], BYTES, sizeof BYTES), sizeof BYTES);
+        (void)close(input[1]);
+    }
+    if (next_random(f) % 4)
+        assert_int_equal(pipe2(output, O_CLOEXEC | (next_random(f) % 2 ? O_NONBLOCK : 0)), 0);
+    (void)vsock_offer(&f->vsock, (uint32_t)(next_random(f) % 8), input[0], output[1], &err);
+    if (output[0] < 0)
+        return;
+    /* A reader that never reads keeps its end until eight more were offered. */
+    int *reader = &f->readers[next_random(f) % 8];
+    if (*reader >= 0)
+        (void)close(*reader);
+    *reader = output[0];
+}
+
 static void fuzz(struct fixture *f, struct virtio_device *device)
 {
     struct error err;
@@ -150,19 +243,23 @@ static void fuzz(struct fixture *f, struct virtio_device *device)
     guest_start(&f->guest, device, 16);
     for (int round = 0; round < ROUNDS; round++) {
         unsigned queue = (unsigned)(next_random(f) % device->ops->queue_count);
-        random_step(f, queue);
+        if (next_random(f) % 32 == 0)
+            random_step(f, queue);
+        else if (device == &f->vsock.device)
+            plausible_packet(f);
+        else
+            plausible_request(f);
         if (device == &f->vsock.device) {
             (void)!write(device->doorbell_fds[queue], &one, sizeof one);
-            if (round % 64 == 0)
-                (void)vsock_offer(&f->vsock, (uint32_t)(next_random(f) % 8), -1,
-                                  open("/dev/null", O_WRONLY | O_CLOEXEC), &err);
+            if (round % 16 == 0)
+                random_offer(f);
             assert_int_equal(loop_turn(&f->loop, 0, &err), 0);
         } else {
             for (int i = 0; i < 4 && virtio_device_process(device, 0); i++)
                 continue;
         }
         uint32_t status = guest_get(&f->guest, VIRTIO_MMIO_STATUS);
-        if (status != 0xf || round % 500 == 0)
+        if (status != 0xf || round % 5000 == 0)
             guest_start(&f->guest, device, 16);
     }
     guest_start(&f->guest, device, 16);

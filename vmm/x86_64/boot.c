@@ -87,7 +87,7 @@ int arch_load_kernel(const struct guest_memory *memory, int kernel_fd, uint64_t 
                      struct error *err)
 {
     Elf64_Ehdr header = { .e_phnum = 0 };
-    Elf64_Phdr segments[BOOT_MAX_SEGMENTS];
+    Elf64_Phdr segments[BOOT_MAX_SEGMENTS] = { { .p_type = PT_NULL } };
     if (boot_read(kernel_fd, &header, sizeof header, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the guest kernel");
     if (boot_check_header(&header, err) < 0)
@@ -136,14 +136,15 @@ static int boot_write_setup_data(const struct guest_memory *memory, uint64_t add
 /* Identity map of the first GiB with 2 MiB pages: more than the kernel needs to make its own. */
 static int boot_write_page_tables(const struct guest_memory *memory)
 {
-    enum { PRESENT_WRITABLE = 3, LARGE = 0x80, ENTRIES = 512, PAGE = 0x1000 };
+    enum { PRESENT_WRITABLE = 3, LARGE = 0x80, PAGE = 0x1000 };
+    const size_t entries = 512;
     uint64_t *tables = memory_range(memory, X86_PAGE_TABLES, 3ULL * PAGE);
     if (!tables)
         return -1;
     tables[0] = (X86_PAGE_TABLES + PAGE) | PRESENT_WRITABLE;
-    tables[ENTRIES] = (X86_PAGE_TABLES + 2 * PAGE) | PRESENT_WRITABLE;
-    for (uint64_t i = 0; i < ENTRIES; i++)
-        tables[2 * ENTRIES + i] = (i << 21) | LARGE | PRESENT_WRITABLE;
+    tables[entries] = (X86_PAGE_TABLES + 2 * PAGE) | PRESENT_WRITABLE;
+    for (uint64_t i = 0; i < entries; i++)
+        tables[2 * entries + i] = (i << 21) | LARGE | PRESENT_WRITABLE;
     return 0;
 }
 

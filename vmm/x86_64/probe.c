@@ -82,7 +82,8 @@ static const char PROBE_REMEDY[] =
 /* Four levels, 4 KiB pages, all of them for user mode too. */
 static int probe_write_memory(const struct guest_memory *memory)
 {
-    enum { PRESENT_WRITABLE_USER = 7, ENTRIES = 512, PAGE = 0x1000 };
+    enum { PRESENT_WRITABLE_USER = 7, PAGE = 0x1000 };
+    const size_t entries = 512;
     static const uint64_t GDT[] = {
         0,                  /* */
         0x00af9b000000ffff, /* 0x08: kernel code, 64 bits */
@@ -95,9 +96,9 @@ static int probe_write_memory(const struct guest_memory *memory)
     if (!tables)
         return -1;
     for (size_t level = 0; level < 3; level++)
-        tables[level * ENTRIES] = (PROBE_TABLES + PAGE * (level + 1)) | PRESENT_WRITABLE_USER;
+        tables[level * entries] = (PROBE_TABLES + PAGE * (level + 1)) | PRESENT_WRITABLE_USER;
     for (size_t page = 0; page < PROBE_MEMORY / PAGE; page++)
-        tables[3 * ENTRIES + page] = page * PAGE | PRESENT_WRITABLE_USER;
+        tables[3 * entries + page] = page * PAGE | PRESENT_WRITABLE_USER;
     if (memory_write(memory, PROBE_GDT, GDT, sizeof GDT) < 0)
         return -1;
     return memory_write(memory, PROBE_CODE, probe_code, (size_t)(probe_code_end - probe_code));
