@@ -81,18 +81,16 @@ static json_t *describe(const struct cli *cli, const struct store_image *image, 
     return value;
 }
 
-/* 1: *value is the image, 0: there is none, -1: *err. */
+/* 1: *value is the image, 0: there is none (*err says why), -1: *err. */
 static int inspect_image(const struct cli *cli, const char *name, json_t **value, struct error *err)
 {
     struct index_entry entry = { 0 };
     struct store_image image;
-    if (store_prepare_embedded(cli->store, cli->exe_dir, err) < 0)
-        return -1;
     int found = index_find(cli->store, name, &entry, NULL, err);
     index_entry_free(&entry);
-    if (found <= 0)
+    if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
         return found;
-    if (store_open_image(cli->store, name, &image, err) < 0)
+    if (store_open_image_or_embedded(cli->store, cli->exe_dir, name, &image, err) < 0)
         return -1;
     *value = describe(cli, &image, err);
     store_image_free(&image);
@@ -105,20 +103,14 @@ static int inspect(const struct cli *cli, const char *name, const char *type, js
     int found = 0;
     if (!type || strcmp(type, "workload") == 0)
         found = cli_inspect_workload(cli, name, value, err);
-    if (found == 0 && (!type || strcmp(type, "image") == 0)) {
-        struct error reason = { 0 };
-        found = inspect_image(cli, name, value, &reason);
-        if (found < 0 && (type || !strstr(reason.message, "invalid image reference")))
-            *err = reason;
-        else if (found < 0)
-            found = 0; /* a name of neither kind */
-    }
-    if (found == 0) {
+    if (found == 0 && (!type || strcmp(type, "image") == 0))
+        found = inspect_image(cli, name, value, err);
+    if (found == 0 && (!type || strcmp(type, "workload") == 0)) {
         char printable[200];
-        (void)error_set(err, EXIT_OURS,
-                        "no such %s: %s; `hybrid ps -a` and `hybrid images` list what there is",
+        (void)error_set(err, EXIT_OURS, "no such %s: %s; `hybrid ps -a`%s what there is",
                         type ? type : "workload or image",
-                        document_printable(name, printable, sizeof printable));
+                        document_printable(name, printable, sizeof printable),
+                        type ? " lists" : " and `hybrid images` list");
     }
     return found > 0 ? 0 : -1;
 }

@@ -12,13 +12,13 @@
 
 static const char embedded_reference[] = "docker.io/library/busybox:latest";
 
-static bool means_embedded(const char *name)
+bool store_name_is_embedded(const char *name)
 {
     _cleanup_free_ char *reference = reference_normalize(name, NULL);
     return reference && strcmp(reference, embedded_reference) == 0;
 }
 
-/* In the child of vfork's kin: only async-signal-safe calls. */
+/* In the child: only async-signal-safe calls, whatever threads the caller has. */
 __attribute__((noreturn)) static void exec_helper(const char *helper, const char *const *arguments,
                                                   int stderr_fd)
 {
@@ -87,7 +87,7 @@ int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, con
     struct index_entry entry = { 0 };
     int found = index_find(store_dir, name, &entry, NULL, err);
     index_entry_free(&entry);
-    if (found < 0 || (found == 0 && !means_embedded(name)))
+    if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
         return -1;
     if (found == 0 && load_embedded(store_dir, exe_dir, err) < 0)
         return -1;

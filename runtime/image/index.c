@@ -229,14 +229,15 @@ static int expand_name(const char *name, char **first, char **second, struct err
     return 0;
 }
 
-static int find_by_reference(const char *store_dir, const char *name, struct index_entry *entry,
-                             struct error *err)
+static int find_by_reference(const char *store_dir, const char *name, bool *malformed,
+                             struct index_entry *entry, struct error *err)
 {
     _cleanup_free_ char *first = NULL;
     _cleanup_free_ char *second = NULL;
     bool missing;
-    if (expand_name(name, &first, &second, err) < 0)
-        return -1;
+    *malformed = expand_name(name, &first, &second, err) < 0;
+    if (*malformed)
+        return 0;
     _cleanup_close_ int index_fd = open_index(store_dir, &missing, err);
     if (index_fd < 0)
         return missing ? 0 : -1;
@@ -256,12 +257,13 @@ int index_find(const char *store_dir, const char *name, struct index_entry *entr
         strncmp(name, "sha256:", strlen("sha256:")) == 0 ? name + strlen("sha256:") : name;
     bool may_be_id = is_id_prefix(id);
     bool must_be_id = id != name || digest_is_hex(name);
-    int found = must_be_id ? 0 : find_by_reference(store_dir, name, entry, err);
+    bool malformed = false;
+    int found = must_be_id ? 0 : find_by_reference(store_dir, name, &malformed, entry, err);
     if (exact)
         *exact = found > 0;
     if (found == 0 && may_be_id)
         found = find_by_scan(store_dir, id, false, entry, err);
-    if (found == 0) {
+    if (found == 0 && !malformed) {
         char printable[300];
         error_set(err, EXIT_OURS,
                   "no such image: %s; `hybrid images` lists those there are, "

@@ -46,8 +46,9 @@ void index_list_free(struct index_list *list);
 
 /*
  * Resolves a name: a reference (short names mean docker.io/library/NAME, then localhost/NAME), a
- * digest reference, or a unique prefix of an image id. 1: found, 0: no such image (*err says so,
- * with the remedy), -1: *err. exact (optional): set when the name was a reference and not an id.
+ * digest reference, or a unique prefix of an image id. 1: found, 0: no such image, or no image
+ * can be called so (*err says which, with the remedy), -1: the store cannot be read (*err). exact
+ * (optional): set when the name was a reference and not an id.
  */
 int index_find(const char *store_dir, const char *name, struct index_entry *entry, bool *exact,
                struct error *err);

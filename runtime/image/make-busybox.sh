@@ -26,7 +26,7 @@ mkdir -p "$root/bin" "$root/etc" "$root/root" "$root/tmp" "$root/var/spool/mail"
 cp "$busybox" "$root/bin/busybox"
 chmod 755 "$root/bin/busybox"
 "$busybox" --list-full | while read -r applet; do
-    [ "$applet" = bin/busybox ] || [ -e "$root/$applet" ] || {
+    [ "$applet" = linuxrc ] || [ -e "$root/$applet" ] || {
         mkdir -p "$root/${applet%/*}"
         ln "$root/bin/busybox" "$root/$applet"
     }

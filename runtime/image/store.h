@@ -43,6 +43,9 @@ void store_image_free(struct store_image *image);
 int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
                                  struct store_image *image, struct error *err);
 
+/* Does `name` mean the embedded image? */
+bool store_name_is_embedded(const char *name);
+
 /*
  * Loads the embedded image into a store that has never been used, so that a listing shows it.
  * Returns 0, or -1 with *err.

@@ -84,9 +84,12 @@ static int announce(const struct incoming *incoming, struct error *err)
 static int load_source(const struct staging *staging, const struct load_options *options,
                        struct source *source, struct incoming *incoming, struct error *err)
 {
-    if (source_open(staging, options->path, source, err) < 0 ||
-        incoming_read(source, incoming, err) < 0 ||
-        (options->name && rename_image(incoming, options->name, err) < 0) ||
+    progress_reading(options->quiet, options->path);
+    int result = source_open(staging, options->path, source, err);
+    if (result == 0)
+        result = incoming_read(source, incoming, err);
+    progress_reading(options->quiet, NULL);
+    if (result < 0 || (options->name && rename_image(incoming, options->name, err) < 0) ||
         convert_new(staging, incoming, options->quiet, err) < 0 ||
         commit_images(staging, incoming, err) < 0)
         return -1;

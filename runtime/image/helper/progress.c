@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "runtime/image/document.h"
+
 enum { MAX_ROWS = 20 }; /* more than a screen may hold cannot be rewritten in place */
 
 enum progress_style progress_choose(bool quiet, size_t rows)
@@ -10,6 +12,16 @@ enum progress_style progress_choose(bool quiet, size_t rows)
     if (quiet)
         return PROGRESS_NONE;
     return isatty(STDERR_FILENO) && rows <= MAX_ROWS ? PROGRESS_ROWS : PROGRESS_LINES;
+}
+
+void progress_reading(bool quiet, const char *path)
+{
+    char printable[60];
+    if (quiet || !isatty(STDERR_FILENO))
+        return;
+    (void)fprintf(stderr, "\r\033[K%s%s", path ? "reading " : "",
+                  path ? document_printable(path, printable, sizeof printable) : "");
+    (void)fflush(stderr);
 }
 
 static double megabytes(int64_t bytes)

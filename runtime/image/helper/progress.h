@@ -20,6 +20,9 @@ struct progress {
 /* Chooses the style for standard error. */
 enum progress_style progress_choose(bool quiet, size_t rows);
 
+/* On a terminal, shows what is being read until progress_reading(NULL) clears the line. */
+void progress_reading(bool quiet, const char *path);
+
 /* Prints the rows of layers yet to come. ids: hex diff ids. */
 void progress_begin(struct progress *progress, const char *const *ids, size_t rows);
 
