@@ -266,29 +266,29 @@ const struct workload_ops container_ops = {
     .destroy = container_destroy,
 };
 
-int container_exec(const struct container_exec_request *exec, struct sandbox_child *child,
+int container_exec(const struct container_exec_request *request, struct sandbox_child *child,
                    struct error *err)
 {
     *child = (struct sandbox_child){ .pidfd = -1, .sync_fd = -1, .terminal_fd = -1 };
-    struct sandbox_request request = {
-        .plan = exec->plan,
-        .stdio = { exec->stdio[0], exec->stdio[1], exec->stdio[2] },
+    struct sandbox_request process = {
+        .plan = request->plan,
+        .stdio = { request->stdio[0], request->stdio[1], request->stdio[2] },
         .cgroup_fd = -1,
-        .join_pidfd = exec->pidfd,
+        .join_pidfd = request->pidfd,
         .death_signal = SIGKILL,
-        .rows = exec->rows,
-        .columns = exec->columns,
+        .rows = request->rows,
+        .columns = request->columns,
     };
-    struct cgroup *cgroup = *exec->cgroup ? cgroup_open(exec->cgroup, err) : NULL;
-    int result = *exec->cgroup && !cgroup ? -1 : 0;
+    struct cgroup *cgroup = *request->cgroup ? cgroup_open(request->cgroup, err) : NULL;
+    int result = *request->cgroup && !cgroup ? -1 : 0;
     if (result == 0) {
-        join_cgroup(&request, cgroup);
-        result = sandbox_spawn(&request, child, err);
+        join_cgroup(&process, cgroup);
+        result = sandbox_spawn(&process, child, err);
     }
     if (result == 0)
         result = sandbox_set_up(child, err);
     cgroup_close(cgroup);
-    close_stdio(exec->stdio);
+    close_stdio(request->stdio);
     return result;
 }
 

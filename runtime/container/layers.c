@@ -125,32 +125,41 @@ static int open_directory(const char *root)
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Adds one layer. Returns 0, or -1 with *err. */
+static int add_layer(const char *root, const char *file, const char *id, struct layers *layers,
+                     struct error *err)
+{
+    _cleanup_free_ char *path = NULL;
+    if (asprintf(&path, "%s/layers/%s", root, id) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    int lock = acquire_layer(layers->directory_fd, file, id, path, err);
+    if (lock < 0)
+        return -1;
+    layers->lock_fds[layers->count] = lock;
+    layers->paths[layers->count] = take_pointer(&path);
+    layers->count++;
+    return 0;
+}
+
 int layers_acquire(const char *root, const char *const *files, const char *const *ids, size_t count,
                    struct layers *layers, struct error *err)
 {
-    *layers = (struct layers){ .directory_fd = open_directory(root) };
-    if (layers->directory_fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s/layers", root);
-    layers->paths = calloc(count + 1, sizeof *layers->paths);
-    layers->lock_fds = calloc(count + 1, sizeof *layers->lock_fds);
-    int result = layers->paths && layers->lock_fds ? 0 : error_set(err, EXIT_OURS, "out of memory");
-    for (size_t i = 0; i < count && result == 0; i++) {
-        char *path = NULL;
-        if (asprintf(&path, "%s/layers/%s", root, ids[i]) < 0)
-            result = error_set(err, EXIT_OURS, "out of memory");
-        int lock = -1;
-        if (result == 0)
-            lock = acquire_layer(layers->directory_fd, files[i], ids[i], path, err);
-        if (lock < 0) {
-            if (result == 0)
-                free(path);
-            result = -1;
-            break;
-        }
-        layers->paths[i] = path;
-        layers->lock_fds[i] = lock;
-        layers->count = i + 1;
+    *layers = (struct layers){ .directory_fd = -1 };
+    char **paths = calloc(count + 1, sizeof *paths);
+    int *lock_fds = calloc(count + 1, sizeof *lock_fds);
+    if (!paths || !lock_fds) {
+        free(paths);
+        free(lock_fds);
+        return error_set(err, EXIT_OURS, "out of memory");
     }
+    layers->paths = paths;
+    layers->lock_fds = lock_fds;
+    layers->directory_fd = open_directory(root);
+    int result = 0;
+    if (layers->directory_fd < 0)
+        result = error_set_errno(err, EXIT_OURS, errno, "cannot open %s/layers", root);
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = add_layer(root, files[i], ids[i], layers, err);
     if (result < 0)
         layers_release(layers);
     return result;

@@ -18,7 +18,7 @@ int filter_load(struct sandbox *sandbox, const struct plan_step *step, struct er
                          "the seccomp filter has %zu instructions; the kernel takes 1 to %d", count,
                          BPF_MAXINSNS);
     struct sock_fprog program = { .len = (unsigned short)count,
-                                  .filter = (struct sock_filter *)(uintptr_t)plan->filter };
+                                  .filter = (struct sock_filter *)(void *)plan->filter };
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->filter_flags, &program) < 0)
         return sandbox_fail(err, "cannot load the seccomp filter");
     return 0;

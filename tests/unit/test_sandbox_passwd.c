@@ -180,7 +180,7 @@ static void test_other_files_are_refused(void **state)
     assert_int_equal(unlinkat(place->fd, "etc/passwd", 0), 0);
     write_text(place, "etc/passwd", passwd_text);
     _cleanup_close_ int fd = openat(place->fd, "etc/passwd", O_WRONLY | O_CLOEXEC);
-    assert_int_equal(ftruncate(fd, 5 * 1024 * 1024), 0);
+    assert_int_equal(ftruncate(fd, 5L * 1024 * 1024), 0);
     assert_int_equal(passwd_find(place->fd, "root", 0, &entry, &err), -1);
     assert_non_null(strstr(err.message, "larger"));
 }
