@@ -15,6 +15,11 @@ CFLAGS   += -std=gnu11 -O2 -g $(WARNINGS) -fstack-protector-strong -fPIE -fno-pl
 STATIC   := -static-pie -Wl,-z,relro,-z,now -Wl,--gc-sections
 SECTIONS := -ffunction-sections -fdata-sections
 
+# One short line a file; `make V=1` shows the commands.
+ifeq ($(V),)
+quiet = @printf '  %-5s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';
+endif
+
 # --- rooms -------------------------------------------------------------------------------------
 # Every room of the runtime is one archive, so that each program links only what it uses.
 ROOMS := cli monitor container vm state image plan sandbox cgroup
@@ -45,38 +50,38 @@ help: ## list the targets
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(SECTIONS) -c -o $@ $<
+	$(call quiet,CC)$(CC) $(CPPFLAGS) $(CFLAGS) $(SECTIONS) -c -o $@ $<
 
 define room_rule
 $(BUILD)/obj/lib$(1).a: $(call objects,$(call sources,runtime/$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call quiet,AR)$$(AR) rcs $$@ $$^
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rule,$(room))))
 
 $(BUILD)/obj/libvmm.a: $(filter-out %/main.o,$(VMM_OBJECTS))
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call quiet,AR)$(AR) rcs $@ $^
 
 $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call quiet,AR)$(AR) rcs $@ $^
 
 $(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state image plan sandbox cgroup)
-	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
 
 $(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image)
-	$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcrypto -ljansson
+	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcrypto -ljansson
 
 $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
-	$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp
 
 $(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup)
-	$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
 
 # --- parts with rules of their own ----------------------------------------------------------------

@@ -24,7 +24,7 @@ define unit_rule
 $(BUILD)/unit/$(1): $(BUILD)/obj/tests/unit/$(1).o \
     $(foreach room,$(shell sed -n 's|^/\* link:\(.*\)\*/.*|\1|p' tests/unit/$(1).c),$(BUILD)/obj/lib$(room).a)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) -pthread -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
+	$$(call quiet,LINK)$$(CC) $$(CFLAGS) $$(LDFLAGS) -pthread -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
 	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt -larchive -lcrypto
 endef
 $(foreach source,$(UNIT_SOURCES),$(eval $(call unit_rule,$(basename $(notdir $(source))))))
@@ -33,7 +33,7 @@ endif
 $(BUILD)/obj/libinit.a: $(filter-out %/main.o,$(INIT_OBJECTS))
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call quiet,AR)$(AR) rcs $@ $^
 
 unit-programs: $(UNIT_TESTS)
 
