@@ -8,8 +8,10 @@ _hybrid_verbs() {
 
 # The options of a verb (of hybrid itself without one), long and short.
 _hybrid_options() {
-    "$1" ${2:+"$2"} --help 2>/dev/null |
-        sed -n 's/^  \(-[a-zA-Z], \)\? *\(--[a-z-]\+\).*/\1\2/p' | tr -d ','
+    "$1" ${2:+"$2"} --help 2>/dev/null | sed -n '/ptions:$/,/^$/{
+        s/^  \(-[a-zA-Z]\), \(--[a-z-]\+\).*/\1 \2/p
+        s/^ \+\(--[a-z-]\+\).*/\1/p
+    }'
     echo --help
 }
 

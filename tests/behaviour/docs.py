@@ -34,8 +34,9 @@ def help_of(hybrid, *verb):
 
 
 def options_in_help(text):
-    """{long name: letter or ''} of a help text."""
-    return {name: letter for letter, name in OPTION.findall(text) if name != "help"}
+    """{long name: letter or ''} of a help text, without those that are listed as refused."""
+    section = re.search(r"(?ms)^(?:Global o|O)ptions:\n(.*?)(?:^$|\Z)", text)
+    return {name: letter for letter, name in OPTION.findall(section[1]) if name != "help"} if section else {}
 
 
 def options_in_manual():

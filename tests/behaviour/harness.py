@@ -108,7 +108,11 @@ class Host:
         return True
 
     def foreign(self, path):
-        """A cgroup in which processes live that do not descend from us."""
+        """A cgroup that is not ours by name, or in which processes live that do not descend from us."""
+        if os.environ.get("TESTBED"):  # nobody else is there
+            return False
+        if not re.search(rf"/hybrid-(row-{os.getpid()}-[0-9-]+|[0-9a-f]{{12}})(/|$)", path):
+            return True
         try:
             with open(path + "/cgroup.procs", encoding="ascii") as file:
                 members = {int(pid) for pid in file.read().split()}
@@ -131,11 +135,14 @@ class Host:
                           if not (what == "layer" and os.path.isfile(f"{directory}/{name}"))]
         return found
 
-    def traces(self, name):
+    def traces(self, name, files=True):
         """What exists of one workload: processes, mounts, cgroups, files."""
-        found = [f"state of {name}"] if os.path.exists(f"{self.root}/{name}") else []
-        found += [f"data of {name}"] if os.path.exists(f"{self.data}/workloads/{name}") else []
-        found += [f"cgroup {path}" for path in cgroup_directories() if name in path.split("/")]
+        found = []
+        for directory in (self.root, self.data + "/workloads") if files else ():
+            if os.path.isdir(directory):
+                found += [f"{directory}/{entry}" for entry in os.listdir(directory)
+                          if re.search(rf"(^|\.){re.escape(name)}(\.|$)", entry)]
+        found += [f"cgroup {path}" for path in cgroup_directories() if path.endswith(name)]
         found += mounts_below([f"{self.root}/{name}", f"{self.data}/workloads/{name}"])
         for pid in descendants(os.getpid()):
             with contextlib.suppress(OSError):

@@ -123,7 +123,9 @@ class Runner:
                 outcome = entry.run(test)
             finally:
                 test.end()
-            self.check_leaks(entry)
+                left = self.leaks(entry)
+            if left:
+                raise harness.Failure("left behind: " + ", ".join(left))
             if outcome is not None:
                 self.comparison.check(entry.name, isolation, outcome)
             message = "; ".join(test.notes)
@@ -136,16 +138,15 @@ class Runner:
             kind, message = "FAIL", f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
         self.report.verdict(kind, isolation, entry.name, message, time.monotonic() - start)
 
-    def check_leaks(self, entry):
-        """After each row when rows run one at a time: names the row that left something behind."""
+    def leaks(self, entry):
+        """After each row when rows run one at a time: what this row left behind."""
         if self.options.jobs > 1 and not entry.alone:
-            return
+            return []
         left = [item for item in self.host.left_behind() if item not in self.known_leaks]
         if left:
             left = [item for item in self.host.settled(3) if item not in self.known_leaks]
-        if left:
-            self.known_leaks.update(left)
-            raise harness.Failure("left behind: " + ", ".join(left))
+        self.known_leaks.update(left)
+        return left
 
     def run_all(self, entries):
         together = [pair for pair in entries if not pair[1].alone]

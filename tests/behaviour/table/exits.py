@@ -51,7 +51,7 @@ row("exit/relative-to-directory", ["./script", "x"], options=["-w", "/opt"],
 def out_of_memory(t):
     result = t.run("-m", "48m", command=["probe", "eat", "400"], seconds=60)
     t.equal("exit status", 137, result.exit, result)
-    t.match("stderr", r"(?i)out of memory", result.err)
+    t.match("stderr", r"(?i)out.of.memory", result.err)
     t.match("stderr names the remedy", r"-m|--memory", result.err)
 
 

@@ -60,7 +60,10 @@ def kill_at(part, delay):
                 os.kill(pid, signal.SIGKILL)
             session.signal(signal.SIGKILL)
             session.wait()
-            t.eventually("nothing is left of it", lambda: not t.host.traces(f"{name}-{attempt}"))
+            t.eventually("no process, mount or cgroup is left of it",
+                         lambda: not t.host.traces(f"{name}-{attempt}", files=False))
+            t.hybrid("ps", "-a")  # what died before it had a monitor is removed by the next command
+            t.equal("what is left", [], t.host.traces(f"{name}-{attempt}"))
     return run
 
 

@@ -92,6 +92,22 @@ def follow(t):
     t.equal("exit status", 0, session.wait().exit)
 
 
+@test("logs/tail-and-time")
+def tail(t):
+    name = t.detached(command=["sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done"])
+    t.eventually("it stops", lambda: status_of(t, name) == "stopped")
+    t.equal("the last two", "line 4\nline 5\n", t.verb("logs", "--tail", "2", name))
+    t.match("with times", r"^(\d{4}-\d\d-\d\dT[\d:.]+Z line \d\n){5}$", t.verb("logs", "-t", name))
+
+
+@test("logs/of-a-foreground-workload")
+def foreground_log(t):
+    """What a workload without --rm printed can be read again."""
+    name = t.name()
+    t.equal("stdout", "seen\n", t.run("--name", name, command=["echo", "seen"], keep=True).out)
+    t.equal("logs", "seen\n", t.verb("logs", name))
+
+
 @test("kill/signals")
 def kill(t):
     name = t.detached(command=["sh", "-c", "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo up; while :; do sleep 0.1; done"])
@@ -140,6 +156,20 @@ def stop_kills(t):
     t.equal("exit status", 137, t.exit_of(name))
 
 
+@test("stop/other-signal")
+def stop_other(t):
+    name = t.detached(command=["sh", "-c", "trap 'exit 6' HUP; echo up; while :; do sleep 0.1; done"])
+    await_log(t, name, "up\n")
+    t.verb("stop", "-s", "HUP", name)
+    t.equal("exit status", 6, t.exit_of(name))
+
+
+@test("wait/several")
+def wait_several(t):
+    names = [t.detached(command=["sh", "-c", f"sleep 0.{n}; exit {n}"]) for n in (3, 1, 2)]
+    t.equal("statuses, in the order asked for", "3\n1\n2\n", t.verb("wait", *names))
+
+
 @test("wait/gives-the-status")
 def wait(t):
     name = t.detached(command=["sh", "-c", "sleep 0.5; exit 42"])
@@ -155,6 +185,15 @@ def start(t):
     t.equal("exit status", 0, t.exit_of(name))
     t.equal("logs", "run\n1\nrun\nrun\n1\n", t.verb("logs", name))
     t.verb("rm", name)
+
+
+@test("start/attached")
+def start_attached(t):
+    name = t.name()
+    first = t.run("-i", "--name", name, command=["sh", "-c", "cat; exit 3"], stdin=b"one", keep=True)
+    t.equal("first", (3, "one"), (first.exit, first.out))
+    again = t.hybrid("start", "-i", name, stdin=b"two")
+    t.equal("again", (3, "two"), (again.exit, again.out))
 
 
 @test("start/running-refused")
@@ -233,7 +272,7 @@ def exec_options(t):
 @test("exec/same-place")
 def exec_same(t):
     """The command sees the workload's files, processes and limits, and has its capabilities and filter."""
-    name = t.detached("--hostname", "box", command=["sh", "-c", "echo mine >/mark; echo up; sleep 1000"])
+    name = t.detached("--hostname", "box", command=["sh", "-c", "echo mine >/mark; echo up; while :; do sleep 1; done"])
     await_log(t, name, "up\n")
     out = t.verb("exec", name, "sh", "-c", "cat /mark; hostname; cat /proc/1/comm; "
                  "grep -E '^(Cap(Inh|Eff|Bnd|Amb)|Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\\t'; "

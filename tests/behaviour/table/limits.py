@@ -13,7 +13,7 @@ def usable(t, mib, *options):
     """How many MiB a workload could touch before it was ended."""
     result = t.run("-m", f"{mib}m", *options, command=["probe", "eat", str(mib * 2)], seconds=60)
     t.equal("exit status", 137, result.exit, result)
-    t.match("stderr", "(?i)out of memory", result.err)
+    t.match("stderr", "(?i)out.of.memory", result.err)
     return int(result.out.split()[-1])
 
 

@@ -94,6 +94,9 @@ def shell(t):
     term.send("wait; echo gone\r")
     term.expect("gone\r\n")
     term.send("exit 9\r")
+    time.sleep(0.2 * t.slow)
+    if term.process.poll() is None:
+        term.send("exit 9\r")  # the shell warned first that it had stopped jobs
     t.equal("exit status", 9, term.wait())
     term.check_restored()
 
@@ -145,7 +148,7 @@ def monitor_killed(t):
 @test("terminal/hang-up")
 def hang_up(t):
     """The caller's terminal goes away: the command is told by SIGHUP, and nothing remains."""
-    term = t.terminal("-it", command=["sh", "-c", "echo ready; exec sleep 1000"])
+    term = t.terminal("-it", "--init", command=["sh", "-c", "echo ready; exec sleep 1000"])
     term.expect("ready\r\n")
     term.close()
     t.eventually("hybrid ends", lambda: term.process.poll() is not None)
