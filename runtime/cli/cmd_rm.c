@@ -58,7 +58,8 @@ static int remove_one(const struct cli *cli, const char *name, const void *conte
     if (locked > 0)
         return error_set(err, EXIT_OURS, "%s is being used by another command; try again", name);
     _cleanup_state_ struct state state = { 0 };
-    if (locked < 0 || state_read(cli->root, name, &state, err) < 0)
+    if (locked < 0 || state_read_locked(cli->root, name, &state, err) < 0 ||
+        (state.abandoned && workload_clean_up(cli, &state, err) < 0))
         return -1;
     return workload_remove(cli, &state, err);
 }

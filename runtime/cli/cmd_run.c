@@ -38,6 +38,8 @@ static int check_options(const struct run_settings *settings, struct error *err)
         return error_set(err, EXIT_OURS,
                          "--format=json is for --dry-run: the output of a run is "
                          "that of its command");
+    if (settings->run.terminal && settings->interactive && !settings->detach && !settings->dry_run)
+        return launch_check_terminal(err);
     return 0;
 }
 
@@ -106,7 +108,11 @@ static int dry_run(const struct run *run, struct error *err)
 {
     FILE *out = run->cli->out;
     if (strcmp(run->settings->format, "json") == 0) {
-        cli_print_json(out, run->plan.document);
+        json_t *document = plan_to_json(&run->plan);
+        if (!document)
+            return error_set(err, EXIT_OURS, "out of memory");
+        cli_print_json(out, document);
+        json_decref(document);
         return 0;
     }
     (void)fprintf(out, "image      %s\nisolation  %s\nlayers     %zu\n",
@@ -187,11 +193,6 @@ static int launch(struct run *run, struct error *err)
     if (!ops || paths_make(run->cli, run->options.id, &run->paths, err) < 0 ||
         fill_state(run, err) < 0 || create_state(run, &lock, err) < 0)
         return -1;
-    if (make_data_directory(run, err) < 0) {
-        (void)state_remove(run->cli->root, run->state.id, NULL);
-        (void)close(lock);
-        return -1;
-    }
     struct launch launch = {
         .state = &run->state,
         .lock = lock,
@@ -210,7 +211,13 @@ static int launch(struct run *run, struct error *err)
                      .keep_log = settings->detach || !settings->remove,
                      .fresh = true },
     };
-    int status = launch_run(run->cli, &launch, err);
+    int status = make_data_directory(run, err);
+    if (status == 0)
+        status = launch_run(run->cli, &launch, err);
+    else
+        (void)close(lock);
+    if (!launch.forked)
+        (void)workload_remove(run->cli, &run->state, NULL);
     if (status == 0 && settings->detach)
         (void)fprintf(run->cli->out, "%s\n", run->options.id);
     return status;

@@ -73,7 +73,8 @@ static int read_stopped(const struct cli *cli, const char *name, struct stopped 
     if (locked == 1)
         return error_set(err, EXIT_OURS, "%s is already running", name);
     state_free(&stopped->state);
-    if (locked < 0 || state_read(cli->root, name, &stopped->state, err) < 0)
+    if (locked < 0 || state_read_locked(cli->root, name, &stopped->state, err) < 0 ||
+        (stopped->state.abandoned && workload_clean_up(cli, &stopped->state, err) < 0))
         return -1;
     stopped->config_text = state_read_config(cli->root, name, err);
     if (!stopped->config_text || paths_make(cli, name, &stopped->paths, err) < 0 ||

@@ -59,14 +59,15 @@ int launch_report(const struct attach_end *end, const struct plan *plan, bool qu
         char text[256], limit[64];
         describe_limit(plan, limit, sizeof limit);
         if (plan->resources.memory_limit > 0)
-            (void)snprintf(text, sizeof text,
-                           "the workload was ended by the out-of-memory killer (memory limit %s); "
-                           "raise it with --memory",
-                           limit);
+            (void)snprintf(
+                text, sizeof text,
+                "the workload ran out of memory and was ended by the out-of-memory killer "
+                "(memory limit %s); raise it with --memory",
+                limit);
         else
             (void)snprintf(text, sizeof text,
-                           "the workload was ended by the out-of-memory killer: the machine's "
-                           "memory is used up");
+                           "the workload was ended by the out-of-memory killer: the machine ran "
+                           "out of memory");
         cli_warn(text);
     }
     return end->status;
@@ -85,7 +86,7 @@ static int take_over(const struct cli *cli, const struct launch *launch, struct 
     struct error why = { 0 };
     int result = workload_lock_soon(cli, id, &lock, &why);
     if (result == 0)
-        result = state_read(cli->root, id, &state, &why);
+        result = state_read_locked(cli->root, id, &state, &why);
     if (result == 0 && state.abandoned) {
         if (launch->request.fresh && state.started == 0)
             state.remove = true; /* it never ran: as after any other failure to start */
@@ -146,6 +147,13 @@ static int follow(const struct cli *cli, struct launch *launch, int socket, pid_
                     : launch_report(&end, request->spec.plan, launch->quiet);
 }
 
+int launch_check_terminal(struct error *err)
+{
+    if (isatty(STDIN_FILENO))
+        return 0;
+    return error_set(err, EXIT_OURS, "the input device is not a TTY; leave -t out, or -i");
+}
+
 /*
  * Looks at the caller's terminal, before the fork, so that the monitor knows the modes to go back
  * to. */
@@ -155,8 +163,8 @@ static int prepare_terminal(struct terminal *terminal, bool interactive, uint16_
     terminal_size(rows, columns);
     if (!interactive)
         return 0;
-    if (!isatty(STDIN_FILENO))
-        return error_set(err, EXIT_OURS, "the input device is not a TTY; leave -t out, or -i");
+    if (launch_check_terminal(err) < 0)
+        return -1;
     return terminal_open(terminal, STDIN_FILENO, err);
 }
 
@@ -183,6 +191,7 @@ int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
     pid_t monitor = fork();
     if (monitor < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot start the monitor");
+    launch->forked = true;
     if (monitor == 0) {
         (void)close(take_fd(&ours));
         /* Also what stops a process that touches its terminal from the background. */

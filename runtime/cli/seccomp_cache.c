@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
-#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,19 +33,6 @@ static uint64_t hash(uint64_t start, const void *data, size_t length) /* FNV-1a 
 }
 
 static const uint64_t hash_start = 0xcbf29ce484222325;
-
-/* Everything that decides the program: the profile, and who compiles it for what. */
-static char *make_key(const json_t *profile)
-{
-    const struct scmp_version *library = seccomp_version();
-    _cleanup_free_ char *text = json_dumps(profile, JSON_COMPACT);
-    char *key = NULL;
-    if (!text ||
-        asprintf(&key, "hybrid %s libseccomp %u.%u.%u arch %u %s", HYBRID_VERSION, library->major,
-                 library->minor, library->micro, seccomp_arch_native(), text) < 0)
-        return NULL;
-    return key;
-}
 
 static bool is_sound(const struct cache_head *head, size_t size, const char *content,
                      const char *key)
@@ -113,7 +99,7 @@ int seccomp_cache_get(const char *directory, const json_t *profile, uint8_t **pr
     *flags = 0;
     if (!profile)
         return 0;
-    _cleanup_free_ char *key = make_key(profile);
+    _cleanup_free_ char *key = seccomp_cache_key(profile);
     _cleanup_free_ char *path = NULL;
     if (!key || asprintf(&path, "%s/%016llx", directory,
                          (unsigned long long)hash(hash_start, key, strlen(key))) < 0)

@@ -59,7 +59,11 @@ struct launch {
     bool quiet;          /* say nothing about how the process ended */
     struct monitor_request request;
     struct terminal terminal; /* the caller's, while launch_run works */
+    bool forked; /* result: there was a monitor, which took care of all that was made */
 };
+
+/* -i -t needs a terminal to type on. Returns 0, or -1 with *err. */
+int launch_check_terminal(struct error *err);
 
 /*
  * Forks the monitor and stays with it: until the end of the process (the result is its exit

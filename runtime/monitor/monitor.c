@@ -7,11 +7,22 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "io.h"
 #include "monitor_parts.h"
+
+/* What a command has to end by itself after its terminal was hung up, before it is killed. */
+enum { HANG_UP_MILLISECONDS = 2000 };
+
+static int64_t milliseconds_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static bool is_attached(const struct monitor *monitor)
 {
@@ -162,6 +173,8 @@ static void serve_sessions(struct monitor *monitor)
         session_dispatch(session, &report);
         if (session != &monitor->main)
             continue;
+        if (report.hung_up) /* PID 1 may not even notice the SIGHUP, and nobody can type any more */
+            monitor->deadline = milliseconds_now() + HANG_UP_MILLISECONDS;
         if (report.background && monitor->request->client >= 0)
             (void)control_send_simple(monitor->request->client, CONTROL_BACKGROUND, 0);
         if (report.failed) {
@@ -236,18 +249,29 @@ static void dispatch(struct monitor *monitor, const struct round *round)
     monitor_finish_sessions(monitor);
 }
 
+/* As poll(2). Sets `abandoned` when the time is over. */
+static int wait_for_events(struct monitor *monitor, size_t count)
+{
+    for (;;) {
+        int64_t left = monitor->deadline - milliseconds_now();
+        int ready = poll(monitor->fds, count,
+                         monitor->deadline == 0 ? -1
+                         : left < 0             ? 0
+                                                : (int)left);
+        if (ready == 0)
+            monitor->abandoned = true;
+        if (ready >= 0 || errno != EINTR)
+            return ready;
+    }
+}
+
 /* Until the workload has ended and all its output is delivered, or nobody wants it. */
 static void loop(struct monitor *monitor)
 {
     while (!monitor->abandoned && !(monitor->main.ended && session_is_drained(&monitor->main))) {
         struct round round;
         collect(monitor, &round);
-        int ready;
-        /* After the end of a VM its monitor may still hold bytes: it is asked on without dispatch.
-         */
-        do
-            ready = poll(monitor->fds, round.count, -1);
-        while (ready < 0 && errno == EINTR);
+        int ready = wait_for_events(monitor, round.count);
         if (ready < 0) {
             monitor->main.exit = (struct workload_exit){ .status = EXIT_OURS, .failed = true };
             (void)error_set_errno(&monitor->main.exit.error, EXIT_OURS, errno, "poll failed");

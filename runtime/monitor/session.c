@@ -131,8 +131,10 @@ void session_dispatch(struct session *session, struct session_report *report)
             break;
         case STREAM_SOURCE_ENDED:
             /* The caller's terminal was hung up: so is the workload's, by closing its master. */
-            if (i == INPUT && session->terminal)
-                session_close(session);
+            if (i != INPUT || !session->terminal)
+                break;
+            session_close(session);
+            report->hung_up = true;
             break;
         case STREAM_SINK_GONE:
         case STREAM_NOTHING:

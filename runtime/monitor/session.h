@@ -45,6 +45,7 @@ int session_join_terminal(struct session *session, const struct session_caller *
 size_t session_poll(struct session *session, struct pollfd *fds);
 
 struct session_report {
+    bool hung_up;       /* the caller's terminal has gone; the process's was hung up */
     bool background;    /* input was refused: the caller is in the background */
     const char *failed; /* "standard output": it could not be written, errno is `cause` */
     int cause;

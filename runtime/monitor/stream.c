@@ -87,7 +87,8 @@ static enum stream_event drain(struct stream *stream)
     return STREAM_NOTHING;
 }
 
-static enum stream_event fill(struct stream *stream)
+/* revents: of the source. */
+static enum stream_event fill(struct stream *stream, short revents)
 {
     if (!stream->buffer)
         stream->buffer = malloc(STREAM_BUFFER);
@@ -97,8 +98,8 @@ static enum stream_event fill(struct stream *stream)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return STREAM_NOTHING;
     /* A pty master answers EIO when the last slave was closed: its end of file. The caller's
-     * terminal answers EIO to a background process that blocks SIGTTIN. */
-    if (n < 0 && errno == EIO && stream->from_caller) {
+     * terminal answers EIO to a background process that blocks SIGTTIN, unless it was hung up. */
+    if (n < 0 && errno == EIO && stream->from_caller && !(revents & POLLHUP)) {
         stream->paused = true;
         return STREAM_BACKGROUND;
     }
@@ -126,7 +127,7 @@ enum stream_event stream_dispatch(struct stream *stream)
     if (sink & POLLOUT)
         event = drain(stream);
     if (event == STREAM_NOTHING && source && stream->start == stream->end)
-        event = fill(stream);
+        event = fill(stream, source);
     if (stream->source < 0 && stream->start == stream->end)
         close_end(&stream->sink); /* end of file goes on only after the last byte */
     return event;

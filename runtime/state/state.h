@@ -74,6 +74,9 @@ int state_lock(const char *root, const char *id, int *lock, struct error *err);
 /* Reads <root>/<id>/state.json. Returns 0, or -1 with *err: "no such workload". */
 int state_read(const char *root, const char *id, struct state *state, struct error *err);
 
+/* The same for the holder of the lock, whose own lock does not count as a living monitor. */
+int state_read_locked(const char *root, const char *id, struct state *state, struct error *err);
+
 /* Writes state.json anew. Only the holder of the lock may. Returns 0, or -1 with *err. */
 int state_write(const char *root, const struct state *state, struct error *err);
 

@@ -242,14 +242,16 @@ static char *read_file(int directory, const char *name)
     return text;
 }
 
-int state_read(const char *root, const char *id, struct state *state, struct error *err)
+/* ours: we hold the lock ourselves. */
+static int read_state(const char *root, const char *id, bool ours, struct state *state,
+                      struct error *err)
 {
     *state = (struct state){ 0 };
     _cleanup_close_ int directory = open_directory(root, id, err);
     if (directory < 0)
         return -1;
     /* In this order: a monitor writes its last state before it lets the lock go. */
-    bool held = lock_is_held(directory);
+    bool held = !ours && lock_is_held(directory);
     _cleanup_free_ char *text = read_file(directory, STATE_FILE);
     if (!text && errno == ENOENT)
         return refuse_absent(id, err); /* being removed just now */
@@ -270,6 +272,16 @@ int state_read(const char *root, const char *id, struct state *state, struct err
         state->status = STATE_STOPPED;
     }
     return 0;
+}
+
+int state_read(const char *root, const char *id, struct state *state, struct error *err)
+{
+    return read_state(root, id, false, state, err);
+}
+
+int state_read_locked(const char *root, const char *id, struct state *state, struct error *err)
+{
+    return read_state(root, id, true, state, err);
 }
 
 int state_write(const char *root, const struct state *state, struct error *err)
