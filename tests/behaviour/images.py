@@ -364,13 +364,19 @@ def test_layer_is_reproducible(store):
     many = [entry(f"d{i % 7}/f{i}", data=b"%d" % i, xattrs={"user.n": b"same"}) for i in range(300)]
     layer = tar(many + [entry("implied/parent/file"), entry(".wh.gone")])
     sums = set()
-    for _ in range(2):
+    for mask in (0o022, 0o077):
+        former = os.umask(mask)
         store.load(Image([layer], "same").archive())
+        os.umask(former)
         with open(store.layer(layer), "rb") as file:
             sums.add(sha256(file.read()))
         store.run("rmi", "same")
         time.sleep(1.1)
     equal(len(sums), 1, "different files for one layer")
+    store.load(Image([layer], "same").archive())
+    with Mounted(store.layer(layer)) as root:
+        got = os.lstat(f"{root}/implied/parent")
+        equal((stat.S_IMODE(got.st_mode), got.st_uid, got.st_mtime), (0o755, 0, 0), "a directory left out")
 
 
 # --- formats --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
@@ -92,6 +93,7 @@ int main(int argc, char **argv)
     };
     struct settings settings = { 0 };
     struct error err = { 0 };
+    (void)umask(022); /* what a layer becomes must not depend on who loads it */
     for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;)
         switch (letter) {
         case 's':
