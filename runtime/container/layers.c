@@ -168,14 +168,15 @@ int layers_acquire(const char *root, const char *const *files, const char *const
 void layers_release(struct layers *layers)
 {
     for (size_t i = 0; i < layers->count; i++) {
-        release_layer(layers->directory_fd, strrchr(layers->paths[i], '/') + 1,
-                      layers->lock_fds[i]);
+        const char *slash = strrchr(layers->paths[i], '/');
+        if (slash)
+            release_layer(layers->directory_fd, slash + 1, layers->lock_fds[i]);
         free(layers->paths[i]);
     }
-    free(layers->paths);
-    free(layers->lock_fds);
     if (layers->paths)
         cleanup_close(&layers->directory_fd);
+    free(layers->paths);
+    free(layers->lock_fds);
     *layers = (struct layers){ .directory_fd = -1 };
 }
 
