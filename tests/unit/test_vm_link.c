@@ -1,0 +1,245 @@
+/* link: vm cgroup */
+/* A hostile guest and a hostile monitor: every frame at the wrong time ends the machine. */
+#include "cleanup.h"
+#include "runtime/vm/parts.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fake { /* the far ends */
+    struct workload *vm;
+    int guest, monitor;
+};
+
+static struct fake make(enum vm_stage stage)
+{
+    int wire[2], control[2];
+    struct fake fake = { .vm = calloc(1, sizeof *fake.vm) };
+    assert_non_null(fake.vm);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wire), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
+    fake.vm->id = (char *)"test";
+    fake.vm->monitor.pidfd = -1;
+    fake.vm->console.fd = -1;
+    fake.vm->stage = stage;
+    fake.vm->wire_fd = wire[0];
+    fake.vm->reader.fd = wire[0];
+    fake.vm->control_fd = control[0];
+    fake.guest = wire[1];
+    fake.monitor = control[1];
+    return fake;
+}
+
+static void drop(struct fake *fake)
+{
+    wire_next(&fake->vm->reader);
+    cleanup_close(&fake->vm->wire_fd);
+    cleanup_close(&fake->vm->control_fd);
+    cleanup_close(&fake->guest);
+    cleanup_close(&fake->monitor);
+    free(fake->vm);
+}
+
+static void say(const struct fake *fake, uint32_t type, uint32_t process, const void *payload,
+                size_t length)
+{
+    assert_int_equal(wire_send(fake->guest, type, process, payload, length, NULL, 0, 1000), 0);
+}
+
+static void end(const struct fake *fake, uint32_t kind, const char *text)
+{
+    char packet[256];
+    struct machine_message message = { .type = MACHINE_ENDED, .end = kind };
+    memcpy(packet, &message, sizeof message);
+    memcpy(packet + sizeof message, text, strlen(text));
+    assert_int_equal(send(fake->monitor, packet, sizeof message + strlen(text), MSG_NOSIGNAL),
+                     (ssize_t)(sizeof message + strlen(text)));
+}
+
+static const struct wire_ready READY = { .version = WIRE_VERSION };
+
+static void test_ordinary_life(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct fake fake = make(VM_RUNNING);
+    struct wire_exited exited = { .status = 7, .flags = WIRE_EXITED_OOM };
+    say(&fake, WIRE_READY, 0, &READY, sizeof READY);
+    say(&fake, WIRE_PREPARED, 0, NULL, 0);
+    say(&fake, WIRE_STARTED, 0, NULL, 0);
+    say(&fake, WIRE_EXITED, 0, &exited, sizeof exited);
+    assert_int_equal(link_wait_for(fake.vm, VM_READY, 1000, &err), 0);
+    assert_int_equal(fake.vm->stage, VM_READY); /* one frame at a time */
+    assert_int_equal(link_wait_for(fake.vm, VM_PREPARED, 1000, &err), 0);
+    assert_int_equal(link_wait_for(fake.vm, VM_STARTED, 1000, &err), 0);
+    assert_int_equal(link_wait_for(fake.vm, VM_EXITED, 1000, &err), 0);
+    assert_int_equal(fake.vm->exit.status, 7);
+    assert_true(fake.vm->exit.oom);
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
+static void test_violations(void **state)
+{
+    (void)state;
+    const struct wire_ready old = { .version = WIRE_VERSION + 1 };
+    const struct wire_exited exited = { .status = 0 }, large = { .status = 256 },
+                             flagged = { .flags = 0x80 };
+    const struct wire_error error = { .exit_code = 126 }, success = { .exit_code = 0 };
+    const struct wire_stats stats = { 0 };
+    const struct {
+        enum vm_stage stage;
+        uint32_t type, process;
+        const void *payload;
+        size_t length;
+    } cases[] = {
+        { VM_RUNNING, WIRE_READY, 0, &old, sizeof old },
+        { VM_READY, WIRE_READY, 0, &READY, sizeof READY },
+        { VM_RUNNING, WIRE_PREPARED, 0, NULL, 0 },
+        { VM_STARTED, WIRE_PREPARED, 0, NULL, 0 },
+        { VM_READY, WIRE_STARTED, 0, NULL, 0 },
+        { VM_STARTED, WIRE_STARTED, 0, NULL, 0 },
+        { VM_STARTED, WIRE_STARTED, 9, NULL, 0 }, /* no such session */
+        { VM_READY, WIRE_EXITED, 0, &exited, sizeof exited },
+        { VM_STARTED, WIRE_EXITED, 0, &large, sizeof large },
+        { VM_STARTED, WIRE_EXITED, 0, &flagged, sizeof flagged },
+        { VM_STARTED, WIRE_EXITED, 9, &exited, sizeof exited },
+        { VM_STARTED, WIRE_ERROR, 0, &error, sizeof error },
+        { VM_READY, WIRE_ERROR, 0, &success, sizeof success },
+        { VM_STARTED, WIRE_ERROR, 9, &error, sizeof error },
+        { VM_STARTED, WIRE_STATS_REPLY, 0, &stats, sizeof stats }, /* nobody asked */
+        { VM_STARTED, WIRE_SHUTDOWN, 0, NULL, 0 },                 /* the host's to say */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fake fake = make(cases[i].stage);
+        say(&fake, cases[i].type, cases[i].process, cases[i].payload, cases[i].length);
+        (void)link_pump(fake.vm);
+        if (!fake.vm->exit.failed || fake.vm->exit.status != EXIT_OURS)
+            fail_msg("case %zu was accepted", i);
+        assert_non_null(strstr(fake.vm->exit.error.message, "broke the protocol"));
+        drop(&fake);
+    }
+}
+
+static void test_command_not_found(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct {
+        struct wire_error head;
+        char text[12];
+    } payload = { { .exit_code = EXIT_NOT_FOUND }, "no \033[2J such" };
+    struct fake fake = make(VM_PREPARED);
+    say(&fake, WIRE_ERROR, 0, &payload, sizeof payload);
+    assert_int_equal(link_wait_for(fake.vm, VM_STARTED, 1000, &err), -1);
+    assert_int_equal(err.exit_code, EXIT_NOT_FOUND);
+    assert_string_equal(err.message, "no ?[2J such"); /* nothing that a terminal obeys */
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
+static void test_machine_ends(void **state)
+{
+    (void)state;
+    const struct {
+        enum vm_stage stage;
+        uint32_t kind;
+        const char *text, *console, *expected, *reached;
+    } cases[] = {
+        { VM_RUNNING, MACHINE_END_SHUTDOWN, "rip 0x0", "", "triple fault (rip 0x0)",
+          "said nothing" },
+        { VM_RUNNING, MACHINE_END_RESET, "", "Kernel panic - not syncing: VFS", "kernel panicked",
+          "hybrid-init did not get ready" },
+        { VM_RUNNING, MACHINE_END_RESET, "", "bye", "powered off unasked", "did not get ready" },
+        { VM_SPAWNED, MACHINE_END_SETUP, "no memory", "", "no memory", "was not entered" },
+        { VM_STARTED, MACHINE_END_KVM, "internal error 1", "", "internal error 1",
+          "the workload was running" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = { 0 };
+        int console[2];
+        struct fake fake = make(cases[i].stage);
+        assert_int_equal(pipe2(console, O_CLOEXEC | O_NONBLOCK), 0);
+        fake.vm->console.fd = console[0];
+        assert_true(write(console[1], cases[i].console, strlen(cases[i].console)) >= 0);
+        end(&fake, cases[i].kind, cases[i].text);
+        cleanup_close(&fake.guest);
+        fake.guest = -1;
+        assert_int_equal(link_wait_for(fake.vm, VM_EXITED, 1000, &err), -1);
+        assert_int_equal(err.exit_code, EXIT_OURS);
+        assert_non_null(strstr(err.message, cases[i].expected));
+        assert_non_null(strstr(err.message, cases[i].reached));
+        assert_non_null(strstr(err.message, cases[i].console)); /* its last words */
+        (void)close(console[0]);
+        (void)close(console[1]);
+        drop(&fake);
+    }
+}
+
+static void test_no_progress(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct fake fake = make(VM_RUNNING);
+    assert_int_equal(link_wait_for(fake.vm, VM_READY, 20, &err), -1);
+    assert_non_null(strstr(err.message, "no progress"));
+    drop(&fake);
+}
+
+static void test_last_frames_before_the_end(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    struct wire_exited exited = { .status = 3 };
+    struct fake fake = make(VM_STARTED);
+    say(&fake, WIRE_EXITED, 0, &exited, sizeof exited);
+    cleanup_close(&fake.guest);
+    fake.guest = -1;
+    end(&fake, MACHINE_END_RESET, "");
+    assert_int_equal(link_wait_for(fake.vm, VM_EXITED, 1000, &err), 0);
+    assert_int_equal(fake.vm->exit.status, 3);
+    drop(&fake);
+}
+
+static void count_ended(void *context, uint32_t number, int status, const struct error *error)
+{
+    int *seen = context;
+    *seen += number == 4 && status == EXIT_NOT_EXECUTABLE && error ? 1 : 100;
+}
+
+static void test_session_that_fails(void **state)
+{
+    (void)state;
+    int seen = 0;
+    struct wire_error head = { .exit_code = EXIT_NOT_EXECUTABLE };
+    struct fake fake = make(VM_STARTED);
+    fake.vm->sessions[1] = (struct vm_session){ .used = true, .number = 4 };
+    fake.vm->exec_ended = count_ended;
+    fake.vm->exec_context = &seen;
+    say(&fake, WIRE_ERROR, 4, &head, sizeof head);
+    assert_true(link_pump(fake.vm));
+    assert_int_equal(seen, 1);
+    assert_null(link_find_session(fake.vm, 4));
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ordinary_life),
+        cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_command_not_found),
+        cmocka_unit_test(test_machine_ends),
+        cmocka_unit_test(test_no_progress),
+        cmocka_unit_test(test_last_frames_before_the_end),
+        cmocka_unit_test(test_session_that_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
