@@ -124,12 +124,12 @@ static int probe(const char *program, int kvm_fd, struct error *err)
     int status = spawn_wait(&spawned);
     if (in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
+    if (in_time && *line) /* the probe's own words: cause and remedy */
+        return error_set(err, EXIT_OURS, "cannot start a VM: %s", line);
     return error_set(err, EXIT_OURS,
-                     "KVM on this machine cannot run a Linux guest: %s; use a machine with VT-x or "
-                     "AMD-V (nested virtualization if it is itself a VM), " USE_CONTAINER,
-                     !in_time ? "the test guest did not end in time"
-                     : *line  ? line
-                              : "the test guest's monitor ended without a word");
+                     "cannot start a VM: the test guest that shows whether KVM works here %s; see "
+                     "`dmesg | grep kvm`, " USE_CONTAINER,
+                     in_time ? "ended without a word" : "did not end in time");
 }
 
 int vm_open_kvm(const struct workload_paths *paths, struct error *err)
