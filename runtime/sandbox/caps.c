@@ -103,6 +103,13 @@ int capabilities_set(struct sandbox *sandbox, const struct plan_step *step, stru
         return sandbox_fail(err, "cannot keep capabilities over the change of user");
     if (identity_assume(sandbox, err) < 0)
         return -1;
+    /*
+     * A user other than root has nothing but the ambient set after execve, and must not have more
+     * at execve, which checks permissions: the plan could not say so before the name was resolved.
+     * (Docker leaves them empty, too.)
+     */
+    if (sandbox->identity.named && sandbox->identity.uid != 0)
+        sets.effective = sets.permitted = sets.ambient;
     const struct plan *plan = sandbox->plan;
     uint64_t until_exec = plan->filter && !has_step(plan, PLAN_NO_NEW_PRIVS)
                               ? sandbox->held_capabilities & CAPABILITY(CAP_SYS_ADMIN)

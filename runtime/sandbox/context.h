@@ -28,6 +28,7 @@ struct sandbox_message {
 /* Who the command will be: PLAN_USER resolves it, PLAN_CAPABILITIES becomes it. */
 struct identity {
     bool known;
+    bool named; /* found by name in the image: the plan's maker did not know the uid */
     uid_t uid;
     gid_t gid;
     gid_t *groups; /* malloc'd */

@@ -67,10 +67,12 @@ static int resolve_names(struct sandbox *sandbox, const char *spec, struct passw
         return -1;
     }
     identity->gid = entry->found ? entry->gid : 0;
-    if (group)
-        return resolve_group(sandbox->root_fd, group, &identity->gid, err);
-    if (!entry->found)
-        return 0;
+    if (group && resolve_group(sandbox->root_fd, group, &identity->gid, err) < 0)
+        return -1;
+    /* The own group among the supplementary ones too: a set-group-id program cannot shed it
+     * (CVE-2022-36109). */
+    if (add_group(identity, identity->gid, err) < 0 || group || !entry->found)
+        return identity->groups ? 0 : -1;
     return group_collect(sandbox->root_fd, entry->name, &identity->groups, &identity->group_count,
                          err);
 }
@@ -124,6 +126,7 @@ int user_resolve(struct sandbox *sandbox, const struct plan_step *step, struct e
     if (!identity->home)
         return error_set(err, EXIT_OURS, "out of memory");
     identity->known = true;
+    identity->named = user->name != NULL;
     return give_stdio(identity->uid, err);
 }
 

@@ -280,6 +280,40 @@ static void test_capabilities(void **state)
                             "CapAmb:\t0000000000000000\nNoNewPrivs:\t1\n");
 }
 
+/* A named user: the own group is among the supplementary ones, and root's files are out of reach at
+ * execve. */
+static void test_named_users(void **state)
+{
+    (void)state;
+    const struct plan_step user = { .kind = PLAN_USER, .user = { .name = "1:7" } };
+    const uint64_t all = 1U << 1 | 1U << 2; /* DAC_OVERRIDE, DAC_READ_SEARCH */
+    const struct plan_step capabilities = {
+        .kind = PLAN_CAPABILITIES,
+        .capabilities = { .bounding = all, .permitted = all, .effective = all },
+    };
+    struct fixture fixture;
+    begin(&fixture, "/");
+    add_step(&fixture, (struct plan_step){ .kind = PLAN_ROOT });
+    add_step(&fixture, user);
+    add_step(&fixture, capabilities);
+    use_argv(&fixture, "id", "-G", NULL);
+    expect_output(&fixture, "7\n");
+    char path[] = "/tmp/hybrid-spawn-XXXXXX";
+    _cleanup_close_ int fd = mkostemp(path, O_CLOEXEC);
+    assert_int_equal(write(fd, "#!/bin/sh\n", 10), 10);
+    assert_int_equal(fchmod(fd, 0700), 0);
+    cleanup_close(&fd);
+    fd = -1;
+    begin(&fixture, "/");
+    add_step(&fixture, (struct plan_step){ .kind = PLAN_ROOT });
+    add_step(&fixture, user);
+    add_step(&fixture, capabilities);
+    use_argv(&fixture, path, NULL, NULL);
+    assert_int_equal(run_with(&fixture, 0), -1);
+    assert_int_equal(fixture.error.exit_code, EXIT_NOT_EXECUTABLE);
+    (void)unlink(path);
+}
+
 static void test_init_forwards_and_reaps(void **state)
 {
     (void)state;
@@ -324,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_commands_that_cannot_run),
         cmocka_unit_test(test_linked_proc_is_refused),
         cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_named_users),
         cmocka_unit_test(test_init_forwards_and_reaps),
         cmocka_unit_test(test_an_abandoned_child_ends),
     };
