@@ -117,6 +117,14 @@ static bool lists_member(char *members, const char *user)
     return false;
 }
 
+static bool contains(const gid_t *groups, size_t count, gid_t gid)
+{
+    for (size_t i = 0; i < count; i++)
+        if (groups[i] == gid)
+            return true;
+    return false;
+}
+
 int group_collect(int root_fd, const char *user, gid_t **groups, size_t *count, struct error *err)
 {
     err->exit_code = 0;
@@ -126,7 +134,8 @@ int group_collect(int root_fd, const char *user, gid_t **groups, size_t *count, 
         char *fields[GROUP_FIELDS];
         uint32_t gid;
         if (split_fields(line, fields, GROUP_FIELDS) != GROUP_FIELDS ||
-            id_parse(fields[2], &gid) < 0 || !lists_member(fields[3], user))
+            id_parse(fields[2], &gid) < 0 || !lists_member(fields[3], user) ||
+            contains(*groups, *count, gid))
             continue;
         gid_t *grown = reallocarray(*groups, *count + 1, sizeof **groups);
         if (!grown)

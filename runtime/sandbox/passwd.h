@@ -30,7 +30,8 @@ int passwd_find(int root_fd, const char *name, uid_t uid, struct passwd_entry *e
 int group_find(int root_fd, const char *name, gid_t *gid, struct error *err);
 
 /*
- * The groups that list `user` as a member, appended to *groups (realloc'd, the caller's).
+ * The groups that list `user` as a member, appended to *groups (realloc'd, the caller's)
+ * unless they are in it already.
  * Returns 0, or -1 with *err.
  */
 int group_collect(int root_fd, const char *user, gid_t **groups, size_t *count, struct error *err);
