@@ -34,10 +34,13 @@ static inline void cleanup_closedir(DIR **dir)
         (void)closedir(*dir);
 }
 
+/* The names are systemd's, known to every reader of such code.
+ * NOLINTBEGIN(bugprone-reserved-identifier) */
 #define _cleanup_close_    __attribute__((cleanup(cleanup_close)))
 #define _cleanup_free_     __attribute__((cleanup(cleanup_free)))
 #define _cleanup_fclose_   __attribute__((cleanup(cleanup_fclose)))
 #define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 /* Hands the descriptor in *fd to the caller; *fd becomes -1. */
 static inline int take_fd(int *fd)
