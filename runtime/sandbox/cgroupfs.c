@@ -32,6 +32,8 @@ static int link_controllers(int tmpfs_fd, const char *controllers, struct error 
     return 0;
 }
 
+/* In the working directory, a tmpfs of our own: mount(2) by a relative name is the shortest way
+ * there. */
 static int mount_hierarchy(int tmpfs_fd, const char *controllers, unsigned long flags,
                            struct error *err)
 {
@@ -39,13 +41,7 @@ static int mount_hierarchy(int tmpfs_fd, const char *controllers, unsigned long 
     const char *directory = named ? controllers + 5 : controllers;
     char options[128];
     (void)snprintf(options, sizeof options, "%s%s", named ? "none," : "", controllers);
-    _cleanup_close_ int mount_fd = mount_make("cgroup", "cgroup", options, flags, err);
-    if (mount_fd < 0)
-        return -1;
-    _cleanup_close_ int target = -1;
-    if (mkdirat(tmpfs_fd, directory, 0755) == 0)
-        target = openat(tmpfs_fd, directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (target < 0 || path_attach(mount_fd, target) < 0)
+    if (mkdir(directory, 0755) < 0 || mount("cgroup", directory, "cgroup", flags, options) < 0)
         return sandbox_fail(err, "cannot mount the cgroup hierarchy %s", controllers);
     return strchr(controllers, ',') ? link_controllers(tmpfs_fd, controllers, err) : 0;
 }
@@ -58,12 +54,13 @@ static int mount_hierarchies(struct sandbox *sandbox, int target_fd, unsigned lo
         mount_make("tmpfs", "tmpfs", "mode=0755,size=64k", flags & ~(unsigned long)MS_RDONLY, err);
     if (tmpfs < 0)
         return -1;
-    if (path_attach(tmpfs, target_fd) < 0)
+    if (path_attach(tmpfs, target_fd) < 0 || fchdir(tmpfs) < 0)
         return sandbox_fail(err, "cannot mount a tmpfs for the cgroup hierarchies");
     for (size_t i = 0; i < request->task_fd_count; i++)
         if (mount_hierarchy(tmpfs, request->task_hierarchies[i], flags, err) < 0)
             return -1;
-    if ((flags & MS_RDONLY) && mount_set_attributes(tmpfs, MOUNT_ATTR_RDONLY, 0, false) < 0)
+    if (chdir("/") < 0 ||
+        ((flags & MS_RDONLY) && mount_set_attributes(tmpfs, MOUNT_ATTR_RDONLY, 0, false) < 0))
         return sandbox_fail(err, "cannot make the cgroup mount read-only");
     return 0;
 }

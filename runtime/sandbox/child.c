@@ -190,6 +190,7 @@ void child_run(const struct sandbox_request *request, int sync_fd)
         .empty_fd = -1,
         .terminal_fd = -1,
         .terminal_peer_fd = -1,
+        .parent_fd = -1,
     };
     struct error error = { 0 };
     reset_signals();

@@ -49,6 +49,8 @@ struct sandbox {
     bool null_used, empty_used; /* attached already: further masks are clones */
     int terminal_fd;            /* master; -1: none (yet) */
     int terminal_peer_fd;       /* its slave */
+    int parent_fd;              /* of the device or link made last, */
+    char parent[256];           /* and its path: the next is probably beside it */
     unsigned int file_count;    /* contents made in the workshop so far */
     bool user_namespace;        /* it has one of its own */
     uint64_t held_capabilities; /* that the caller had when the child was born */

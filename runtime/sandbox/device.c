@@ -35,25 +35,51 @@ static int bind_device(struct sandbox *sandbox, const struct plan_device *device
     return 0;
 }
 
+/*
+ * The parent directory of a path. Devices and links come in a row below /dev: the descriptor of the
+ * last parent is kept as long as the plan stays there. It is the sandbox's.
+ */
+static int open_parent(struct sandbox *sandbox, const char *path, const char **leaf,
+                       struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (sandbox->parent_fd >= 0 && length > 0 && strlen(sandbox->parent) == length &&
+        strncmp(sandbox->parent, path, length) == 0) {
+        *leaf = slash + 1;
+        return sandbox->parent_fd;
+    }
+    cleanup_close(&sandbox->parent_fd);
+    sandbox->parent_fd = path_make_parent(sandbox->root_fd, path, leaf, err);
+    (void)snprintf(sandbox->parent, sizeof sandbox->parent, "%.*s", (int)length, path);
+    return sandbox->parent_fd;
+}
+
+/* What the image has under the name of a device: acceptable only if it is that device. */
+static int accept_existing(int parent_fd, const char *leaf, const struct plan_device *device,
+                           struct error *err)
+{
+    _cleanup_close_ int node = path_open_beneath(parent_fd, leaf, O_PATH);
+    if (node >= 0 && is_device(node, device))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "cannot make the device %s: the image has something else there", device->path);
+}
+
 int device_make(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     const struct plan_device *device = &step->device;
     if (sandbox->user_namespace && !S_ISFIFO(device->mode))
         return bind_device(sandbox, device, err);
     const char *leaf;
-    _cleanup_close_ int parent = path_make_parent(sandbox->root_fd, device->path, &leaf, err);
+    int parent = open_parent(sandbox, device->path, &leaf, err);
     if (parent < 0)
         return -1;
-    bool made = mknodat(parent, leaf, device->mode, makedev(device->major, device->minor)) == 0;
-    if (!made && errno != EEXIST)
-        return sandbox_fail(err, "cannot make the device %s", device->path);
-    _cleanup_close_ int node = path_open_beneath(parent, leaf, O_PATH);
-    if (node < 0 || !is_device(node, device))
-        return error_set(err, EXIT_OURS,
-                         "cannot make the device %s: the image has something else there",
-                         device->path);
-    if (made && (device->uid != 0 || device->gid != 0) &&
-        fchownat(node, "", device->uid, device->gid, AT_EMPTY_PATH) < 0)
+    if (mknodat(parent, leaf, device->mode, makedev(device->major, device->minor)) < 0)
+        return errno == EEXIST ? accept_existing(parent, leaf, device, err)
+                               : sandbox_fail(err, "cannot make the device %s", device->path);
+    if ((device->uid != 0 || device->gid != 0) &&
+        fchownat(parent, leaf, device->uid, device->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return sandbox_fail(err, "cannot set the owner of the device %s", device->path);
     return 0;
 }
@@ -62,7 +88,7 @@ int symlink_make(struct sandbox *sandbox, const struct plan_step *step, struct e
 {
     const struct plan_symlink *link = &step->symlink;
     const char *leaf;
-    _cleanup_close_ int parent = path_make_parent(sandbox->root_fd, link->path, &leaf, err);
+    int parent = open_parent(sandbox, link->path, &leaf, err);
     if (parent < 0)
         return -1;
     if (symlinkat(link->target, parent, leaf) == 0 || errno == EEXIST)

@@ -190,6 +190,8 @@ static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, st
 int mount_apply(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     const struct plan_mount *mount = &step->mount;
+    cleanup_close(&sandbox->parent_fd); /* it may be covered by this one */
+    sandbox->parent_fd = -1;
     if (mount->copy_up)
         return error_set(err, EXIT_OURS,
                          "cannot mount on %s with option tmpcopyup: it is not supported",
