@@ -13,7 +13,7 @@ widths=(26 34 34)
 workloads=(
     'its kernel|uname -a'
     'start and end|true'
-    'SHA-256 of 64 MiB|head -c 64m /dev/zero | sha256sum'
+    'SHA-256 of 16 MiB|head -c 16m /dev/zero | sha256sum'
     'sort 20,000 numbers|seq 20000 | sort -k1.2 | tail -n 1'
     'what it sees|nproc; grep MemTotal /proc/meminfo; hostname'
 )

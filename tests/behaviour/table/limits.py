@@ -63,18 +63,24 @@ def share_used(t, cpus, seconds=4):
     return used / wall
 
 
+def quota_holds(t, cpus):
+    """Never more than the quota; and all of it, at least in one of three tries on a machine that others use."""
+    seen = []
+    while len(seen) < 3 and (not seen or seen[-1] < cpus * 0.9):
+        seen.append(share_used(t, str(cpus), 5))
+        t.check(seen[-1] <= cpus * 1.1, f"processors used: expected {cpus} within 10%, got {seen[-1]:.3f}")
+    t.note(f"used {seen[-1]:.3f} of {cpus}")
+    t.within("processors used", cpus, seen[-1])
+
+
 @test("limit/cpu-half", alone=True, seconds=60)
 def cpu_half(t):
-    used = share_used(t, "0.5")
-    t.note(f"used {used:.3f} of 0.5")
-    t.within("processors used", 0.5, used)
+    quota_holds(t, 0.5)
 
 
 @test("limit/cpu-quarter", alone=True, seconds=60)
 def cpu_quarter(t):
-    used = share_used(t, "0.25", 6)
-    t.note(f"used {used:.3f} of 0.25")
-    t.within("processors used", 0.25, used)
+    quota_holds(t, 0.25)
 
 
 @test("limit/cpu-one", alone=True, seconds=60)
