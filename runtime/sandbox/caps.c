@@ -58,14 +58,17 @@ static int raise_ambient(uint64_t ambient, struct error *err)
 }
 
 /*
- * A request for everything that we hold and more is a request for all (--cap-add ALL): it gets what
- * there is. A request for something particular that we lack cannot be met, and says so.
+ * Some hosts keep capabilities even from root. Who asks for all of them, or all but a few
+ * (--cap-add ALL --cap-drop X), gets those there are; a list of more than half of ours can mean
+ * nothing else. Who asks for a particular one that we lack is told so.
  */
 static int limit_to_held(struct plan_capabilities *sets, uint64_t held, struct error *err)
 {
     uint64_t wanted = sets->bounding | sets->permitted | sets->inheritable | sets->ambient;
     uint64_t missing = wanted & ~held;
-    if (missing && (wanted & held) != held)
+    bool asks_for_all =
+        2 * __builtin_popcountll(wanted & held) > __builtin_popcountll(held) && held != 0;
+    if (missing && !asks_for_all)
         return error_set(err, EXIT_OURS,
                          "cannot give capability %d: hybrid itself was started without it",
                          __builtin_ctzll(missing));
