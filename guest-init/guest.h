@@ -76,7 +76,7 @@ extern const char BOOT_UPPER[], BOOT_WORK[]; /* directories of the writable laye
 int workload_prepare(struct guest *guest, const struct wire_config *config, const char *document,
                      size_t length, struct error *err);
 /* Makes and starts an exec session. */
-int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *request,
+int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *wire,
                   const char *document, size_t length, struct error *err);
 /* Sends a signal to every process of the workload. */
 void workload_signal_all(const struct guest *guest, int signal);

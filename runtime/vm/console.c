@@ -32,7 +32,9 @@ static size_t unroll(const struct console *console, char text[CONSOLE_KEPT])
         char c = console->kept[i % CONSOLE_KEPT];
         if (c == '\r')
             continue;
-        text[length++] = c == '\n' || (c >= ' ' && c <= '~') ? c : '?';
+        if (c != '\n' && (c < ' ' || c > '~'))
+            c = '?';
+        text[length++] = c;
     }
     return length;
 }

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-static const uint64_t MIB = 1024 * 1024;
+static const uint64_t MIB = 1 << 20;
 
 static const uint64_t DEFAULT_MEMORY_MIB = 256;
 /* The kernel's text, its tables and caches, hybrid-init, and a margin for its own atomic needs. */
@@ -18,7 +18,7 @@ static const uint64_t MONITOR_SHARE = 128;
 /* Threads of hybrid-vmm beside its vCPUs, and the kernel's helpers of KVM. */
 static const int64_t MONITOR_THREADS = 32;
 
-static const uint64_t RAM_STEP = 2 * 1024 * 1024;
+static const uint64_t RAM_STEP = 2 << 20;
 
 uint64_t vm_memory_limit(const struct plan_resources *resources)
 {

@@ -2,7 +2,7 @@
  */
 #include "parts.h"
 
-#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -35,10 +35,15 @@ void diagnose(struct workload *vm, const char *what, struct error *err)
                     *tail ? "\nthe guest's console ended with:\n" : "", tail);
 }
 
+/* Its socket closes a moment before the process that we wait for has ended. */
+enum { LAST_BREATH = 1000 }; /* milliseconds */
+
 /* hybrid-vmm is gone without a word. */
 static void describe_silence(struct workload *vm, char *text, size_t size)
 {
     siginfo_t info = { 0 };
+    struct pollfd ended = { .fd = vm->monitor.pidfd, .events = POLLIN };
+    (void)poll(&ended, 1, LAST_BREATH);
     if (vm->monitor.pid <= 0 ||
         waitid(P_PIDFD, (id_t)vm->monitor.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
         info.si_pid == 0) {

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-static const uint64_t MIB = 1024 * 1024;
+static const uint64_t MIB = 1 << 20, GIB = 1 << 30;
 
 static struct plan_resources nothing(void)
 {
@@ -30,7 +30,7 @@ static void test_memory(void **state)
     assert_int_equal(vm_memory_limit(&resources), 256 * MIB);
     resources.memory_limit = 64 * (int64_t)MIB + 1;
     assert_int_equal(vm_memory_limit(&resources), 64 * MIB + 1);
-    const uint64_t limits[] = { 6 * MIB, 64 * MIB + 1, 256 * MIB, 3 * 1024 * MIB, 64 * 1024 * MIB };
+    const uint64_t limits[] = { 6 * MIB, 64 * MIB + 1, 256 * MIB, 3 * GIB, 64 * GIB };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         uint64_t ram = vm_ram_size(limits[i]);
         assert_int_equal(ram % (2 * MIB), 0);

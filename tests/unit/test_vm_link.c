@@ -56,10 +56,10 @@ static void end(const struct fake *fake, uint32_t kind, const char *text)
 {
     char packet[256];
     struct machine_message message = { .type = MACHINE_ENDED, .end = kind };
+    size_t length = sizeof message + strlen(text);
     memcpy(packet, &message, sizeof message);
-    memcpy(packet + sizeof message, text, strlen(text));
-    assert_int_equal(send(fake->monitor, packet, sizeof message + strlen(text), MSG_NOSIGNAL),
-                     (ssize_t)(sizeof message + strlen(text)));
+    (void)snprintf(packet + sizeof message, sizeof packet - sizeof message, "%s", text);
+    assert_int_equal(send(fake->monitor, packet, length, MSG_NOSIGNAL), (ssize_t)length);
 }
 
 static const struct wire_ready READY = { .version = WIRE_VERSION };
