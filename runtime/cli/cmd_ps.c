@@ -66,7 +66,7 @@ static char *join_command(const json_t *command, bool whole)
     if (fclose(out) != 0)
         return NULL;
     if (!whole && length > COMMAND_SIZE)
-        (void)strcpy(text + COMMAND_SIZE - 3, "...");
+        (void)snprintf(text + COMMAND_SIZE - 3, sizeof "...", "...");
     return text;
 }
 

@@ -44,7 +44,7 @@ int launch_load_plan(const struct cli *cli, const char *config_text, struct plan
 static void describe_limit(const struct plan *plan, char *text, size_t size)
 {
     int64_t limit = plan->resources.memory_limit;
-    const int64_t mebi = 1024 * 1024;
+    const int64_t mebi = 1 << 20;
     if (limit > 0 && limit % mebi == 0)
         (void)snprintf(text, size, "%lld MiB", (long long)(limit / mebi));
     else

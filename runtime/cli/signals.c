@@ -38,7 +38,7 @@ static int connect_running(const struct cli *cli, const char *name, struct error
         return -1;
     if (state.status == STATE_STOPPED)
         return -2;
-    const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+    const struct timespec pause = { .tv_nsec = 2000000L };
     int socket = -1;
     /* Being started: the monitor listens in a moment. */
     for (int attempt = 0; attempt < 500; attempt++) {

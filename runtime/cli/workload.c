@@ -125,7 +125,7 @@ int workload_read(const struct cli *cli, const char *name, struct state *state, 
 
 int workload_lock_soon(const struct cli *cli, const char *id, int *lock, struct error *err)
 {
-    const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+    const struct timespec pause = { .tv_nsec = 2000000L };
     int result = 1;
     for (int attempt = 0; result == 1 && attempt < 1000; attempt++) {
         result = state_lock(cli->root, id, lock, err);

@@ -157,17 +157,21 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
     const struct plan *base = monitor->request->spec.plan;
     struct plan plan = { 0 };
     int result = plan_parse_process(process, base, PLAN_PARSE_OWN, &plan, err);
-    struct session *session = result < 0 ? NULL : calloc(1, sizeof *session);
+    if (result < 0) {
+        plan_free(&plan);
+        return -1;
+    }
+    plan.filter = base->filter;
+    plan.filter_length = base->filter_length;
+    plan.filter_flags = base->filter_flags;
+    struct session *session = calloc(1, sizeof *session);
     if (session) {
-        plan.filter = base->filter;
-        plan.filter_length = base->filter_length;
-        plan.filter_flags = base->filter_flags;
         session->number = monitor->next_number++;
         result = start_exec(monitor, session, message, fds, text, &plan, err);
-    } else if (result == 0) {
-        result = error_set(err, EXIT_OURS, "out of memory");
     }
     plan_free(&plan);
+    if (!session)
+        return error_set(err, EXIT_OURS, "out of memory");
     if (result < 0) {
         free(session);
         return -1;

@@ -88,7 +88,7 @@ static enum stream_event drain(struct stream *stream)
 }
 
 /* revents: of the source. */
-static enum stream_event fill(struct stream *stream, short revents)
+static enum stream_event fill(struct stream *stream, int revents)
 {
     if (!stream->buffer)
         stream->buffer = malloc(STREAM_BUFFER);
@@ -119,8 +119,8 @@ static enum stream_event fill(struct stream *stream, short revents)
 enum stream_event stream_dispatch(struct stream *stream)
 {
     enum stream_event event = STREAM_NOTHING;
-    short sink = stream->sink_poll ? stream->sink_poll->revents : 0;
-    short source = stream->source_poll ? stream->source_poll->revents : 0;
+    int sink = stream->sink_poll ? stream->sink_poll->revents : 0;
+    int source = stream->source_poll ? stream->source_poll->revents : 0;
     stream->source_poll = stream->sink_poll = NULL;
     if (sink & (POLLERR | POLLHUP | POLLNVAL))
         return lose_sink(stream, EPIPE);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@
 #define CONFIG_FILE "config.json"
 #define LOCK_FILE   "lock"
 
-enum { STATE_MAX_FILE = 16 * 1024 * 1024 };
+enum { STATE_MAX_FILE = 16 * 1024 * 1024, GRACE_SECONDS = 5 };
 
 /* Names in <root> that are no workloads; others begin with a dot, which no id does. */
 static const char *const reserved[] = { "layers", "cache" };
@@ -315,15 +316,25 @@ static int newest_first(const void *a, const void *b)
     return strcmp(left->id, right->id);
 }
 
-/* The remains of a state_create that was killed: nobody holds the lock. */
+/* Does the process that made ".ID.PID" still live? */
+static bool maker_lives(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    long pid = strtol(dot + 1, NULL, 10);
+    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno != ESRCH);
+}
+
+/* The remains of a state_create or a state_remove that was killed: nobody holds the lock. */
 static void remove_remains(const char *root, const char *name)
 {
     _cleanup_free_ char *path = state_directory(root, name, NULL);
     _cleanup_close_ int directory = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     struct stat status;
-    /* Some seconds' grace: between its mkdir and its lock a living one looks the same. */
-    if (directory >= 0 && fstat(directory, &status) == 0 && time(NULL) - status.st_mtime > 5 &&
-        !lock_is_held(directory))
+    if (directory < 0 || fstat(directory, &status) < 0 || lock_is_held(directory))
+        return;
+    /* Between mkdir and lock a living one looks the same: some seconds' grace. After that the
+     * number belongs to another process. */
+    if (!maker_lives(name) || time(NULL) - status.st_mtime > GRACE_SECONDS)
         (void)remove_directory(path);
 }
 

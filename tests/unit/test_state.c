@@ -258,7 +258,13 @@ static void test_remains(void **context)
     struct state_list list;
     int lock = -1;
     assert_int_equal(state_create(place->root, &state, "{}", &lock, &err), 0);
-    char young[160], old[160];
+    char young[160], old[160], orphan[160];
+    pid_t dead = fork();
+    if (dead == 0)
+        _exit(0);
+    assert_int_equal(waitpid(dead, NULL, 0), dead);
+    (void)snprintf(orphan, sizeof orphan, "%s/.four.%d", place->root, dead);
+    assert_int_equal(mkdir(orphan, 0700), 0);
     (void)snprintf(young, sizeof young, "%s/.two.1", place->root);
     (void)snprintf(old, sizeof old, "%s/.three.1", place->root);
     assert_int_equal(mkdir(young, 0700), 0);
@@ -270,6 +276,7 @@ static void test_remains(void **context)
     state_list_free(&list);
     assert_int_equal(access(young, F_OK), 0);
     assert_int_equal(access(old, F_OK), -1);
+    assert_int_equal(access(orphan, F_OK), -1);
     (void)close(lock);
     state_free(&state);
 }
