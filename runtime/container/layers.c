@@ -168,7 +168,8 @@ int layers_acquire(const char *root, const char *const *files, const char *const
 void layers_release(struct layers *layers)
 {
     for (size_t i = 0; i < layers->count; i++) {
-        const char *slash = strrchr(layers->paths[i], '/');
+        const char *path = layers->paths[i];
+        const char *slash = path ? strrchr(path, '/') : NULL;
         if (slash)
             release_layer(layers->directory_fd, slash + 1, layers->lock_fds[i]);
         free(layers->paths[i]);

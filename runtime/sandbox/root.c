@@ -79,14 +79,13 @@ struct overlay {
     size_t length;
 };
 
-__attribute__((format(printf, 2, 3))) static int append(struct overlay *overlay, const char *format,
-                                                        ...)
+/* Appends text and a number; a negative number is left out. Returns 0, or -1 when there is no room.
+ */
+static int append(struct overlay *overlay, const char *text, int number)
 {
-    va_list arguments;
-    va_start(arguments, format);
     size_t room = sizeof overlay->options - overlay->length;
-    int n = vsnprintf(overlay->options + overlay->length, room, format, arguments);
-    va_end(arguments);
+    char *at = overlay->options + overlay->length;
+    int n = number < 0 ? snprintf(at, room, "%s", text) : snprintf(at, room, "%s%d", text, number);
     if (n < 0 || (size_t)n >= room)
         return -1;
     overlay->length += (size_t)n;
@@ -147,15 +146,17 @@ static int overlay_describe(struct overlay *overlay, const struct sandbox_root *
         if (fd < 0)
             return -1;
         overlay->fds[overlay->fd_count++] = fd;
-        full |= append(overlay, "%s%d", overlay->fd_count == 1 ? "lowerdir=" : ":", fd);
+        full |= append(overlay, overlay->fd_count == 1 ? "lowerdir=" : ":", fd);
     }
     int writable = open_upper(overlay, root, workshop_fd, err);
     if (writable < 0 ||
         (root->upper_in_memory && imitate_root(workshop_fd, overlay->fds[0], err) < 0))
         return -1;
-    if (writable)
-        full |= append(overlay, ",upperdir=%d,workdir=%d%s", overlay->upper_fd, overlay->work_fd,
-                       root->volatile_upper ? ",volatile" : "");
+    if (writable) {
+        full |= append(overlay, ",upperdir=", overlay->upper_fd);
+        full |= append(overlay, ",workdir=", overlay->work_fd);
+        full |= append(overlay, root->volatile_upper ? ",volatile" : "", -1);
+    }
     if (full)
         return error_set(err, EXIT_OURS,
                          "the image has %zu layers, more than one overlay mount can name",
