@@ -1,5 +1,6 @@
 """Limits hold, within 10 %, and what reaches them does no harm to anything else."""
 
+import os
 import re
 import subprocess
 import threading
@@ -49,6 +50,12 @@ row("limit/cpuset", ["grep", "Cpus_allowed_list", "/proc/self/status"], options=
 row("limit/cpuset-refused", ["true"], options=["--cpuset-cpus", "0-"], exit=125, stderr=re.compile("0-"))
 
 
+def idle_processors():
+    """Seconds for which processors of this machine had nothing to do so far."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return int(file.readline().split()[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def share_used(t, cpus, seconds=4):
     """Processor time over wall time of a workload that would use all it gets, as the host counts it."""
     session = t.session("--cpus", cpus, command=["sh", "-c", "echo ready; probe spin 1000 & probe spin 1000 & wait"])
@@ -64,13 +71,20 @@ def share_used(t, cpus, seconds=4):
 
 
 def quota_holds(t, cpus):
-    """Never more than the quota; and all of it, at least in one of three tries on a machine that others use."""
-    seen = []
-    while len(seen) < 3 and (not seen or seen[-1] < cpus * 0.9):
-        seen.append(share_used(t, str(cpus), 5))
-        t.check(seen[-1] <= cpus * 1.1, f"processors used: expected {cpus} within 10%, got {seen[-1]:.3f}")
-    t.note(f"used {seen[-1]:.3f} of {cpus}")
-    t.within("processors used", cpus, seen[-1])
+    """Never more than the quota; and all of it, if the machine had it to give in one of three tries."""
+    best = 0
+    for _ in range(3):
+        start, idle = time.monotonic(), idle_processors()
+        used = share_used(t, str(cpus), 5)
+        spare = (idle_processors() - idle) / (time.monotonic() - start)
+        t.check(used <= cpus * 1.1, f"processors used: expected {cpus} within 10%, got {used:.3f}")
+        best = max(best, used)
+        if best >= cpus * 0.9:
+            break
+    if best < cpus * 0.9 and spare < cpus:
+        raise harness.Skip(f"others keep this machine busy: {best:.2f} used of {cpus}, {spare:.2f} idle")
+    t.note(f"used {best:.3f} of {cpus}")
+    t.within("processors used", cpus, best)
 
 
 @test("limit/cpu-half", alone=True, seconds=60)

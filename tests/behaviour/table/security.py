@@ -187,13 +187,16 @@ for bad in ("yes", "0:0:65536", "1:100000:10", "0:100000:0", "0:100000"):
 def userns_on_host(t):
     session = t.session(*USERNS, command=["sh", "-c", "echo ready; exec sleep 1000"])
     session.expect("ready\n")
-    owners = set()
-    for pid in harness.descendants(session.pid):
-        if (harness.process_stat(pid) or ("",))[0] == "sleep":
-            owners.add(os.stat(f"/proc/{pid}").st_uid)
+
+    def owners():
+        return {os.stat(f"/proc/{pid}").st_uid for pid in harness.descendants(session.pid)
+                if (harness.process_stat(pid) or ("",))[0] == "sleep"}
+
+    t.eventually("the command runs", owners)
+    seen = owners()
     session.signal(9)
     session.wait()
-    t.equal("owner of the command on the host", {100000}, owners)
+    t.equal("owner of the command on the host", {100000}, seen)
 
 
 @test("isolation/descriptors-do-not-leak")
