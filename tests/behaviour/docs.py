@@ -83,6 +83,9 @@ def compare_completion(hybrid, where, options, *verb):
 
 
 def check_lint():
+    if not shutil.which("man"):
+        print("SKIP docs/manual/man-warnings: man-db is not installed")
+        return
     warnings = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", MANUAL], text=True,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     verdict("manual/man-warnings", warnings.stderr.splitlines())
