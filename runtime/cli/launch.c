@@ -125,23 +125,18 @@ static int follow(const struct cli *cli, struct launch *launch, int socket, pid_
     struct terminal *terminal = &launch->terminal;
     const struct monitor_request *request = &launch->request;
     struct attach attach = { .socket = socket,
+                             .monitor = monitor,
                              .terminal = terminal,
                              .resize = request->spec.plan->terminal && !request->detached,
                              .warn = terminal->fd >= 0 ? warn_raw : cli_warn };
     struct attach_end end;
-    if (request->detached) {
-        int started = attach_await_start(&attach, &end, err);
-        if (started != 0)
-            return started < 0 ? -1 : 0;
-    } else {
-        if (!request->spec.plan->terminal)
-            leave_streams();
-        terminal_make_raw(terminal);
-        int result = attach_run(&attach, &end, err);
-        terminal_restore(terminal);
-        if (result < 0)
-            return -1;
-    }
+    if (!request->detached && !request->spec.plan->terminal)
+        leave_streams();
+    terminal_make_raw(terminal);
+    enum attach_result result = attach_run(&attach, request->detached, &end, err);
+    terminal_restore(terminal);
+    if (result != ATTACH_ENDED)
+        return result == ATTACH_STARTED ? 0 : -1;
     (void)waitpid(monitor, NULL, 0);
     return end.lost ? take_over(cli, launch, err)
                     : launch_report(&end, request->spec.plan, launch->quiet);
@@ -232,10 +227,12 @@ int launch_exec_remote(int socket, int process_file, const struct plan *plan, bo
     if (!plan->terminal)
         leave_streams();
     terminal_make_raw(&terminal);
-    int result = attach_run(&attach, &end, err);
+    enum attach_result result = attach_run(&attach, false, &end, err);
     terminal_restore(&terminal);
-    if (result == 0 && end.lost)
+    if (result == ATTACH_FAILED)
+        return -1;
+    if (end.lost)
         return error_set(err, EXIT_OURS,
                          "the workload's monitor was killed, and the command with it");
-    return result < 0 ? -1 : launch_report(&end, plan, true);
+    return launch_report(&end, plan, true);
 }

@@ -8,6 +8,8 @@
 
 #include "cleanup.h"
 
+enum { LAST_INTERRUPT = 3, ANSWER_MILLISECONDS = 1000 };
+
 /* Not here: what the kernel sends for our own mistakes, and SIGCHLD, SIGCONT, SIGPIPE, SIGURG. */
 static const int forwarded[] = { SIGHUP,  SIGINT,    SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM,
                                  SIGXCPU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGWINCH };
@@ -78,10 +80,9 @@ static void forward(const struct attach *attach, int signal, int *interrupts)
         send_size(attach);
         return;
     }
-    /* The second interrupt kills; the third does not wait for output that nobody takes either. */
     if (signal == SIGINT && ++*interrupts == 2)
         signal = SIGKILL;
-    if (*interrupts > 2)
+    if (*interrupts >= LAST_INTERRUPT)
         (void)control_send_simple(attach->socket, CONTROL_ABANDON, 0);
     else
         (void)control_send_simple(attach->socket, CONTROL_SIGNAL, signal);
@@ -123,7 +124,21 @@ static uint32_t receive(const struct attach *attach, struct attach_end *end)
     }
 }
 
-int attach_run(const struct attach *attach, struct attach_end *end, struct error *err)
+/*
+ * Waits for events. After the last interrupt a monitor that is busy (a VM that does not boot) has a
+ * moment to answer; then it is killed, and its end of the socket closes. Returns as poll(2).
+ */
+static int wait_for_events(const struct attach *attach, struct pollfd fds[2], int interrupts)
+{
+    bool last = interrupts >= LAST_INTERRUPT && attach->monitor > 0;
+    int ready = poll(fds, 2, last ? ANSWER_MILLISECONDS : -1);
+    if (ready == 0)
+        (void)kill(attach->monitor, SIGKILL);
+    return ready;
+}
+
+enum attach_result attach_run(const struct attach *attach, bool until_started,
+                              struct attach_end *end, struct error *err)
 {
     *end = (struct attach_end){ 0 };
     sigset_t set;
@@ -135,25 +150,15 @@ int attach_run(const struct attach *attach, struct attach_end *end, struct error
     for (;;) {
         struct pollfd fds[] = { { .fd = attach->socket, .events = POLLIN },
                                 { .fd = signals, .events = POLLIN } };
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (wait_for_events(attach, fds, interrupts) < 0 && errno != EINTR)
             return error_set_errno(err, EXIT_OURS, errno, "cannot wait for the workload");
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) == sizeof info)
             forward(attach, (int)info.ssi_signo, &interrupts);
-        if (fds[0].revents && receive(attach, end) == CONTROL_EXITED)
-            return 0;
-    }
-}
-
-int attach_await_start(const struct attach *attach, struct attach_end *end, struct error *err)
-{
-    *end = (struct attach_end){ 0 };
-    for (;;) {
-        struct pollfd fd = { .fd = attach->socket, .events = POLLIN };
-        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot wait for the workload");
-        uint32_t type = fd.revents ? receive(attach, end) : 0;
-        if (type == CONTROL_STARTED || type == CONTROL_EXITED)
-            return type == CONTROL_STARTED ? 1 : 0;
+        uint32_t type = fds[0].revents ? receive(attach, end) : 0;
+        if (type == CONTROL_EXITED)
+            return ATTACH_ENDED;
+        if (type == CONTROL_STARTED && until_started)
+            return ATTACH_STARTED;
     }
 }

@@ -6,12 +6,14 @@
 #define HYBRID_ATTACH_H
 
 #include <signal.h>
+#include <sys/types.h>
 
 #include "control.h"
 #include "terminal.h"
 
 struct attach {
     int socket;                /* to the monitor */
+    pid_t monitor;             /* our child, to be killed if it does not answer; 0: not ours */
     struct terminal *terminal; /* fd -1: the process has no terminal, or we do not type into it */
     bool resize;               /* the process has a terminal: follow the size of ours */
     void (*warn)(const char *text);
@@ -28,13 +30,15 @@ struct attach_end {
 /* The signals that are forwarded, and those that stop and continue us. */
 void attach_signals(sigset_t *set);
 
-/* Waits for the end of the process; attach_signals must be blocked. Returns 0, or -1 with *err. */
-int attach_run(const struct attach *attach, struct attach_end *end, struct error *err);
+enum attach_result { ATTACH_FAILED = -1, ATTACH_ENDED, ATTACH_STARTED };
 
 /*
- * Waits until the process has started or could not be. Returns 1 if it has started, 0 if not (*end
- * says why), or -1 with *err.
+ * Waits for the end of the process, or, with until_started, at most until the monitor says that it
+ * has started. attach_signals must be blocked. The second interrupt kills the process; the third
+ * gives up what is left of its output, and kills a monitor that does not answer within a second.
+ * ATTACH_FAILED: *err.
  */
-int attach_await_start(const struct attach *attach, struct attach_end *end, struct error *err);
+enum attach_result attach_run(const struct attach *attach, bool until_started,
+                              struct attach_end *end, struct error *err);
 
 #endif
