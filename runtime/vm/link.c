@@ -71,8 +71,13 @@ static bool on_started(struct workload *vm, const void *payload, uint32_t length
 {
     (void)payload;
     (void)length;
-    if (vm->reader.head.process != WIRE_MAIN_PROCESS)
-        return link_find_session(vm, vm->reader.head.process) != NULL;
+    if (vm->reader.head.process != WIRE_MAIN_PROCESS) {
+        struct vm_session *session = link_find_session(vm, vm->reader.head.process);
+        if (!session || session->started)
+            return false;
+        session->started = true;
+        return true;
+    }
     if (vm->stage != VM_PREPARED)
         return false;
     reach(vm, VM_STARTED);
@@ -84,8 +89,11 @@ static bool end_session(struct workload *vm, int status, const struct error *err
 {
     uint32_t number = vm->reader.head.process;
     struct vm_session *session = link_find_session(vm, number);
-    if (!session)
+    if (!session || (error && session->started))
         return false;
+    /* It may have failed before its streams were connected: nobody must wait for their end. */
+    if (!session->started)
+        link_withdraw(vm, session->ports);
     session->used = false;
     if (vm->exec_ended)
         vm->exec_ended(vm->exec_context, number, status, error);
@@ -189,7 +197,10 @@ static bool read_control(struct workload *vm)
     copy_text(&text, packet + sizeof message, (size_t)n - sizeof message);
     if (message.type == MACHINE_RUNNING) {
         reach(vm, VM_RUNNING);
-    } else if (message.type == MACHINE_ENDED || message.type == MACHINE_FAILED) {
+    } else if (message.type == MACHINE_ENDED ||
+               (message.type == MACHINE_FAILED && vm->stage < VM_READY)) {
+        /* Later, a refused offer shows as a refused connection, which hybrid-init reports; and
+         * nothing is to be withdrawn once it was taken up. */
         vm->machine_ended = true;
         vm->machine_end = message.type == MACHINE_ENDED ? message.end : MACHINE_END_MONITOR;
         (void)snprintf(vm->machine_text, sizeof vm->machine_text, "%.1000s", text.message);
@@ -315,6 +326,15 @@ int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd,
     if (vm->control_fd < 0 || io_send_fds(vm->control_fd, &message, sizeof message, &ours, 1) < 0)
         return error_set(err, EXIT_OURS, "hybrid-vmm of %s is gone", vm->id);
     return 0;
+}
+
+void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS])
+{
+    for (int i = 0; i < WIRE_STREAMS; i++) {
+        struct machine_message message = { .type = MACHINE_WITHDRAW, .port = ports[i] };
+        if (ports[i] != 0 && vm->control_fd >= 0)
+            (void)io_send_fds(vm->control_fd, &message, sizeof message, NULL, 0);
+    }
 }
 
 /* A port that a workload cannot guess; never the control port, 0 or VMADDR_PORT_ANY. */

@@ -23,8 +23,9 @@ enum vm_stage {
 };
 
 struct vm_session { /* an exec session */
-    bool used;
+    bool used, started;
     uint32_t number;
+    uint32_t ports[WIRE_STREAMS]; /* offered to the guest; 0: none */
 };
 
 typedef void vm_exec_ended(void *context, uint32_t number, int status, const struct error *error);
@@ -83,6 +84,9 @@ int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd,
  */
 int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS], bool terminal,
                        int *terminal_fd, struct wire_process *request, struct error *err);
+
+/* Takes back offers that the guest may not have taken up; their descriptors are closed. */
+void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS]);
 
 struct vm_session *link_find_session(struct workload *vm, uint32_t number);
 

@@ -216,12 +216,14 @@ static int vm_exec(struct workload *vm, const struct workload_exec *exec, int *t
             cleanup_close(&exec->stdio[i]);
         return -1;
     }
-    if (link_offer_streams(vm, exec->stdio, exec->plan->terminal, terminal_fd, &request, err) ==
-            0 &&
-        send_filter(vm, exec->number, exec->plan, err) == 0 &&
+    int result =
+        link_offer_streams(vm, exec->stdio, exec->plan->terminal, terminal_fd, &request, err);
+    memcpy(session->ports, request.ports, sizeof session->ports);
+    if (result == 0 && send_filter(vm, exec->number, exec->plan, err) == 0 &&
         link_send(vm, WIRE_EXEC, exec->number, &request, sizeof request, exec->process_text,
                   strlen(exec->process_text), err) == 0)
         return 0;
+    link_withdraw(vm, session->ports);
     session->used = false;
     cleanup_close(terminal_fd);
     *terminal_fd = -1;

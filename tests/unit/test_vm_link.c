@@ -219,7 +219,7 @@ static void test_session_that_fails(void **state)
     int seen = 0;
     struct wire_error head = { .exit_code = EXIT_NOT_EXECUTABLE };
     struct fake fake = make(VM_STARTED);
-    fake.vm->sessions[1] = (struct vm_session){ .used = true, .number = 4 };
+    fake.vm->sessions[1] = (struct vm_session){ .used = true, .number = 4, .ports = { 70, 0, 71 } };
     fake.vm->exec_ended = count_ended;
     fake.vm->exec_context = &seen;
     say(&fake, WIRE_ERROR, 4, &head, sizeof head);
@@ -227,6 +227,34 @@ static void test_session_that_fails(void **state)
     assert_int_equal(seen, 1);
     assert_null(link_find_session(fake.vm, 4));
     assert_false(fake.vm->exit.failed);
+    /* Its streams were perhaps never connected: they are taken back. */
+    struct machine_message message;
+    for (uint32_t port = 70; port <= 71; port++) {
+        assert_int_equal(recv(fake.monitor, &message, sizeof message, MSG_DONTWAIT),
+                         sizeof message);
+        assert_int_equal(message.type, MACHINE_WITHDRAW);
+        assert_int_equal(message.port, port);
+    }
+    /* That there was nothing to take back is no failure of the machine. */
+    message = (struct machine_message){ .type = MACHINE_FAILED, .port = 70 };
+    assert_int_equal(send(fake.monitor, &message, sizeof message, MSG_NOSIGNAL), sizeof message);
+    (void)link_pump(fake.vm);
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
+/* No frame may come twice, so no flood of them keeps the monitor busy. */
+static void test_session_that_starts_twice(void **state)
+{
+    (void)state;
+    struct fake fake = make(VM_STARTED);
+    fake.vm->sessions[1] = (struct vm_session){ .used = true, .number = 4 };
+    say(&fake, WIRE_STARTED, 4, NULL, 0);
+    say(&fake, WIRE_STARTED, 4, NULL, 0);
+    assert_true(link_pump(fake.vm));
+    assert_false(fake.vm->exit.failed);
+    (void)link_pump(fake.vm);
+    assert_true(fake.vm->exit.failed);
     drop(&fake);
 }
 
@@ -240,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_last_frames_before_the_end),
         cmocka_unit_test(test_session_that_fails),
+        cmocka_unit_test(test_session_that_starts_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
