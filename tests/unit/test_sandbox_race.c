@@ -143,8 +143,10 @@ static void race(struct place *place, struct plan_step *steps, size_t count, int
 /* Every step that makes something by path. */
 static void test_exchanged_targets(void **state)
 {
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make namespaces and mounts\n");
         skip();
+    }
     struct place *place = *state;
     assert_int_equal(mkdirat(place->root_fd, "a", 0755), 0);
     assert_int_equal(symlinkat(place->outside, place->root_fd, "b"), 0);
@@ -165,8 +167,10 @@ static void test_exchanged_targets(void **state)
 /* What hides a path or makes it read-only must not do so to the host's. */
 static void test_exchanged_masks(void **state)
 {
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make namespaces and mounts\n");
         skip();
+    }
     struct place *place = *state;
     assert_int_equal(mkdirat(place->root_fd, "a", 0755), 0);
     assert_int_equal(symlinkat(place->outside, place->root_fd, "b"), 0);

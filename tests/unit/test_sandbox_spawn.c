@@ -44,8 +44,10 @@ static void add_step(struct fixture *fixture, struct plan_step step)
 
 static void begin(struct fixture *fixture, const char *root_path)
 {
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make namespaces and mounts\n");
         skip();
+    }
     *fixture = (struct fixture){ .status = -1 };
     fixture->plan.steps = fixture->steps;
     fixture->plan.root_path = root_path;
