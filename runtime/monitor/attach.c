@@ -1,9 +1,11 @@
 #include "attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -31,49 +33,67 @@ static void send_size(const struct attach *attach)
     (void)control_send(attach->socket, &message, NULL, 0);
 }
 
-/* Stops ourselves by a signal that is blocked, with its default action. Returns on SIGCONT. */
-static void stop_by(int signal)
+/*
+ * Stops ourselves by a signal with its default action. Returns true after SIGCONT; false at once in
+ * an orphaned process group, which is not stopped since nobody could continue it.
+ */
+static bool stop_by(int signal)
 {
-    sigset_t one, before;
-    (void)sigemptyset(&one);
-    (void)sigaddset(&one, signal);
+    sigset_t stop, go, before;
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, signal);
+    (void)sigemptyset(&go);
+    (void)sigaddset(&go, SIGCONT);
+    (void)sigprocmask(SIG_BLOCK, &go, &before); /* it stays pending, for us to see */
     (void)raise(signal);
-    (void)sigprocmask(SIG_UNBLOCK, &one, &before); /* here we stop */
+    (void)sigprocmask(SIG_UNBLOCK, &stop, NULL); /* here we stop */
+    const struct timespec now = { 0 };
+    bool continued = sigtimedwait(&go, NULL, &now) == SIGCONT;
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    return continued;
 }
 
-/* The shell gets its terminal back as it was, and nobody reads from it or writes to it meanwhile.
+/*
+ * The shell gets its terminal back as it was, and nobody reads from it or writes to it meanwhile.
+ * Returns as stop_by.
  */
-static void suspend(const struct attach *attach, int signal)
+static bool suspend(const struct attach *attach, int signal)
 {
     bool raw = attach->terminal->raw;
     (void)control_send_simple(attach->socket, CONTROL_PAUSE, 0);
     terminal_restore(attach->terminal);
-    stop_by(signal);
+    bool stopped = stop_by(signal);
     if (raw)
         terminal_make_raw(attach->terminal);
     (void)control_send_simple(attach->socket, CONTROL_RESUME, 0);
     if (attach->resize)
         send_size(attach);
+    return stopped;
+}
+
+/* Asked of the controlling terminal: our own 0 may have been let go. */
+static bool is_in_foreground(void)
+{
+    _cleanup_close_ int terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    return terminal >= 0 && tcgetpgrp(terminal) == getpgrp();
 }
 
 /* The monitor was refused input. Stop as a program that reads would; input ends if we cannot. */
 static void answer_background(const struct attach *attach)
 {
-    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) { /* in the foreground again by now */
+    if (is_in_foreground()) { /* again by now */
         (void)control_send_simple(attach->socket, CONTROL_RESUME, 0);
         return;
     }
-    suspend(attach, SIGTTIN);
-    /* An orphaned process group is not stopped, and will never be in the foreground. */
-    if (tcgetpgrp(STDIN_FILENO) != getpgrp())
+    /* Continued in the background, the next read stops us again. */
+    if (!suspend(attach, SIGTTIN))
         (void)control_send_simple(attach->socket, CONTROL_CLOSE_INPUT, 0);
 }
 
 static void forward(const struct attach *attach, int signal, int *interrupts)
 {
     if (signal == SIGTSTP) {
-        suspend(attach, SIGTSTP);
+        (void)suspend(attach, SIGTSTP);
         return;
     }
     if (signal == SIGWINCH && attach->resize) {
