@@ -21,7 +21,7 @@ struct cache_head {
     uint32_t magic;
     uint32_t flags;
     uint64_t key_length, program_length;
-    uint64_t checksum; /* of key and program: a file cut short by a crash is not used */
+    uint64_t checksum; /* of flags, key and program: a file cut short by a crash is not used */
 };
 
 static uint64_t hash(uint64_t start, const void *data, size_t length) /* FNV-1a */
@@ -34,6 +34,14 @@ static uint64_t hash(uint64_t start, const void *data, size_t length) /* FNV-1a 
 
 static const uint64_t hash_start = 0xcbf29ce484222325;
 
+static uint64_t checksum(unsigned int flags, const char *key, size_t key_length,
+                         const uint8_t *program, size_t length)
+{
+    const uint32_t stored = flags;
+    uint64_t sum = hash(hash_start, &stored, sizeof stored);
+    return hash(hash(sum, key, key_length), program, length);
+}
+
 static bool is_sound(const struct cache_head *head, size_t size, const char *content,
                      const char *key)
 {
@@ -42,7 +50,9 @@ static bool is_sound(const struct cache_head *head, size_t size, const char *con
            head->program_length % sizeof(struct sock_filter) == 0 &&
            sizeof *head + head->key_length + head->program_length == size &&
            memcmp(content, key, head->key_length) == 0 &&
-           hash(hash_start, content, head->key_length + head->program_length) == head->checksum;
+           checksum(head->flags, content, head->key_length,
+                    (const uint8_t *)content + head->key_length,
+                    head->program_length) == head->checksum;
 }
 
 /* Returns true if the program was found. */
@@ -78,7 +88,7 @@ static void write_cache(const char *directory, const char *path, const char *key
     struct cache_head head = {
         .magic = CACHE_MAGIC, .flags = flags, .key_length = strlen(key), .program_length = length
     };
-    head.checksum = hash(hash(hash_start, key, head.key_length), program, length);
+    head.checksum = checksum(flags, key, head.key_length, program, length);
     _cleanup_free_ char *temporary = NULL;
     if (asprintf(&temporary, "%s.%d", path, getpid()) < 0)
         return;
