@@ -98,10 +98,11 @@ static int compose(struct run *run, char **operands, struct error *err)
     if (!config)
         return -1;
     run->config_text = json_dumps(config, JSON_COMPACT);
-    json_decref(config);
-    if (!run->config_text)
+    if (!run->config_text) {
+        json_decref(config);
         return error_set(err, EXIT_OURS, "out of memory");
-    return launch_load_plan(cli, run->config_text, &run->plan, &run->filter, err);
+    }
+    return launch_make_plan(cli, config, &run->plan, &run->filter, err);
 }
 
 static int dry_run(const struct run *run, struct error *err)

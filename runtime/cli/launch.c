@@ -13,14 +13,10 @@
 #include "seccomp_cache.h"
 #include "workload.h"
 
-int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
-                     uint8_t **filter, struct error *err)
+int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan, uint8_t **filter,
+                     struct error *err)
 {
     *plan = (struct plan){ 0 };
-    json_error_t where;
-    json_t *document = json_loads(config_text, JSON_REJECT_DUPLICATES, &where);
-    if (!document)
-        return error_set(err, EXIT_OURS, "configuration: %s", where.text);
     _cleanup_free_ char *directory = NULL;
     if (asprintf(&directory, "%s/seccomp", cli->data) < 0)
         directory = NULL;
@@ -39,6 +35,17 @@ int launch_load_plan(const struct cli *cli, const char *config_text, struct plan
     plan->filter_length = length;
     plan->filter_flags = flags;
     return 0;
+}
+
+int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
+                     uint8_t **filter, struct error *err)
+{
+    *plan = (struct plan){ 0 };
+    json_error_t where;
+    json_t *document = json_loads(config_text, JSON_REJECT_DUPLICATES, &where);
+    if (!document)
+        return error_set(err, EXIT_OURS, "configuration: %s", where.text);
+    return launch_make_plan(cli, document, plan, filter, err);
 }
 
 static void describe_limit(const struct plan *plan, char *text, size_t size)

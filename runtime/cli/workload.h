@@ -81,7 +81,14 @@ int launch_exec_remote(int socket, int process_file, const struct plan *plan, bo
 /* The exit status for the end of a process, and what the user is told about it. */
 int launch_report(const struct attach_end *end, const struct plan *plan, bool quiet);
 
-/* Reads the configuration of a workload into *plan, with the seccomp filter it needs. */
+/*
+ * Makes the plan of a configuration, with the seccomp filter it needs: *filter is malloc'd, the
+ * caller's, and borrowed by the plan. Takes document over, also on failure. 0, or -1 with *err.
+ */
+int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan, uint8_t **filter,
+                     struct error *err);
+
+/* The same from the text of a configuration. */
 int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
                      uint8_t **filter, struct error *err);
 
