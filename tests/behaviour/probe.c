@@ -286,7 +286,6 @@ static int verb_ids(char **arguments)
 /* length: the sum of the bytes of arguments and environment, and an order-sensitive checksum. */
 static int verb_length(char **arguments)
 {
-    extern char **environ;
     unsigned long long bytes = 0, sum = 5381;
     char **lists[] = { arguments, environ };
     for (int i = 0; i < 2; i++)

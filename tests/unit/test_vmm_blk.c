@@ -125,7 +125,7 @@ static void test_reads(void **state)
     guest_start(guest, &f->disk.device, 16);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *data = guest_at(guest, DATA);
-        uint32_t used;
+        uint32_t used = 0;
         memset(data, 0, cases[i].length);
         assert_int_equal(request(guest, VIRTIO_BLK_T_IN, cases[i].sector, cases[i].length),
                          cases[i].status);
@@ -227,7 +227,7 @@ static void test_malformed_chains(void **state)
         assert_false(virtio_device_process(guest->device, 0));
         assert_true(guest_needs_reset(guest));
         assert_int_equal(guest_get(guest, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
-        uint32_t used;
+        uint32_t used = 0;
         assert_int_equal(request(guest, VIRTIO_BLK_T_IN, 0, 512), PENDING); /* does nothing */
         assert_false(guest_take_used(guest, 0, &used));
     }

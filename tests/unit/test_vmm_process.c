@@ -204,8 +204,8 @@ static void test_ends(void **state)
     if (!can_run())
         skip();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct machine_message message;
-        char text[MACHINE_MAX_MESSAGE];
+        struct machine_message message = { 0 };
+        char text[MACHINE_MAX_MESSAGE] = "";
         struct monitor monitor = monitor_start(cases[i].kernel);
         uint32_t type = monitor_receive(&monitor, &message, text);
         if (type != MACHINE_RUNNING)
@@ -222,8 +222,8 @@ static void test_ends(void **state)
 
 static void test_pause_and_death_of_the_owner(void **state)
 {
-    struct machine_message message;
-    char text[MACHINE_MAX_MESSAGE];
+    struct machine_message message = { 0 };
+    char text[MACHINE_MAX_MESSAGE] = "";
     (void)state;
     if (!can_run())
         skip();
@@ -243,9 +243,9 @@ static void test_pause_and_death_of_the_owner(void **state)
 
 static void test_offers(void **state)
 {
-    struct machine_message message;
-    char text[MACHINE_MAX_MESSAGE];
-    int pipes[2];
+    struct machine_message message = { 0 };
+    char text[MACHINE_MAX_MESSAGE] = "";
+    int pipes[2] = { -1, -1 };
     (void)state;
     if (!can_run())
         skip();
