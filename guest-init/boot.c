@@ -74,22 +74,13 @@ static int mount_layer(struct guest *guest, size_t index, struct error *err)
 }
 
 /* The upper directory becomes "/" of the workload: it looks as the image's own root does. */
-static int make_upper(const char *top_layer, struct error *err)
+static int make_upper(const char *top_layer, const struct plan *plan, struct error *err)
 {
-    struct stat root;
-    if (mkdir(BOOT_UPPER, 0755) < 0) {
-        if (errno == EEXIST)
-            return 0; /* kept from before: the workload may have changed it */
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_UPPER);
-    }
-    if (stat(top_layer, &root) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot look at %s in the guest", top_layer);
-    const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, root.st_mtim };
-    if (chown(BOOT_UPPER, root.st_uid, root.st_gid) < 0 ||
-        chmod(BOOT_UPPER, root.st_mode & 07777) < 0 ||
-        utimensat(AT_FDCWD, BOOT_UPPER, times, 0) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot set up %s in the guest", BOOT_UPPER);
-    return 0;
+    if (mkdir(BOOT_UPPER, 0755) == 0)
+        return sandbox_imitate_root(BOOT_UPPER, top_layer, plan, err);
+    if (errno == EEXIST)
+        return 0; /* kept from before: the workload may have changed it */
+    return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_UPPER);
 }
 
 static int mount_scratch(struct guest *guest, const struct wire_config *config, struct error *err)
@@ -110,7 +101,7 @@ static int mount_scratch(struct guest *guest, const struct wire_config *config, 
     guest->scratch_mounted = true;
     if (mkdir(BOOT_WORK, 0755) < 0 && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_WORK);
-    return make_upper(guest->layers[config->layer_count - 1], err);
+    return make_upper(guest->layers[config->layer_count - 1], &guest->plan, err);
 }
 
 int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err)

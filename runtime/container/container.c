@@ -29,33 +29,6 @@ static void close_stdio(const int stdio[3])
         cleanup_close(&stdio[i]);
 }
 
-/* The host's id for an id of the container; ids outside of every map stay as they are. */
-static uint32_t map_id(const struct plan_id_map *maps, size_t count, uint32_t id)
-{
-    for (size_t i = 0; i < count; i++)
-        if (id >= maps[i].container && id - maps[i].container < maps[i].size)
-            return maps[i].host + (id - maps[i].container);
-    return id;
-}
-
-/* A new writable layer looks like the root directory below it: overlayfs shows the upper one's
- * attributes. */
-static int imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
-                        struct error *err)
-{
-    struct stat status;
-    if (stat(top_layer, &status) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot look at the layer %s", top_layer);
-    bool shifted = plan->namespaces.create & CLONE_NEWUSER;
-    uid_t uid =
-        shifted ? map_id(plan->uid_maps, plan->uid_map_count, status.st_uid) : status.st_uid;
-    gid_t gid =
-        shifted ? map_id(plan->gid_maps, plan->gid_map_count, status.st_gid) : status.st_gid;
-    if (chown(upper, uid, gid) < 0 || chmod(upper, status.st_mode & 07777) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot set the owner of %s", upper);
-    return 0;
-}
-
 /* Makes <data_dir>/upper and work, unless an earlier start has. */
 static int make_writable_layer(const struct workload_spec *spec, const struct layers *layers,
                                char upper[PATH_MAX], char work[PATH_MAX], struct error *err)
@@ -67,7 +40,7 @@ static int make_writable_layer(const struct workload_spec *spec, const struct la
     if (mkdir(work, 0700) < 0 && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", work);
     if (mkdir(upper, 0755) == 0)
-        return imitate_root(upper, layers->paths[layers->count - 1], spec->plan, err);
+        return sandbox_imitate_root(upper, layers->paths[layers->count - 1], spec->plan, err);
     return errno == EEXIST ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot make %s", upper);
 }
 

@@ -133,6 +133,34 @@ static int imitate_root(int workshop_fd, int top_layer_fd, struct error *err)
     return 0;
 }
 
+/* The host's id for an id of the workload; ids outside of every map stay as they are. */
+static uint32_t map_id(const struct plan_id_map *maps, size_t count, uint32_t id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (id >= maps[i].container && id - maps[i].container < maps[i].size)
+            return maps[i].host + (id - maps[i].container);
+    return id;
+}
+
+int sandbox_imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
+                         struct error *err)
+{
+    struct stat status;
+    if (stat(top_layer, &status) < 0)
+        return sandbox_fail(err, "cannot look at the layer %s", top_layer);
+    uid_t uid = status.st_uid;
+    gid_t gid = status.st_gid;
+    if (plan->namespaces.create & CLONE_NEWUSER) {
+        uid = map_id(plan->uid_maps, plan->uid_map_count, uid);
+        gid = map_id(plan->gid_maps, plan->gid_map_count, gid);
+    }
+    const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, status.st_mtim };
+    if (chown(upper, uid, gid) < 0 || chmod(upper, status.st_mode & 07777) < 0 ||
+        utimensat(AT_FDCWD, upper, times, 0) < 0)
+        return sandbox_fail(err, "cannot make %s look like the root directory of the image", upper);
+    return 0;
+}
+
 /* Opens everything and writes the options; the topmost layer comes first in lowerdir. */
 static int overlay_describe(struct overlay *overlay, const struct sandbox_root *root,
                             int workshop_fd, int user_namespace_fd, struct error *err)

@@ -44,6 +44,14 @@ struct sandbox_child {
     int terminal_fd; /* pty master after sandbox_set_up with plan->terminal; else -1 */
 };
 
+/*
+ * Gives a new writable layer the owner, mode and time of the root directory of the layer below it,
+ * since overlayfs shows the upper one's. With a user namespace, ids are shifted as the plan says.
+ * Returns 0, or -1 with *err.
+ */
+int sandbox_imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
+                         struct error *err);
+
 /* Starts the child, which waits for sandbox_set_up. Returns 0, or -1 with *err and no child left.
  */
 int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,
