@@ -21,7 +21,11 @@ def process_stat(pid):
 def descendants(root):
     """Process ids below `root` (not itself), zombies excluded."""
     children = {}
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # a process that ended under the listing; ask once more
+        names = os.listdir("/proc")
+    for name in names:
         if name.isdigit():
             seen = process_stat(name)
             if seen and seen[1] not in "ZX":
