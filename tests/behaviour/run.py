@@ -45,6 +45,7 @@ def parse_arguments():
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
     parser.add_argument("--results", metavar="FILE", help="append one tab-separated line a row to FILE")
+    parser.add_argument("--resume", action="store_true", help="leave out rows that have a line in the --results file")
     parser.add_argument("--compare", metavar="DIR",
                         help="keep what must be equal in both isolations in DIR, to compare runs with each other")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="rows at a time (default 1)")
@@ -182,10 +183,19 @@ class Runner:
         self.report.verdict("FAIL" if left else "PASS", "host", "nothing-left-behind", ", ".join(left))
 
 
+def already_run(options):
+    if not options.resume or not os.path.exists(options.results or ""):
+        return set()
+    with open(options.results, encoding="utf-8") as file:
+        return {tuple(line.split("\t")[1:3]) for line in file}
+
+
 def selected(options):
+    done = already_run(options)
     isolations = table.ISOLATIONS if options.isolation == "both" else (options.isolation,)
     return [(isolation, entry) for isolation in isolations for entry in table.load()
             if isolation in entry.isolations and options.filter.search(entry.name)
+            and (isolation, entry.name) not in done
             and not (options.exclude and options.exclude.search(entry.name))]
 
 
