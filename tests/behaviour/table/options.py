@@ -47,7 +47,7 @@ def name_twice(t):
     t.verb("rm", "-f", name)
 
 
-@test("option/dry-run")
+@test("option/dry-run", alone=True)
 def dry_run(t):
     """Prints the plan, and makes nothing."""
     result = t.run("--dry-run", "-w", "/opt", "-u", "alice", "--hostname", "box", command=["echo", "two words"])
