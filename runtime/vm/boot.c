@@ -46,11 +46,13 @@ static int add_fd(struct machine_files *files, int fd)
     return SPAWN_FIRST_FD + (int)files->count - 1;
 }
 
-static int open_file(const char *path, const char *what, struct error *err)
+/* remedy: what follows the cause in the message; "" if nothing does. */
+static int open_file(const char *path, const char *what, const char *remedy, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s %s", what, path);
+        return error_set(err, EXIT_OURS, "cannot open %s %s: %s%s", what, path, strerror(errno),
+                         remedy);
     return fd;
 }
 
@@ -60,7 +62,7 @@ static int open_own_file(const struct workload_spec *spec, const char *name, con
     _cleanup_free_ char *path = NULL;
     if (asprintf(&path, "%s/%s", spec->paths.exe_dir, name) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
-    return open_file(path, what, err);
+    return open_file(path, what, "; it belongs beside hybrid-vmm: run make, or make install", err);
 }
 
 static int add_disk_file(struct machine_files *files, int fd, struct error *err)
@@ -88,7 +90,8 @@ static int open_disk(const struct workload_spec *spec, struct machine_files *fil
                       err) < 0)
         return -1;
     for (size_t i = 0; i < spec->layer_count; i++) {
-        if (add_disk_file(files, open_file(spec->layer_files[i], "the image layer", err), err) < 0)
+        if (add_disk_file(files, open_file(spec->layer_files[i], "the image layer", "", err), err) <
+            0)
             return -1;
     }
     return 0;
