@@ -166,7 +166,8 @@ int arch_write_boot_data(const struct guest_memory *memory, const char *command_
             .header = BOOT_HEADER_MAGIC,
             .version = BOOT_PROTOCOL,
             .type_of_loader = BOOT_LOADER_UNDEFINED,
-            .loadflags = LOADED_HIGH,
+            /* KASLR_FLAG: the direct mapping and vmalloc area move at each boot (mm/kaslr.c). */
+            .loadflags = LOADED_HIGH | KASLR_FLAG,
             .cmd_line_ptr = X86_COMMAND_LINE,
             .cmdline_size = X86_COMMAND_LINE_SIZE - 1,
             .kernel_alignment = 0x1000000,

@@ -62,10 +62,19 @@ def idle_processor(t):
     t.check(share < IDLE_SHARE, f"an idle VM used {share:.2%} of one processor")
 
 
-@test("machine/processors", isolations=("vm",))
+@test("machine/processors", isolations=("vm",), processors=2)
 def processors(t):
     for cpus, expected in (("1", "1\n"), ("1.5", "2\n"), ("2", "2\n")):
         t.equal(f"nproc with --cpus {cpus}", expected, t.run("--cpus", cpus, command=["nproc"]).out)
+
+
+@test("machine/kernel-addresses-differ", isolations=("vm",))
+def addresses(t):
+    """Two machines of one image do not share the layout of their kernels' dynamic memory."""
+    seen = [t.run("--cap-add", "ALL", command=["head", "-n1", "/proc/vmallocinfo"],
+                  env={"HYBRID_VM_KERNEL_ARGUMENTS": "no_hash_pointers"}).out.split("-")[0] for _ in range(2)]
+    t.match("an address", "^0xffff[0-9a-f]{12}$", seen[0])
+    t.check(seen[0] != seen[1], f"vmalloc begins at {seen[0]} twice")
 
 
 @test("machine/memory", isolations=("vm",))
