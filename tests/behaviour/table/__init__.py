@@ -30,6 +30,7 @@ class Row:
     compare: object = None         # function(stdout) -> text that must be the same in all isolations
     isolations: tuple = ISOLATIONS
     alone: bool = False            # measures: nothing else may run beside it
+    processors: int = 1            # that the machine must have
     seconds: float = 20            # until it is given up, on a machine of ordinary speed
     function: object = None
 

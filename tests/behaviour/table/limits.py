@@ -97,7 +97,7 @@ def cpu_quarter(t):
     quota_holds(t, 0.25)
 
 
-@test("limit/cpu-one", alone=True, seconds=60)
+@test("limit/cpu-one", alone=True, processors=2, seconds=60)
 def cpu_one(t):
     used = share_used(t, "1")
     t.note(f"used {used:.3f} of 1")
