@@ -1,12 +1,6 @@
-/* From an OCI configuration to a plan: the order of steps, every option, every refusal. */
+/* From an OCI configuration to a plan: the order of steps, every option. */
 /* link: plan */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <setjmp.h>
-
-#include <cmocka.h>
+#include "test_plan_json.h"
 
 #include "runtime/plan/compose.h"
 
@@ -15,52 +9,6 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-#define ROWS(table) (sizeof(table) / sizeof *(table))
-
-/* JSON with single quotes, for readable tables. */
-static json_t *load(const char *text)
-{
-    char copy[8192];
-    assert_true(strlen(text) < sizeof copy);
-    memcpy(copy, text, strlen(text) + 1);
-    for (char *at = copy; *at; at++)
-        if (*at == '\'')
-            *at = '"';
-    json_error_t error;
-    json_t *value = json_loads(copy, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (!value)
-        fail_msg("%s: %s", error.text, text);
-    return value;
-}
-
-#define SMALLEST                                                                                   \
-    "{'ociVersion':'1.2.0','root':{'path':'rootfs'},'process':{'cwd':'/','args':['sh']},'linux':{" \
-    "'namespaces':[{'type':'mount'}]}}"
-
-/* The smallest bundle with the members of `changes` in place of its own; a change of "process" or
- * "linux" is merged member by member. */
-static json_t *changed(const char *changes)
-{
-    json_t *document = load(SMALLEST);
-    json_t *other = load(changes);
-    if (!json_is_object(other)) {
-        json_decref(document);
-        return other;
-    }
-    const char *key;
-    json_t *value;
-    json_object_foreach(other, key, value)
-    {
-        json_t *own = json_object_get(document, key);
-        if (json_is_object(own) && json_is_object(value))
-            json_object_update(own, value);
-        else
-            json_object_set(document, key, value);
-    }
-    json_decref(other);
-    return document;
-}
 
 static void parse_well(const char *changes, unsigned int flags, struct plan *plan)
 {
@@ -463,171 +411,6 @@ static void test_extensions(void **state)
     plan_free(&plan);
 }
 
-/* --- refusals -----------------------------------------------------------------------------------
- */
-
-static void test_refused(void **state)
-{
-    static const struct {
-        const char *changes;
-        const char *message;
-    } rows[] = {
-        { "[]", "the configuration must be a JSON object" },
-        { "{'ociVersion':null}", "ociVersion is missing; is this an OCI runtime configuration?" },
-        { "{'ociVersion':'2.0.0'}", "ociVersion 2.0.0 is not supported; 1.x is" },
-        { "{'root':null}", "root is missing; it says where the root file system is" },
-        { "{'root':{'path':''}}", "root.path must be the path of a directory" },
-        { "{'root':{'readonly':'yes'}}", "root.readonly must be true or false" },
-        { "{'process':null}", "process is missing; it says what to run" },
-        { "{'hooks':{'prestart':[{'path':'/x'}]}}",
-          "hooks is not supported; remove it from the configuration" },
-        { "{'vm':{'kernel':{'path':'/x'}}}",
-          "vm is not supported; remove it from the configuration" },
-        { "{'linux':null}", "linux.namespaces must have a mount namespace without a path: the "
-                            "mounts would be made on "
-                            "the host" },
-        { "{'linux':{'timeOffsets':{'boottime':{'secs':1}}}}",
-          "linux.timeOffsets is not supported; remove it from the configuration" },
-        { "{'linux':{'mountLabel':'x'}}",
-          "linux.mountLabel is not supported; remove it from the configuration" },
-        { "{'linux':{'personality':{'domain':'LINUX32'}}}",
-          "linux.personality.domain LINUX32 is not supported; LINUX is" },
-        { "{'linux':{'rootfsPropagation':'ro'}}", "linux.rootfsPropagation must be shared, slave, "
-                                                  "private or unbindable, or one of them with "
-                                                  "r" },
-        { "{'process':{'apparmorProfile':'x'}}",
-          "process.apparmorProfile is not supported; remove it from the configuration" },
-        { "{'process':{'selinuxLabel':'x'}}",
-          "process.selinuxLabel is not supported; remove it from the configuration" },
-        { "{'process':{'ioPriority':{'class':'IOPRIO_CLASS_RT'}}}",
-          "process.ioPriority is not supported; remove it from the configuration" },
-        { "{'process':{'args':[]}}", "process.args must be a list with at least the command" },
-        { "{'process':{'args':['sh',5]}}", "process.args[1] must be a string" },
-        { "{'process':{'args':['a\\u0000b']}}",
-          "process.args[0] must be a string without NUL bytes" },
-        { "{'process':{'env':['A']}}", "process.env[0] is \"A\", not NAME=VALUE" },
-        { "{'process':{'cwd':'srv'}}", "process.cwd must be an absolute path" },
-        { "{'process':{'user':{'uid':-1}}}",
-          "process.user.uid must be a whole number from 0 to 4294967294" },
-        { "{'process':{'user':{'uid':1.5}}}",
-          "process.user.uid must be a whole number from 0 to 4294967294" },
-        { "{'process':{'user':{'additionalGids':[1,'x']}}}",
-          "process.user.additionalGids must be a list of group ids" },
-        { "{'process':{'oomScoreAdj':2000}}",
-          "process.oomScoreAdj must be a whole number from -1000 to 1000" },
-        { "{'process':{'rlimits':[{'type':'RLIMIT_X','soft':1,'hard':1}]}}",
-          "process.rlimits[0].type \"RLIMIT_X\" is no resource limit" },
-        { "{'process':{'rlimits':[{'type':'RLIMIT_CORE','soft':1}]}}",
-          "process.rlimits[0].hard must be given" },
-        { "{'process':{'rlimits':[{'type':'RLIMIT_CORE','soft':2,'hard':1}]}}",
-          "process.rlimits[0]: the soft limit of RLIMIT_CORE is above its hard limit" },
-        { "{'process':{'rlimits':[{'type':'RLIMIT_CORE','soft':1,'hard':1},{'type':'RLIMIT_CORE',"
-          "'soft':1,'hard':1}]}}",
-          "process.rlimits[1].type RLIMIT_CORE appears twice" },
-        { "{'mounts':{}}", "mounts must be an array" },
-        { "{'mounts':[5]}", "mounts[0] must be an object" },
-        { "{'mounts':[{'type':'proc'}]}", "mounts[0].destination must be an absolute path" },
-        { "{'mounts':[{'destination':'/x'}]}", "mounts[0].type must be the type of a file system" },
-        { "{'mounts':[{'destination':'/x','type':'bind'}]}",
-          "mount on /x: a bind mount needs a source" },
-        { "{'mounts':[{'destination':'/x','source':'/y','options':['bind','noexce']}]}",
-          "mount on /x: noexce is not an option of a bind mount; did you mean noexec" },
-        { "{'mounts':[{'destination':'/x','source':'/y','options':['bind','idmap']}]}",
-          "mount on /x: option idmap is not supported" },
-        { "{'mounts':[{'destination':'/x','type':'tmpfs','uidMappings':[{'size':1}]}]}",
-          "mounts[0].uidMappings is not supported; remove it from the configuration" },
-        { "{'linux':{'namespaces':[{'type':'mount'},{'type':'mount'}]}}",
-          "linux.namespaces[1].type mount appears twice" },
-        { "{'linux':{'namespaces':[{'type':'mount','path':'/x'}]}}",
-          "linux.namespaces must have a mount namespace without a path: the mounts would be made "
-          "on "
-          "the host" },
-        { "{'linux':{'namespaces':[{'type':'net'}]}}",
-          "linux.namespaces[0].type \"net\" is unknown; did you mean network" },
-        { "{'linux':{'namespaces':[{'type':'time'}]}}",
-          "linux.namespaces[0].type time is not supported; remove it from the configuration" },
-        { "{'linux':{'namespaces':[{'type':'pid','path':'ns'}]}}",
-          "linux.namespaces[0].path must be an absolute path" },
-        { "{'linux':{'namespaces':[{'type':'mount'},{'type':'user'}]}}",
-          "linux.namespaces has a user namespace, but linux.uidMappings or gidMappings is empty" },
-        { "{'linux':{'uidMappings':[{'containerID':0,'hostID':1,'size':1}]}}",
-          "linux.uidMappings and gidMappings need a new user namespace in linux.namespaces" },
-        { "{'linux':{'uidMappings':[{'containerID':0,'hostID':1,'size':0}]}}",
-          "linux.uidMappings[0].size must be a whole number from 1 to 4294967295" },
-        { "{'linux':{'devices':[{'path':'/dev/x','type':'z'}]}}",
-          "linux.devices[0].type must be c, u, b or p" },
-        { "{'linux':{'devices':[{'path':'/dev/x','type':'c','major':1}]}}",
-          "linux.devices[0] must have major and minor" },
-        { "{'linux':{'devices':[{'path':'dev/x','type':'p'}]}}",
-          "linux.devices[0].path must be an absolute path" },
-        { "{'mounts':[{'destination':'/dev','source':'/dev','type':'bind'}],'linux':{'devices':[{"
-          "'path':'/dev/x','type':'p'}]}}",
-          "linux.devices: /dev is a bind mount, so the nodes would be made on the host; remove one "
-          "of them" },
-        { "{'hostname':'x'}",
-          "hostname needs a uts namespace in linux.namespaces: it would rename the host" },
-        { "{'linux':{'sysctl':{'net.ipv4.ip_forward':'1'}}}",
-          "linux.sysctl: net.ipv4.ip_forward needs a network namespace in linux.namespaces: it "
-          "would "
-          "change the host" },
-        { "{'linux':{'sysctl':{'kernel.panic':'1'}}}",
-          "linux.sysctl: kernel.panic does not belong to a namespace: it would change the host; "
-          "remove it from the configuration" },
-        { "{'linux':{'namespaces':[{'type':'mount'},{'type':'network'}],'sysctl':{"
-          "'net...kernel.panic':'1'}}}",
-          "linux.sysctl: net...kernel.panic does not belong to a namespace: it would change the "
-          "host; remove it from the configuration" },
-        { "{'linux':{'namespaces':[{'type':'mount'},{'type':'network'}],'sysctl':{"
-          "'net./../kernel/panic':'1'}}}",
-          "linux.sysctl.net./../kernel/panic must be a dotted name with a string" },
-        { "{'linux':{'maskedPaths':['proc']}}",
-          "linux.maskedPaths must be a list of absolute paths" },
-        { "{'linux':{'cgroupsPath':'/a/../b'}}",
-          "linux.cgroupsPath must be a path without \"..\"" },
-        { "{'linux':{'resources':{'unified':{'memory.high':'1'}}}}",
-          "linux.resources.unified is not supported; remove it from the configuration" },
-        { "{'linux':{'resources':{'blockIO':{'weight':10}}}}",
-          "linux.resources.blockIO is not supported; remove it from the configuration" },
-        { "{'linux':{'resources':{'memory':{'swappiness':0}}}}",
-          "linux.resources.memory.swappiness is not supported; remove it from the configuration" },
-        { "{'linux':{'resources':{'memory':{'disableOOMKiller':true}}}}",
-          "linux.resources.memory.disableOOMKiller is not supported; remove it from the "
-          "configuration" },
-        { "{'linux':{'resources':{'memory':{'limit':10,'swap':5}}}}",
-          "linux.resources.memory.swap is below .limit; it counts memory plus swap" },
-        { "{'linux':{'resources':{'cpu':{'realtimeRuntime':5}}}}",
-          "linux.resources.cpu.realtimeRuntime is not supported; remove it from the "
-          "configuration" },
-        { "{'linux':{'resources':{'devices':[{'access':'r'}]}}}",
-          "linux.resources.devices[0].allow must be given" },
-        { "{'linux':{'resources':{'devices':[{'allow':true,'access':'rx'}]}}}",
-          "linux.resources.devices[0].access must be made of the letters r, w and m" },
-        { "{'linux':{'resources':{'devices':[{'allow':true,'type':'bc'}]}}}",
-          "linux.resources.devices[0].type must be a, b, c or u" },
-    };
-    (void)state;
-    for (size_t i = 0; i < ROWS(rows); i++) {
-        struct plan plan;
-        struct error error = { 0 };
-        if (plan_parse(changed(rows[i].changes), 0, &plan, &error) == 0)
-            fail_msg("accepted: %s", rows[i].changes);
-        assert_string_equal(error.message, rows[i].message);
-        assert_int_equal(error.exit_code, EXIT_OURS);
-        plan_free(&plan); /* safe after a failure */
-    }
-}
-
-/* What the specification does not know must not be an error. */
-static void test_unknown_ignored(void **state)
-{
-    (void)state;
-    struct plan plan;
-    parse_well("{'future':{'x':1},'process':{'future':1},'linux':{'future':[1]},'hooks':{},"
-               "'annotations':{'a':'b'},'mounts':[{'destination':'/x','type':'tmpfs','future':1}]}",
-               0, &plan);
-    plan_free(&plan);
-}
-
 /* --- exec ---------------------------------------------------------------------------------------
  */
 
@@ -669,20 +452,12 @@ static void test_exec_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_printed),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_describe_bounds),
-        cmocka_unit_test(test_mount_options),
-        cmocka_unit_test(test_binds),
-        cmocka_unit_test(test_namespaces),
-        cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_resources),
-        cmocka_unit_test(test_process_members),
-        cmocka_unit_test(test_extensions),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_unknown_ignored),
-        cmocka_unit_test(test_exec_process),
+        cmocka_unit_test(test_order),         cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_describe_bounds),
+        cmocka_unit_test(test_mount_options), cmocka_unit_test(test_binds),
+        cmocka_unit_test(test_namespaces),    cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_resources),     cmocka_unit_test(test_process_members),
+        cmocka_unit_test(test_extensions),    cmocka_unit_test(test_exec_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,6 @@
 /* Seccomp profiles compiled and loaded: what a child process finds is what the profile says. */
 /* link: plan */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <setjmp.h>
-
-#include <cmocka.h>
+#include "test_plan_json.h"
 
 #include "runtime/plan/compose.h"
 #include "runtime/plan/compose_parts.h"
@@ -174,22 +168,6 @@ static const struct {
       { SYS_lseek, 0x15f },
       EPERM },
 };
-
-/* JSON with single quotes, for readable tables. */
-static json_t *load(const char *text)
-{
-    char copy[2048];
-    assert_true(strlen(text) < sizeof copy);
-    memcpy(copy, text, strlen(text) + 1);
-    for (char *at = copy; *at; at++)
-        if (*at == '\'')
-            *at = '"';
-    json_error_t error;
-    json_t *value = json_loads(copy, 0, &error);
-    if (!value)
-        fail_msg("%s: %s", error.text, text);
-    return value;
-}
 
 static void test_custom_profiles(void **state)
 {

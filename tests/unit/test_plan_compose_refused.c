@@ -1,0 +1,171 @@
+/* Options and image configurations that must be refused, each with its message. */
+/* link: plan */
+#include "test_plan_compose.h"
+
+static void test_refused_options(void **state)
+{
+    const struct {
+        struct run_options options;
+        const char *message;
+    } rows[] = {
+        { { .user = "" }, "--user \"\": write USER or USER:GROUP, names or numbers" },
+        { { .user = ":5" }, "--user \":5\": write USER or USER:GROUP, names or numbers" },
+        { { .user = "a:b:c" }, "--user \"a:b:c\": write USER or USER:GROUP, names or numbers" },
+        { { .user = "a:" }, "--user \"a:\": write USER or USER:GROUP, names or numbers" },
+        { { .user = "a b" }, "--user \"a b\": write USER or USER:GROUP, names or numbers" },
+        { { .workdir = "opt" }, "--workdir \"opt\": must be an absolute path, such as /opt" },
+        { { .workdir = "" }, "--workdir \"\": must be an absolute path" },
+        { { .hostname = "bad name" },
+          "--hostname \"bad name\": not a host name; use 1 to 64 letters, digits, dots and "
+          "hyphens" },
+        { { .env = LIST("=x") }, "--env \"=x\": no name; write NAME=VALUE" },
+        { { .env = LIST("A=\xff") },
+          "--env is not valid UTF-8, which an OCI configuration cannot carry" },
+        { { .labels = LIST("=x") }, "--label \"=x\": no key; write KEY=VALUE" },
+        { { .annotations = LIST("hybrid.init=true") },
+          "--annotation hybrid.init=true: keys that begin with \"hybrid.\" are hybrid's own; "
+          "choose "
+          "another name" },
+        { { .cap_add = LIST("NET_ADMN") },
+          "--cap-add NET_ADMN: unknown capability; did you mean NET_ADMIN" },
+        { { .cap_drop = LIST("") }, "--cap-drop : unknown capability; one of them is NET_ADMIN" },
+        { { .cap_add = LIST("ALL"), .cap_drop = LIST("ALL") },
+          "--cap-add ALL and --cap-drop ALL contradict each other; leave one out" },
+        { { .security = LIST("secomp=unconfined") },
+          "--security-opt secomp=unconfined: not supported; did you mean seccomp" },
+        { { .security = LIST("apparmor=x") },
+          "--security-opt apparmor=x: not supported; possible are seccomp=FILE, seccomp=unconfined "
+          "and no-new-privileges[=true|false]" },
+        { { .security = LIST("no-new-privileges=maybe") },
+          "--security-opt no-new-privileges=maybe: the value must be true or false" },
+        { { .security = LIST("seccomp=") },
+          "--security-opt seccomp=: no value; write seccomp=FILE or seccomp=unconfined" },
+        { { .ulimits = LIST("nofile=9:1") },
+          "--ulimit nofile=9:1: the soft limit is above the hard limit" },
+        { { .stop_signal = "SIGTREM" },
+          "--stop-signal SIGTREM: unknown signal; did you mean TERM" },
+        { { .memory = 4096 },
+          "--memory: 4096 bytes are too few to start anything; the least is 6m" },
+        { { .memory_swap = 67108864 }, "--memory-swap: only together with --memory" },
+        { { .memory = 67108864, .memory_swap = 1 },
+          "--memory-swap: 1 bytes are fewer than --memory (67108864); it counts memory plus swap" },
+        { { .cpus = -1 }, "--cpus: -1 is not a number of CPUs from 0.01 to 8192" },
+        { { .cpus = 1e300 * 1e300 }, "--cpus: inf is not a number of CPUs from 0.01 to 8192" },
+        { { .cpuset_cpus = "0-" }, "--cpuset-cpus \"0-\": not a list of CPUs, such as 0-3,5" },
+        { { .cpuset_cpus = "3-1" }, "--cpuset-cpus \"3-1\": not a list of CPUs, such as 0-3,5" },
+        { { .cpuset_cpus = "" }, "--cpuset-cpus \"\": not a list of CPUs, such as 0-3,5" },
+        { { .cpuset_cpus = "0, 1" }, "--cpuset-cpus \"0, 1\": not a list of CPUs, such as 0-3,5" },
+        { { .pids_limit = -2 }, "--pids-limit -2: a number of processes, or -1 for no limit" },
+        { { .tmpfs = LIST("run") },
+          "--tmpfs run: the path must be absolute and without \"..\" or \"//\"" },
+        { { .tmpfs = LIST("/a/../b") },
+          "--tmpfs /a/../b: the path must be absolute and without \"..\" or \"//\"" },
+        { { .tmpfs = LIST("/proc/sys") },
+          "--tmpfs /proc/sys: /proc is the kernel's and must stay visible; choose another path" },
+        { { .tmpfs = LIST("/") },
+          "--tmpfs /: would hide files that every workload needs; choose a path below it" },
+        { { .tmpfs = LIST("/t:noexce") },
+          "--tmpfs /t:noexce: noexce is not an option of tmpfs; did you mean noexec" },
+        { { .tmpfs = LIST("/t:colour=red") },
+          "--tmpfs /t:colour=red: colour=red is not an option of tmpfs; one of them is size=64m" },
+        { { .tmpfs = LIST("/t:size=big") },
+          "--tmpfs /t:size=big: size=big is not valid; write it like size=64m or size=50%" },
+        { { .tmpfs = LIST("/t:bind") },
+          "--tmpfs /t:bind: bind has no meaning for a new file system; remove it" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        struct run_options options = rows[i].options;
+        options.id = "x";
+        options.command = sh;
+        assert_refused(NONE, &options, rows[i].message);
+    }
+}
+
+static void test_refused_images(void **state)
+{
+    static const struct {
+        const char *image;
+        const char *message;
+    } rows[] = {
+        { "[]", "image configuration: must be a JSON object" },
+        { "{'os':'windows'}", "image configuration: the image is made for windows, not for linux" },
+        { "{'config':[]}", "image configuration: config must be an object" },
+        { "{'config':{'Env':{}}}", "image configuration: config.Env must be an array" },
+        { "{'config':{'Env':['A=1',5]}}", "image configuration: config.Env[1] must be a string" },
+        { "{'config':{'Env':['A']}}",
+          "image configuration: config.Env[0] is \"A\", not NAME=VALUE" },
+        { "{'config':{'Env':['=A']}}",
+          "image configuration: config.Env[0] is \"=A\", not NAME=VALUE" },
+        { "{'config':{'Env':['A=\\u0000']}}",
+          "image configuration: config.Env[0] must be a string without NUL bytes" },
+        { "{'config':{'Cmd':'sh'}}", "image configuration: config.Cmd must be an array" },
+        { "{'config':{'Entrypoint':[null]}}",
+          "image configuration: config.Entrypoint[0] must be a string" },
+        { "{'config':{'User':5}}", "image configuration: config.User must be a string" },
+        { "{'config':{'User':'a/../b'}}", "image configuration: config.User \"a/../b\": write USER "
+                                          "or USER:GROUP, names or numbers" },
+        { "{'config':{'WorkingDir':'srv'}}",
+          "image configuration: config.WorkingDir \"srv\": must be an absolute path, such as "
+          "/srv" },
+        { "{'config':{'WorkingDir':'/a\\u0000b'}}",
+          "image configuration: config.WorkingDir must be a string without NUL bytes" },
+        { "{'config':{'StopSignal':'SIGINTT'}}",
+          "image configuration: config.StopSignal SIGINTT: unknown signal; did you mean INT" },
+        { "{'config':{'Labels':['a']}}", "image configuration: config.Labels must be an object" },
+        { "{'config':{'Labels':{'a':1}}}",
+          "image configuration: config.Labels[\"a\"] must be a string" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        struct run_options options = defaults();
+        assert_refused(rows[i].image, &options, rows[i].message);
+    }
+}
+
+static void test_absurd_sizes(void **state)
+{
+    enum { LONG = 128 * 1024, COUNT = 20000 };
+    (void)state;
+    struct run_options options = defaults();
+    json_t *image = json_pack("{s:{s:[]}}", "config", "Env");
+    json_t *env = get(image, "config/Env");
+    char *text = malloc(LONG + 1);
+    memset(text, 'x', LONG);
+    text[1] = '=';
+    text[LONG] = '\0';
+    struct error error = { 0 };
+    json_array_append_new(env, json_string(text));
+    assert_null(oci_compose(image, &options, &error));
+    assert_string_equal(error.message,
+                        "image configuration: config.Env is absurdly large (at entry 0)");
+    json_array_clear(env);
+    for (int i = 0; i < COUNT; i++)
+        json_array_append_new(env, json_string("A=1"));
+    assert_null(oci_compose(image, &options, &error));
+    assert_string_equal(error.message,
+                        "image configuration: config.Env is absurdly large (at entry 16385)");
+    /* One byte less than the kernel's limit passes; five of them are too many in all. */
+    text[LONG - 1] = '\0';
+    const char *command[] = { text, text, text, text, text, NULL };
+    options.command = command;
+    json_array_clear(env);
+    assert_null(oci_compose(image, &options, &error));
+    assert_non_null(strstr(error.message, "pass the rest in a file"));
+    command[3] = NULL;
+    json_t *config = oci_compose(image, &options, &error);
+    assert_non_null(config);
+    json_decref(config);
+    json_decref(image);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_refused_images),
+        cmocka_unit_test(test_absurd_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
