@@ -48,6 +48,24 @@ struct cli_option {
     int64_t minimum, maximum;   /* CLI_NUMBER */
 };
 
+/* Entries of an option table, for options that need no more; `settings` is the verb's struct. */
+#define CLI_OPTION(of_kind, settings, member, long_name, short_name, argument_name, text)          \
+    {                                                                                              \
+        .name = (long_name), .letter = (short_name), .kind = (of_kind),                            \
+        .argument = (argument_name), .offset = offsetof(settings, member), .help = (text)          \
+    }
+#define CLI_OPTION_FLAG(settings, member, long_name, short_name, text)                             \
+    CLI_OPTION(CLI_FLAG, settings, member, long_name, short_name, NULL, text)
+#define CLI_OPTION_CHOICE(settings, member, long_name, argument_name, list, text)                  \
+    {                                                                                              \
+        .name = (long_name), .kind = CLI_CHOICE, .argument = (argument_name),                      \
+        .offset = offsetof(settings, member), .choices = (list), .help = (text)                    \
+    }
+#define CLI_OPTION_REFUSED(long_name, short_name, text)                                            \
+    {                                                                                              \
+        .name = (long_name), .letter = (short_name), .kind = CLI_REFUSED, .help = (text)           \
+    }
+
 enum cli_group { CLI_GROUP_WORKLOADS, CLI_GROUP_IMAGES, CLI_GROUP_OTHER };
 
 struct verb {
@@ -89,7 +107,25 @@ void cli_print_help(const struct verb *verb, FILE *out);
 
 /* Prints rows of text cells in aligned columns, the first row being the heading. A NULL cell is
  * empty. Control characters are shown as "?". */
-void cli_print_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
+void cli_print_table(FILE *out, char *const *cells, size_t rows, size_t columns);
+
+/* Things that a verb lists. The functions are given `things`, and the number of one of them. */
+struct cli_listing {
+    const void *things;
+    size_t count;
+    const char *const *heading;
+    size_t columns;
+    /* Makes the cells of a row, malloc'd. One that stays NULL is empty. */
+    void (*fill_row)(const void *things, size_t number, char **cells);
+    /* A new reference. NULL: out of memory. */
+    json_t *(*describe)(const void *things, size_t number);
+    /* What -q prints of it: one line. */
+    void (*print_name)(FILE *out, const void *things, size_t number);
+};
+
+/* Prints all of them as one of cli_formats, or only their names. Returns 0, or -1 with *err. */
+int cli_print_listing(FILE *out, const struct cli_listing *listing, const char *format,
+                      bool names_only, struct error *err);
 
 /* Prints JSON, indented, with a newline at its end. */
 void cli_print_json(FILE *out, const json_t *value);

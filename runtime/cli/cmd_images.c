@@ -2,45 +2,37 @@
 #include <string.h>
 #include <time.h>
 
-#include "cleanup.h"
 #include "runtime/image/index.h"
 #include "verbs.h"
 
-enum { COLUMNS = 5, CELL_SIZE = 64, SHORT_ID = 12 };
+enum { CELL_SIZE = 64, SHORT_ID = 12 };
 
 struct settings {
     const char *format;
-    bool quiet;
-    bool no_trunc;
+    bool quiet, no_trunc;
 };
 
+static const struct settings defaults = { .format = "table" };
+
 static const struct cli_option options[] = {
-    { .name = "format",
-      .kind = CLI_CHOICE,
-      .argument = "FORMAT",
-      .help = "Print a table (the default) or json",
-      .offset = offsetof(struct settings, format),
-      .choices = cli_formats },
-    { .name = "no-trunc",
-      .kind = CLI_FLAG,
-      .help = "Print whole image ids",
-      .offset = offsetof(struct settings, no_trunc) },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = CLI_FLAG,
-      .help = "Print image ids only, each once",
-      .offset = offsetof(struct settings, quiet) },
+    CLI_OPTION_CHOICE(struct settings, format, "format", "FORMAT", cli_formats,
+                      "Print a table (the default) or json"),
+    CLI_OPTION_FLAG(struct settings, no_trunc, "no-trunc", 0, "Print whole image ids"),
+    CLI_OPTION_FLAG(struct settings, quiet, "quiet", 'q', "Print image ids only, each once"),
     { 0 },
 };
 
-/* The five cells of an image, and room for their text. */
-struct row {
-    const char *cells[COLUMNS];
+/* What the listing is made from. */
+struct images {
+    struct index_list list;
+    int id_length; /* of the ids that are shown */
+    int64_t now;
+};
+
+/* A reference as it is shown. */
+struct name {
     char repository[INDEX_MAX_REFERENCE + 1];
     char tag[INDEX_MAX_REFERENCE + 1];
-    char id[STORE_DIGEST_HEX + 1];
-    char created[CELL_SIZE];
-    char size[CELL_SIZE];
 };
 
 /* Three significant digits in powers of 1000, as Docker prints sizes. */
@@ -77,47 +69,31 @@ static int64_t parse_time(const char *text)
 }
 
 /* "docker.io/library/busybox:latest" -> "busybox" and "latest". */
-static void split_reference(const char *reference, struct row *row)
+static void split_reference(const char *reference, struct name *name)
 {
     const char *shown = reference ? reference_familiar(reference) : "<none>";
     const char *colon = reference ? strrchr(shown, ':') : NULL;
     int length = colon ? (int)(colon - shown) : (int)strlen(shown);
-    (void)snprintf(row->repository, sizeof row->repository, "%.*s", length, shown);
-    (void)snprintf(row->tag, sizeof row->tag, "%s", colon ? colon + 1 : "<none>");
+    (void)snprintf(name->repository, sizeof name->repository, "%.*s", length, shown);
+    (void)snprintf(name->tag, sizeof name->tag, "%s", colon ? colon + 1 : "<none>");
 }
 
-static void fill_row(const struct index_entry *entry, bool whole_id, int64_t now, struct row *row)
+static void fill_row(const void *things, size_t number, char **cells)
 {
+    const struct images *images = things;
+    const struct index_entry *entry = &images->list.entries[number];
+    struct name name;
+    char age[CELL_SIZE] = "N/A", size[CELL_SIZE];
+    split_reference(entry->reference, &name);
     int64_t created = parse_time(entry->created);
-    split_reference(entry->reference, row);
-    (void)snprintf(row->id, sizeof row->id, "%.*s", whole_id ? STORE_DIGEST_HEX : SHORT_ID,
-                   entry->config);
     if (created > 0)
-        cli_print_age(created, now, row->created, sizeof row->created);
-    else
-        (void)snprintf(row->created, sizeof row->created, "N/A");
-    format_size(entry->size, row->size);
-    const char *const cells[COLUMNS] = { row->repository, row->tag, row->id, row->created,
-                                         row->size };
-    memcpy(row->cells, cells, sizeof cells);
-}
-
-static int print_table(FILE *out, const struct index_list *list, bool whole_id, struct error *err)
-{
-    static const char *const heading[COLUMNS] = { "REPOSITORY", "TAG", "IMAGE ID", "CREATED",
-                                                  "SIZE" };
-    _cleanup_free_ struct row *rows = calloc(list->count + 1, sizeof *rows);
-    _cleanup_free_ const char **cells = calloc((list->count + 1) * COLUMNS, sizeof *cells);
-    if (!rows || !cells)
-        return error_set(err, EXIT_OURS, "out of memory");
-    const int64_t now = time(NULL);
-    memcpy(cells, heading, sizeof heading);
-    for (size_t i = 0; i < list->count; i++) {
-        fill_row(&list->entries[i], whole_id, now, &rows[i]);
-        memcpy(cells + (i + 1) * COLUMNS, rows[i].cells, sizeof rows[i].cells);
-    }
-    cli_print_table(out, cells, list->count + 1, COLUMNS);
-    return 0;
+        cli_print_age(created, images->now, age, sizeof age);
+    format_size(entry->size, size);
+    cells[0] = strdup(name.repository);
+    cells[1] = strdup(name.tag);
+    cells[2] = strndup(entry->config, (size_t)images->id_length);
+    cells[3] = strdup(age);
+    cells[4] = strdup(size);
 }
 
 static bool is_repeated(const struct index_list *list, size_t position)
@@ -128,52 +104,46 @@ static bool is_repeated(const struct index_list *list, size_t position)
     return false;
 }
 
-static void print_ids(FILE *out, const struct index_list *list, bool whole_id)
+static void print_id(FILE *out, const void *things, size_t number)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (!is_repeated(list, i))
-            (void)fprintf(out, "%.*s\n", whole_id ? STORE_DIGEST_HEX : SHORT_ID,
-                          list->entries[i].config);
+    const struct images *images = things;
+    if (!is_repeated(&images->list, number))
+        (void)fprintf(out, "%.*s\n", images->id_length, images->list.entries[number].config);
 }
 
-static int print_json(FILE *out, const struct index_list *list, struct error *err)
+static json_t *describe(const void *things, size_t number)
 {
-    json_t *images = json_array();
-    for (size_t i = 0; i < list->count; i++) {
-        const struct index_entry *entry = &list->entries[i];
-        struct row row;
-        split_reference(entry->reference, &row);
-        json_t *image =
-            json_pack("{s:s+, s:s+, s:s, s:s, s:s?, s:I}", "Id", "sha256:", entry->config, "Digest",
-                      "sha256:", entry->manifest, "Repository", row.repository, "Tag", row.tag,
-                      "Created", entry->created, "Size", (json_int_t)entry->size);
-        if (!image || json_array_append_new(images, image) < 0) {
-            json_decref(images);
-            return error_set(err, EXIT_OURS, "out of memory");
-        }
-    }
-    cli_print_json(out, images);
-    json_decref(images);
-    return 0;
+    const struct images *images = things;
+    const struct index_entry *entry = &images->list.entries[number];
+    struct name name;
+    split_reference(entry->reference, &name);
+    return json_pack("{s:s+, s:s+, s:s, s:s, s:s?, s:I}", "Id", "sha256:", entry->config, "Digest",
+                     "sha256:", entry->manifest, "Repository", name.repository, "Tag", name.tag,
+                     "Created", entry->created, "Size", (json_int_t)entry->size);
 }
 
 static int run(const struct cli *cli, const void *settings, char **operands, size_t count,
                struct error *err)
 {
+    static const char *const heading[] = { "REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE" };
     (void)operands, (void)count;
     const struct settings *given = settings;
-    struct index_list list;
-    int result = 0;
+    struct images images = { .id_length = given->no_trunc ? STORE_DIGEST_HEX : SHORT_ID,
+                             .now = time(NULL) };
     if (store_prepare_embedded(cli->store, cli->exe_dir, err) < 0 ||
-        index_list(cli->store, &list, err) < 0)
+        index_list(cli->store, &images.list, err) < 0)
         return -1;
-    if (given->quiet)
-        print_ids(cli->out, &list, given->no_trunc);
-    else if (given->format && strcmp(given->format, "json") == 0)
-        result = print_json(cli->out, &list, err);
-    else
-        result = print_table(cli->out, &list, given->no_trunc, err);
-    index_list_free(&list);
+    const struct cli_listing listing = {
+        .things = &images,
+        .count = images.list.count,
+        .heading = heading,
+        .columns = sizeof heading / sizeof *heading,
+        .fill_row = fill_row,
+        .describe = describe,
+        .print_name = print_id,
+    };
+    int result = cli_print_listing(cli->out, &listing, given->format, given->quiet, err);
+    index_list_free(&images.list);
     return result;
 }
 
@@ -186,5 +156,6 @@ const struct verb verb_images = {
                    "the files.",
     .options = options,
     .settings_size = sizeof(struct settings),
+    .defaults = &defaults,
     .run = run,
 };

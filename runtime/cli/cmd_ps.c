@@ -7,7 +7,7 @@
 #include "verbs.h"
 #include "workload.h"
 
-enum { COLUMNS = 6, CELL_SIZE = 64, COMMAND_SIZE = 24 };
+enum { CELL_SIZE = 64, COMMAND_SIZE = 24 };
 
 struct settings {
     const char *format;
@@ -17,38 +17,21 @@ struct settings {
 static const struct settings defaults = { .format = "table" };
 
 static const struct cli_option options[] = {
-    { .name = "all",
-      .letter = 'a',
-      .kind = CLI_FLAG,
-      .help = "List stopped workloads too",
-      .offset = offsetof(struct settings, all) },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = CLI_FLAG,
-      .help = "Print names only",
-      .offset = offsetof(struct settings, quiet) },
-    { .name = "no-trunc",
-      .kind = CLI_FLAG,
-      .help = "Print whole commands",
-      .offset = offsetof(struct settings, no_trunc) },
-    { .name = "format",
-      .kind = CLI_CHOICE,
-      .argument = "FORMAT",
-      .help = "Print a table (the default) or json",
-      .offset = offsetof(struct settings, format),
-      .choices = cli_formats },
-    { .name = "filter",
-      .letter = 'f',
-      .kind = CLI_REFUSED,
-      .help = "use --format=json with jq(1)" },
+    CLI_OPTION_FLAG(struct settings, all, "all", 'a', "List stopped workloads too"),
+    CLI_OPTION_FLAG(struct settings, quiet, "quiet", 'q', "Print names only"),
+    CLI_OPTION_FLAG(struct settings, no_trunc, "no-trunc", 0, "Print whole commands"),
+    CLI_OPTION_CHOICE(struct settings, format, "format", "FORMAT", cli_formats,
+                      "Print a table (the default) or json"),
+    CLI_OPTION_REFUSED("filter", 'f', "use --format=json with jq(1)"),
     { 0 },
 };
 
-/* The cells of one workload, and room for their text. */
-struct row {
-    char *command;
-    char created[CELL_SIZE];
-    char status[CELL_SIZE];
+/* What the listing is made from. */
+struct workloads {
+    struct state_list list;
+    const struct cli *cli;
+    bool whole_commands;
+    int64_t now;
 };
 
 /* The command as one word list, in quotes as Docker shows it; malloc'd. */
@@ -88,11 +71,6 @@ static void describe_status(const struct state *state, int64_t now, char text[CE
     }
 }
 
-static bool is_listed(const struct state *state, const struct settings *settings)
-{
-    return settings->all || state->status != STATE_STOPPED;
-}
-
 /* Workloads whose monitor was killed: the remains go now, and with --rm the workload. */
 static void clean_up(const struct cli *cli, struct state_list *list)
 {
@@ -117,47 +95,41 @@ static void clean_up(const struct cli *cli, struct state_list *list)
     list->count = kept;
 }
 
-static int print_table(const struct cli *cli, const struct state_list *list,
-                       const struct settings *settings, struct error *err)
+/* Leaves out those that are not shown. */
+static void keep_unstopped(struct state_list *list)
 {
-    struct row *rows = calloc(list->count + 1, sizeof *rows);
-    const char **cells = calloc((list->count + 1) * COLUMNS, sizeof *cells);
-    if (!rows || !cells) {
-        free(rows);
-        free(cells);
-        return error_set(err, EXIT_OURS, "out of memory");
-    }
-    static const char *const heading[COLUMNS] = { "NAME",    "IMAGE",  "COMMAND",
-                                                  "CREATED", "STATUS", "ISOLATION" };
-    memcpy(cells, heading, sizeof heading);
-    size_t count = 1;
-    int64_t now = time(NULL);
+    size_t kept = 0;
     for (size_t i = 0; i < list->count; i++) {
-        const struct state *state = &list->states[i];
-        if (!is_listed(state, settings))
-            continue;
-        struct row *row = &rows[i];
-        row->command = join_command(state->command, settings->no_trunc);
-        cli_print_age(state->created, now, row->created, sizeof row->created);
-        describe_status(state, now, row->status);
-        const char *const line[COLUMNS] = { state->id,    state->image, row->command,
-                                            row->created, row->status,  state->isolation };
-        memcpy(cells + count * COLUMNS, line, sizeof line);
-        count++;
+        if (list->states[i].status == STATE_STOPPED)
+            state_free(&list->states[i]);
+        else
+            list->states[kept++] = list->states[i];
     }
-    cli_print_table(cli->out, cells, count, COLUMNS);
-    for (size_t i = 0; i < list->count; i++)
-        free(rows[i].command);
-    free(rows);
-    free(cells);
-    return 0;
+    list->count = kept;
+}
+
+static void fill_row(const void *things, size_t number, char **cells)
+{
+    const struct workloads *workloads = things;
+    const struct state *state = &workloads->list.states[number];
+    char created[CELL_SIZE], status[CELL_SIZE];
+    cli_print_age(state->created, workloads->now, created, sizeof created);
+    describe_status(state, workloads->now, status);
+    cells[0] = strdup(state->id);
+    cells[1] = state->image ? strdup(state->image) : NULL;
+    cells[2] = join_command(state->command, workloads->whole_commands);
+    cells[3] = strdup(created);
+    cells[4] = strdup(status);
+    cells[5] = state->isolation ? strdup(state->isolation) : NULL;
 }
 
 /* The state, with the labels and annotations that it was given. */
-static json_t *describe(const struct cli *cli, const struct state *state)
+static json_t *describe(const void *things, size_t number)
 {
+    const struct workloads *workloads = things;
+    const struct state *state = &workloads->list.states[number];
     json_t *object = state_to_json(state);
-    _cleanup_free_ char *text = state_read_config(cli->root, state->id, NULL);
+    _cleanup_free_ char *text = state_read_config(workloads->cli->root, state->id, NULL);
     json_t *config = text ? json_loads(text, 0, NULL) : NULL;
     json_t *annotations = json_object_get(config, "annotations");
     (void)json_object_set(object, "annotations", annotations ? annotations : json_null());
@@ -165,44 +137,38 @@ static json_t *describe(const struct cli *cli, const struct state *state)
     return object;
 }
 
-static int print_names(const struct cli *cli, const struct state_list *list,
-                       const struct settings *settings)
+static void print_name(FILE *out, const void *things, size_t number)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (is_listed(&list->states[i], settings))
-            (void)fprintf(cli->out, "%s\n", list->states[i].id);
-    return 0;
-}
-
-static int print_json(const struct cli *cli, const struct state_list *list,
-                      const struct settings *settings)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < list->count; i++)
-        if (is_listed(&list->states[i], settings))
-            (void)json_array_append_new(array, describe(cli, &list->states[i]));
-    cli_print_json(cli->out, array);
-    json_decref(array);
-    return 0;
+    const struct workloads *workloads = things;
+    (void)fprintf(out, "%s\n", workloads->list.states[number].id);
 }
 
 static int run_ps(const struct cli *cli, const void *settings, char **operands, size_t count,
                   struct error *err)
 {
+    static const char *const heading[] = { "NAME",    "IMAGE",  "COMMAND",
+                                           "CREATED", "STATUS", "ISOLATION" };
     (void)operands, (void)count;
-    const struct settings *chosen = settings;
-    struct state_list list;
-    if (state_list_read(cli->root, &list, err) < 0)
+    const struct settings *given = settings;
+    struct workloads workloads = { .cli = cli,
+                                   .whole_commands = given->no_trunc,
+                                   .now = time(NULL) };
+    if (state_list_read(cli->root, &workloads.list, err) < 0)
         return -1;
-    clean_up(cli, &list);
-    int result;
-    if (chosen->quiet)
-        result = print_names(cli, &list, chosen);
-    else if (strcmp(chosen->format, "json") == 0)
-        result = print_json(cli, &list, chosen);
-    else
-        result = print_table(cli, &list, chosen, err);
-    state_list_free(&list);
+    clean_up(cli, &workloads.list);
+    if (!given->all)
+        keep_unstopped(&workloads.list);
+    const struct cli_listing listing = {
+        .things = &workloads,
+        .count = workloads.list.count,
+        .heading = heading,
+        .columns = sizeof heading / sizeof *heading,
+        .fill_row = fill_row,
+        .describe = describe,
+        .print_name = print_name,
+    };
+    int result = cli_print_listing(cli->out, &listing, given->format, given->quiet, err);
+    state_list_free(&workloads.list);
     return result;
 }
 

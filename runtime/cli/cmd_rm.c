@@ -12,13 +12,10 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "force",
-      .letter = 'f',
-      .kind = CLI_FLAG,
-      .help = "Kill running workloads first; unknown names are no error",
-      .offset = offsetof(struct settings, force) },
-    { .name = "volumes", .letter = 'v', .kind = CLI_REFUSED, .help = "there are no volumes yet" },
-    { .name = "link", .letter = 'l', .kind = CLI_REFUSED, .help = "there are no links" },
+    CLI_OPTION_FLAG(struct settings, force, "force", 'f',
+                    "Kill running workloads first; unknown names are no error"),
+    CLI_OPTION_REFUSED("volumes", 'v', "there are no volumes yet"),
+    CLI_OPTION_REFUSED("link", 'l', "there are no links"),
     { 0 },
 };
 

@@ -7,11 +7,8 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "force",
-      .letter = 'f',
-      .kind = CLI_FLAG,
-      .help = "Remove the image even if a workload uses it",
-      .offset = offsetof(struct settings, force) },
+    CLI_OPTION_FLAG(struct settings, force, "force", 'f',
+                    "Remove the image even if a workload uses it"),
     { 0 },
 };
 

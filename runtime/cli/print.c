@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "cli.h"
 #include "io.h"
 
@@ -15,7 +16,7 @@ static void print_cell(FILE *out, const char *text, size_t width, bool last)
         (void)fputc(' ', out);
 }
 
-void cli_print_table(FILE *out, const char *const *cells, size_t rows, size_t columns)
+void cli_print_table(FILE *out, char *const *cells, size_t rows, size_t columns)
 {
     size_t *widths = calloc(columns ? columns : 1, sizeof *widths);
     for (size_t i = 0; widths && i < rows * columns; i++) {
@@ -36,6 +37,46 @@ void cli_print_json(FILE *out, const json_t *value)
 {
     (void)json_dumpf(value, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
     (void)fputc('\n', out);
+}
+
+static int print_rows(FILE *out, const struct cli_listing *listing, struct error *err)
+{
+    const size_t columns = listing->columns, used = (listing->count + 1) * columns;
+    char **cells = calloc(used, sizeof *cells);
+    if (!cells)
+        return error_set(err, EXIT_OURS, "out of memory");
+    for (size_t i = 0; i < columns; i++)
+        cells[i] = strdup(listing->heading[i]);
+    for (size_t i = 0; i < listing->count; i++)
+        listing->fill_row(listing->things, i, cells + (i + 1) * columns);
+    cli_print_table(out, cells, listing->count + 1, columns);
+    for (size_t i = 0; i < used; i++)
+        free(cells[i]);
+    free(cells);
+    return 0;
+}
+
+static int print_array(FILE *out, const struct cli_listing *listing, struct error *err)
+{
+    json_t *array = json_array();
+    int result = array ? 0 : -1;
+    for (size_t i = 0; i < listing->count && result == 0; i++)
+        result = json_array_append_new(array, listing->describe(listing->things, i));
+    if (result == 0)
+        cli_print_json(out, array);
+    json_decref(array);
+    return result < 0 ? error_set(err, EXIT_OURS, "out of memory") : 0;
+}
+
+int cli_print_listing(FILE *out, const struct cli_listing *listing, const char *format,
+                      bool names_only, struct error *err)
+{
+    if (!names_only)
+        return strcmp(format, "json") == 0 ? print_array(out, listing, err)
+                                           : print_rows(out, listing, err);
+    for (size_t i = 0; i < listing->count; i++)
+        listing->print_name(out, listing->things, i);
+    return 0;
 }
 
 void cli_print_age(int64_t then, int64_t now, char *text, size_t size)

@@ -1,22 +1,12 @@
 #include "run_options.h"
 
 #define OPTION(long_name, short_name, of_kind, argument_name, member, text)                        \
-    {                                                                                              \
-        .name = (long_name), .letter = (short_name), .kind = (of_kind),                            \
-        .argument = (argument_name), .offset = offsetof(struct run_settings, member),              \
-        .help = (text)                                                                             \
-    }
+    CLI_OPTION(of_kind, struct run_settings, member, long_name, short_name, argument_name, text)
 #define FLAG(long_name, short_name, member, text)                                                  \
-    OPTION(long_name, short_name, CLI_FLAG, NULL, member, text)
+    CLI_OPTION_FLAG(struct run_settings, member, long_name, short_name, text)
 #define CHOICE(long_name, argument_name, member, list, text)                                       \
-    {                                                                                              \
-        .name = (long_name), .kind = CLI_CHOICE, .argument = (argument_name),                      \
-        .offset = offsetof(struct run_settings, member), .choices = (list), .help = (text)         \
-    }
-#define REFUSED(long_name, short_name, text)                                                       \
-    {                                                                                              \
-        .name = (long_name), .letter = (short_name), .kind = CLI_REFUSED, .help = (text)           \
-    }
+    CLI_OPTION_CHOICE(struct run_settings, member, long_name, argument_name, list, text)
+#define REFUSED CLI_OPTION_REFUSED
 
 static const char *const isolations[] = { "container", "vm", NULL };
 static const char *const networks[] = { "none", NULL };
