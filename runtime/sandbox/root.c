@@ -121,15 +121,18 @@ static int open_upper(struct overlay *overlay, const struct sandbox_root *root, 
     return 1;
 }
 
-/* A new writable layer looks like the root of the layer below it: overlayfs shows the upper one's
- * attributes. */
-static int imitate_root(int workshop_fd, int top_layer_fd, struct error *err)
+/* What sandbox_imitate_root promises; the path is relative to at_fd, the ids are the host's. */
+static int imitate_root(int at_fd, const char *upper, const struct stat *top, uid_t uid, gid_t gid,
+                        struct error *err)
 {
-    struct stat status;
-    if (fstat(top_layer_fd, &status) < 0 ||
-        fchownat(workshop_fd, "upper", status.st_uid, status.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(workshop_fd, "upper", status.st_mode & 07777, 0) < 0)
-        return sandbox_fail(err, "cannot set the owner of the writable layer");
+    const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, top->st_mtim };
+    if (fchownat(at_fd, upper, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(at_fd, upper, top->st_mode & 07777, 0) < 0 ||
+        utimensat(at_fd, upper, times, 0) < 0)
+        return sandbox_fail(err,
+                            "cannot make the writable layer %s look like the root directory "
+                            "of the image",
+                            upper);
     return 0;
 }
 
@@ -154,11 +157,17 @@ int sandbox_imitate_root(const char *upper, const char *top_layer, const struct 
         uid = map_id(plan->uid_maps, plan->uid_map_count, uid);
         gid = map_id(plan->gid_maps, plan->gid_map_count, gid);
     }
-    const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, status.st_mtim };
-    if (chown(upper, uid, gid) < 0 || chmod(upper, status.st_mode & 07777) < 0 ||
-        utimensat(AT_FDCWD, upper, times, 0) < 0)
-        return sandbox_fail(err, "cannot make %s look like the root directory of the image", upper);
-    return 0;
+    return imitate_root(AT_FDCWD, upper, &status, uid, gid, err);
+}
+
+/* The same for a writable layer in memory. A layer that was opened with an id map shows the host's
+ * ids. */
+static int imitate_root_in_memory(int workshop_fd, int top_layer_fd, struct error *err)
+{
+    struct stat status;
+    if (fstat(top_layer_fd, &status) < 0)
+        return sandbox_fail(err, "cannot look at the topmost layer");
+    return imitate_root(workshop_fd, "upper", &status, status.st_uid, status.st_gid, err);
 }
 
 /* Opens everything and writes the options; the topmost layer comes first in lowerdir. */
@@ -178,7 +187,7 @@ static int overlay_describe(struct overlay *overlay, const struct sandbox_root *
     }
     int writable = open_upper(overlay, root, workshop_fd, err);
     if (writable < 0 ||
-        (root->upper_in_memory && imitate_root(workshop_fd, overlay->fds[0], err) < 0))
+        (root->upper_in_memory && imitate_root_in_memory(workshop_fd, overlay->fds[0], err) < 0))
         return -1;
     if (writable) {
         full |= append(overlay, ",upperdir=", overlay->upper_fd);

@@ -1,6 +1,5 @@
 """Commands that a row talks to while they run: over pipes, or on a terminal of their own."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -175,6 +174,8 @@ class Terminal:
             time.sleep(0.05)
 
     def close(self):
-        for descriptor in (self.master, self.slave):
-            with contextlib.suppress(OSError):
+        """Once only: a number that was closed may belong to another row by now."""
+        descriptors, self.master, self.slave = (self.master, self.slave), -1, -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
                 os.close(descriptor)

@@ -105,6 +105,7 @@ row("hosts/modes", "stat -c '%n %a %u:%g' /etc/hosts /etc/hostname /etc/resolv.c
 row("hosts/hostname-refused", ["true"], options=["--hostname", "bad name"], exit=125, stderr=re.compile("bad name"))
 
 row("root/writable", "echo new >/new; rm /etc/passwd; cat /new; ls /etc/passwd 2>/dev/null", stdout="new\n", exit=1)
+row("root/looks-like-the-image", "stat -c '%a %u:%g %Y' /", stdout="755 0:0 0\n")
 row("root/rename-of-lower-directory", "mv /opt /moved && /moved/script 1", stdout="script:/moved/script:1:1\n")
 row("root/hard-links", "ln /opt/script /opt/second && stat -c %h /opt/script && rm /opt/script && /opt/second a",
     stdout="2\nscript:/opt/second:1:a\n")

@@ -8,28 +8,41 @@ import time
 import harness
 from table import test
 
+SLEEP = ["sh", "-c", "echo ready; exec sleep 1000"]
 
-@test("terminal/is-one")
-def is_terminal(t):
-    term = t.terminal("-it", command=["sh", "-c", "tty; test -t 0 && test -t 1 && test -t 2 && echo all three"])
-    term.expect(r"/dev/(pts/\d+|console)\r\n")
-    term.expect("all three\r\n")
-    t.equal("exit status", 0, term.wait())
+
+def shown(name, script, *wanted, option="-it"):
+    """Adds a row: what a command that nobody types to shows on the terminal, which is as it was afterwards."""
+    def run(t):
+        term = t.terminal(option, command=["sh", "-c", script], rows=33, columns=101)
+        for text in wanted:
+            term.expect(text)
+        t.equal("exit status", 0, term.wait())
+        term.check_restored()
+    test(f"terminal/{name}")(run)
+
+
+def sleeping(t, *options):
+    """A command that sleeps on a terminal that is raw by now."""
+    term = t.terminal("-it", *options, command=SLEEP)
+    term.expect("ready\r\n")
+    term.await_raw()
+    return term
+
+
+def killed(t, term, pid, number, status):
+    """Sends a signal and expects the end, with the terminal restored."""
+    os.kill(pid, number)
+    t.equal("exit status", status, term.wait())
     term.check_restored()
 
 
-@test("terminal/not-without-t")
-def not_terminal(t):
-    term = t.terminal("-i", command=["sh", "-c", "test -t 0 || test -t 1 || test -t 2 || echo none"])
-    term.expect("none\r?\n")
-    t.equal("exit status", 0, term.wait())
-
-
-@test("terminal/size")
-def size(t):
-    term = t.terminal("-it", command=["stty", "size"], rows=33, columns=101)
-    term.expect("33 101\r\n")
-    t.equal("exit status", 0, term.wait())
+shown("is-one", "tty; test -t 0 && test -t 1 && test -t 2 && echo all three", r"/dev/(pts/\d+|console)\r\n",
+      "all three\r\n")
+shown("not-without-t", "test -t 0 || test -t 1 || test -t 2 || echo none", "none\r?\n", option="-i")
+shown("size", "stty size", "33 101\r\n")
+shown("line-ends-and-one-stream", "echo out; echo err >&2", "out\r\nerr\r\n")
+shown("window-size-variables", 'echo "TERM=$TERM"', "TERM=xterm\r\n")
 
 
 @test("terminal/resize")
@@ -101,13 +114,6 @@ def shell(t):
     term.check_restored()
 
 
-@test("terminal/line-ends-and-one-stream")
-def one_stream(t):
-    term = t.terminal("-it", command=["sh", "-c", "echo out; echo err >&2"])
-    term.expect("out\r\nerr\r\n")
-    t.equal("exit status", 0, term.wait())
-
-
 @test("terminal/restored-after-failure")
 def failure(t):
     term = t.terminal("-it", command=["/no/such/program"])
@@ -117,39 +123,26 @@ def failure(t):
 
 @test("terminal/restored-after-terminate")
 def terminated(t):
-    term = t.terminal("-it", "--init", command=["sh", "-c", "echo ready; exec sleep 1000"])
-    term.expect("ready\r\n")
-    term.await_raw()
-    os.kill(term.process.pid, signal.SIGTERM)
-    t.equal("exit status", 143, term.wait())
-    term.check_restored()
+    term = sleeping(t, "--init")
+    killed(t, term, term.process.pid, signal.SIGTERM, 143)
 
 
 @test("terminal/restored-after-kill-of-hybrid")
-def killed(t):
-    term = t.terminal("-it", command=["sh", "-c", "echo ready; exec sleep 1000"])
-    term.expect("ready\r\n")
-    term.await_raw()
-    os.kill(term.process.pid, signal.SIGKILL)
-    term.wait()
-    term.check_restored()
+def hybrid_killed(t):
+    term = sleeping(t)
+    killed(t, term, term.process.pid, signal.SIGKILL, -9)
 
 
 @test("terminal/restored-after-death-of-monitor")
 def monitor_killed(t):
-    term = t.terminal("-it", command=["sh", "-c", "echo ready; exec sleep 1000"])
-    term.expect("ready\r\n")
-    term.await_raw()
-    os.kill(t.monitor_of(term.process.pid), signal.SIGKILL)
-    t.equal("exit status", 125, term.wait())
-    term.check_restored()
+    term = sleeping(t)
+    killed(t, term, t.monitor_of(term.process.pid), signal.SIGKILL, 125)
 
 
 @test("terminal/hang-up")
 def hang_up(t):
     """The caller's terminal goes away: the command is told by SIGHUP, and nothing remains."""
-    term = t.terminal("-it", "--init", command=["sh", "-c", "echo ready; exec sleep 1000"])
-    term.expect("ready\r\n")
+    term = sleeping(t, "--init")
     term.close()
     t.eventually("hybrid ends", lambda: term.process.poll() is not None)
 
@@ -200,10 +193,3 @@ def injection(t):
         t.equal("pushed into the caller's terminal", b"", os.read(term.slave, 10))
     except BlockingIOError:
         pass
-
-
-@test("terminal/window-size-variables")
-def term_variable(t):
-    term = t.terminal("-it", command=["sh", "-c", 'echo "TERM=$TERM"'])
-    term.expect("TERM=xterm\r\n")
-    t.equal("exit status", 0, term.wait())
