@@ -370,7 +370,7 @@ static void test_rng(void **state)
     struct guest *guest = &f->guest;
     struct rng rng;
     struct error err;
-    uint32_t length;
+    uint32_t length = 0;
     assert_int_equal(rng_create(&rng, &guest->memory, &err), 0);
     guest_start(guest, &rng.device, 8);
     const struct guest_part good = { DATA, 64, VRING_DESC_F_WRITE };

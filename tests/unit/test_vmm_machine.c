@@ -63,7 +63,9 @@ static void test_options_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct options options;
         struct error err;
-        char *arguments[] = { (char *)(uintptr_t)cases[i] };
+        char argument[64];
+        (void)snprintf(argument, sizeof argument, "%s", cases[i]);
+        char *arguments[] = { argument };
         if (options_parse(&options, 1, arguments, &err) == 0)
             fail_msg("accepted: %s", cases[i]);
     }

@@ -54,31 +54,31 @@ static void test_activation(void **state)
     const uint64_t end = GUEST_RAM;
     const struct {
         const char *what;
-        uint32_t size;
         uint64_t descriptors, available, used;
+        uint32_t size;
         int accepted;
     } cases[] = {
-        { "good", 16, 0x1000, 0x2000, 0x3000, 1 },
-        { "size 1", 1, 0x1000, 0x2000, 0x3000, 1 },
-        { "largest", 256, 0x1000, 0x2000, 0x3000, 1 },
-        { "size 0", 0, 0x1000, 0x2000, 0x3000, 0 },
-        { "size 3", 3, 0x1000, 0x2000, 0x3000, 0 },
-        { "size 512", 512, 0x1000, 0x2000, 0x3000, 0 },
-        { "size 65535", 65535, 0x1000, 0x2000, 0x3000, 0 },
-        { "size 65536", 65536, 0x1000, 0x2000, 0x3000, 0 },
-        { "size 2^31", 1U << 31, 0x1000, 0x2000, 0x3000, 0 },
-        { "descriptors misaligned", 16, 0x1008, 0x2000, 0x3000, 0 },
-        { "available misaligned", 16, 0x1000, 0x2001, 0x3000, 0 },
-        { "used misaligned", 16, 0x1000, 0x2000, 0x3002, 0 },
-        { "descriptors outside", 16, end, 0x2000, 0x3000, 0 },
-        { "descriptors straddle", 16, end - 240, 0x2000, 0x3000, 0 },
-        { "descriptors at the end", 16, end - 256, 0x2000, 0x3000, 1 },
-        { "available straddles", 16, 0x1000, end - 4, 0x3000, 0 },
-        { "used straddles", 16, 0x1000, 0x2000, end - 4, 0 },
-        { "used lacks its event field", 16, 0x1000, 0x2000, end - 4 - 128, 0 },
-        { "descriptors wrap", 16, UINT64_MAX - 15, 0x2000, 0x3000, 0 },
-        { "available wraps", 16, 0x1000, UINT64_MAX - 1, 0x3000, 0 },
-        { "used wraps", 16, 0x1000, 0x2000, UINT64_MAX - 3, 0 },
+        { "good", 0x1000, 0x2000, 0x3000, 16, 1 },
+        { "size 1", 0x1000, 0x2000, 0x3000, 1, 1 },
+        { "largest", 0x1000, 0x2000, 0x3000, 256, 1 },
+        { "size 0", 0x1000, 0x2000, 0x3000, 0, 0 },
+        { "size 3", 0x1000, 0x2000, 0x3000, 3, 0 },
+        { "size 512", 0x1000, 0x2000, 0x3000, 512, 0 },
+        { "size 65535", 0x1000, 0x2000, 0x3000, 65535, 0 },
+        { "size 65536", 0x1000, 0x2000, 0x3000, 65536, 0 },
+        { "size 2^31", 0x1000, 0x2000, 0x3000, 1U << 31, 0 },
+        { "descriptors misaligned", 0x1008, 0x2000, 0x3000, 16, 0 },
+        { "available misaligned", 0x1000, 0x2001, 0x3000, 16, 0 },
+        { "used misaligned", 0x1000, 0x2000, 0x3002, 16, 0 },
+        { "descriptors outside", end, 0x2000, 0x3000, 16, 0 },
+        { "descriptors straddle", end - 240, 0x2000, 0x3000, 16, 0 },
+        { "descriptors at the end", end - 256, 0x2000, 0x3000, 16, 1 },
+        { "available straddles", 0x1000, end - 4, 0x3000, 16, 0 },
+        { "used straddles", 0x1000, 0x2000, end - 4, 16, 0 },
+        { "used lacks its event field", 0x1000, 0x2000, end - 4 - 128, 16, 0 },
+        { "descriptors wrap", UINT64_MAX - 15, 0x2000, 0x3000, 16, 0 },
+        { "available wraps", 0x1000, UINT64_MAX - 1, 0x3000, 16, 0 },
+        { "used wraps", 0x1000, 0x2000, UINT64_MAX - 3, 16, 0 },
     };
     struct guest guest;
     (void)state;
