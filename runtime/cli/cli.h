@@ -105,10 +105,6 @@ void cli_settings_free(const struct verb *verb, void *settings);
 void cli_print_overview(FILE *out);
 void cli_print_help(const struct verb *verb, FILE *out);
 
-/* Prints rows of text cells in aligned columns, the first row being the heading. A NULL cell is
- * empty. Control characters are shown as "?". */
-void cli_print_table(FILE *out, char *const *cells, size_t rows, size_t columns);
-
 /* Things that a verb lists. The functions are given `things`, and the number of one of them. */
 struct cli_listing {
     const void *things;

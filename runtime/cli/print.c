@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "io.h"
 
+/* Control characters are shown as "?". */
 static void print_cell(FILE *out, const char *text, size_t width, bool last)
 {
     size_t length = 0;
@@ -16,21 +17,23 @@ static void print_cell(FILE *out, const char *text, size_t width, bool last)
         (void)fputc(' ', out);
 }
 
-void cli_print_table(FILE *out, char *const *cells, size_t rows, size_t columns)
+/* Aligned columns; `cells` is a row after the other. A NULL cell is empty. */
+static void print_cells(FILE *out, char *const *cells, size_t rows, size_t columns)
 {
-    size_t *widths = calloc(columns ? columns : 1, sizeof *widths);
-    for (size_t i = 0; widths && i < rows * columns; i++) {
-        size_t length = cells[i] ? strlen(cells[i]) : 0;
-        if (length > widths[i % columns])
-            widths[i % columns] = length;
+    _cleanup_free_ size_t *widths = calloc(columns, sizeof *widths);
+    for (size_t row = 0; widths && row < rows; row++) {
+        for (size_t i = 0; i < columns; i++) {
+            const char *cell = cells[row * columns + i];
+            size_t length = cell ? strlen(cell) : 0;
+            if (length > widths[i])
+                widths[i] = length;
+        }
     }
-    for (size_t i = 0; i < rows * columns; i++) {
-        bool last = i % columns == columns - 1;
-        print_cell(out, cells[i], widths ? widths[i % columns] : 0, last);
-        if (last)
-            (void)fputc('\n', out);
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t i = 0; i < columns; i++)
+            print_cell(out, cells[row * columns + i], widths ? widths[i] : 0, i == columns - 1);
+        (void)fputc('\n', out);
     }
-    free(widths);
 }
 
 void cli_print_json(FILE *out, const json_t *value)
@@ -49,7 +52,7 @@ static int print_rows(FILE *out, const struct cli_listing *listing, struct error
         cells[i] = strdup(listing->heading[i]);
     for (size_t i = 0; i < listing->count; i++)
         listing->fill_row(listing->things, i, cells + (i + 1) * columns);
-    cli_print_table(out, cells, listing->count + 1, columns);
+    print_cells(out, cells, listing->count + 1, columns);
     for (size_t i = 0; i < used; i++)
         free(cells[i]);
     free(cells);

@@ -23,7 +23,7 @@ static int place_fds(const struct spawn_request *request, int report_fd)
     int report = fcntl(report_fd, F_DUPFD_CLOEXEC, after);
     if (report < 0)
         return -1;
-    int *copies = calloc(request->fd_count + 3, sizeof *copies);
+    _cleanup_free_ int *copies = calloc(request->fd_count + 3, sizeof *copies);
     if (!copies)
         return -1;
     for (size_t i = 0; i < request->fd_count + 3; i++) {
@@ -37,7 +37,6 @@ static int place_fds(const struct spawn_request *request, int report_fd)
     }
     /* The program of another may have leaked descriptors into us. */
     (void)close_range((unsigned)after, ~0U, CLOSE_RANGE_CLOEXEC);
-    free(copies);
     return report;
 }
 
