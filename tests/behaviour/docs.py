@@ -82,6 +82,18 @@ def compare_completion(hybrid, where, options, *verb):
     verdict(f"completion/{where}", problems)
 
 
+def check_environment(build):
+    """Every variable whose name the programs contain is in the manual, and no other."""
+    known = set()
+    for program in ("hybrid", "hybrid-image", "hybrid-vmm", "hybrid-init"):
+        with open(os.path.join(build, program), "rb") as file:
+            known |= {name.decode() for name in re.findall(rb"HYBRID_[A-Z_]+", file.read())}
+    with open(MANUAL, encoding="utf-8") as file:
+        described = set(re.findall(r"(?m)^\.It Ev (HYBRID_\S+)", file.read()))
+    verdict("manual/environment", [f"{name} is not in the manual" for name in sorted(known - described)]
+            + [f"{name} is in the manual only" for name in sorted(described - known)])
+
+
 def check_lint():
     if not shutil.which("man"):
         print("SKIP docs/manual/man-warnings: man-db is not installed")
@@ -107,7 +119,8 @@ def check_values(hybrid):
 
 
 def main():
-    hybrid = os.path.join(sys.argv[1] if len(sys.argv) > 1 else os.path.join(PROJECT, "build"), "hybrid")
+    build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(PROJECT, "build")
+    hybrid = os.path.join(build, "hybrid")
     overview, manual = help_of(hybrid), options_in_manual()
     verbs = re.findall(r"(?m)^  ([a-z]+) +\S", overview.split("\nGlobal options:")[0])
     described = {verb for verb in manual if verb}
@@ -120,6 +133,7 @@ def main():
         compare_manual(verb, options, manual.get(verb, {}))
         compare_completion(hybrid, verb, options, verb)
     check_values(hybrid)
+    check_environment(build)
     check_lint()
     return 1 if failures else 0
 
