@@ -86,14 +86,54 @@ def memory(t):
         t.check(size <= seen <= size + 128, f"-m {size}m shows {seen} MiB")
 
 
-@test("machine/panic-is-told", isolations=("vm",), seconds=60)
-def panic(t):
-    """A guest that dies before its init is ready: status 125, the stage, the console's end, a remedy."""
-    result = t.run(command=["true"], env={"HYBRID_VM_KERNEL_ARGUMENTS": "init=/nonexistent"}, seconds=60)
+# A /dev of this mount namespace alone, in which KVM is missing; what `run` needs besides is there.
+HIDE_KVM = """mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 &&
+    exec "$@" """
+
+
+@test("machine/without-kvm", isolations=("container",))
+def without_kvm(t):
+    """Where there is no /dev/kvm, a VM is an error that says so and what to do."""
+    line = t.command("run", "--rm", "--isolation=vm", t.host.image("test"), "true")
+    result = t.finish(["unshare", "--mount", "sh", "-c", HIDE_KVM, "sh", *line], None, 60, None)
     t.equal("exit status", 125, result.exit, result)
     t.equal("stdout", "", result.out)
-    for wanted in ("(?i)before|stage|boot", "(?i)panic|init"):
-        t.match("stderr", wanted, result.err)
+    t.match("stderr", r"^hybrid: cannot start a VM: cannot open /dev/kvm: No such file or directory; "
+            r".*modprobe kvm_intel or kvm_amd.*--isolation=container", result.err)
+
+
+def lost_guest(t, arguments, *wanted, options=(), command=("true",), seconds=60):
+    """Runs a VM whose guest fails, and judges how that is told: status 125, and each of `wanted`."""
+    result = t.run(*options, command=command, env={"HYBRID_VM_KERNEL_ARGUMENTS": arguments}, seconds=seconds)
+    t.equal("exit status", 125, result.exit, result)
+    t.equal("stdout", "", result.out)
+    for expression in (r"^hybrid: the VM of \S+ failed: ", "--isolation=container runs the same image", *wanted):
+        t.match("stderr", expression, result.err)
+
+
+@test("machine/panic-is-told", isolations=("vm",), seconds=60)
+def panic(t):
+    """A guest that dies before its init is ready: the stage, the console's end, a remedy."""
+    lost_guest(t, "init=/nonexistent", "failed: the guest kernel panicked; ",
+               "stage reached: the guest kernel ran, but hybrid-init did not get ready; ",
+               r"the guest's console ended with:\n(.*\n)*.*Kernel panic - not syncing: Requested init /nonexistent failed")
+
+
+@test("machine/hang-is-told", isolations=("vm",), seconds=120)
+def hang(t):
+    """A guest that gets nowhere, since its kernel waits for a root that never comes, is given up."""
+    lost_guest(t, "root=/dev/absent rootwait loglevel=7", "failed: no progress for 60 seconds; ",
+               "stage reached: the guest kernel ran, but hybrid-init did not get ready; ",
+               r"the guest's console ended with:\n(.*\n)*.*Waiting for root device /dev/absent", seconds=120)
+
+
+@test("machine/panic-of-a-running-guest-is-told", isolations=("vm",), seconds=60)
+def late_panic(t):
+    """A guest whose kernel panics under the workload: here at its first lack of memory, as it was told to."""
+    lost_guest(t, "sysctl.vm.panic_on_oom=2", "failed: the guest kernel panicked; ",
+               "stage reached: the workload was running; start it again",
+               r"the guest's console ended with:\n(.*\n)*.*Kernel panic - not syncing: Out of memory",
+               options=("-m", "48m"), command=("sh", "-c", "exec head -c 60000000 /dev/zero >/dev/shm/x"))
 
 
 @test("machine/lacking-parts-are-named", isolations=("vm",))
