@@ -220,6 +220,10 @@ int launch_exec_remote(int socket, int process_file, const struct plan *plan, bo
     if (plan->terminal &&
         prepare_terminal(&terminal, interactive, &message.rows, &message.columns, err) < 0)
         return -1;
+    if (terminal.fd >= 0) {
+        message.flags |= CONTROL_RAW;
+        message.modes = terminal.saved;
+    }
     sigset_t set;
     attach_signals(&set);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);

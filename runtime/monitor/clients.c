@@ -64,6 +64,7 @@ void monitor_drop_client(struct monitor *monitor, struct monitor_client *client)
     if (!session->ended && !monitor->main.ended)
         (void)monitor->request->ops->exec_signal(monitor->workload, session->number, SIGKILL,
                                                  &ignored);
+    session_restore_terminal(session);
     free_session(monitor, session);
 }
 
@@ -122,6 +123,7 @@ static int start_exec(struct monitor *monitor, struct session *session,
         .fds = { fds[0], fds[1], fds[2] },
         .interactive = message->flags & CONTROL_INPUT,
         .terminal = plan->terminal,
+        .modes = message->flags & CONTROL_RAW ? &message->modes : NULL,
     };
     struct workload_exec exec = {
         .number = session->number,
@@ -173,6 +175,7 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
     if (!session)
         return error_set(err, EXIT_OURS, "out of memory");
     if (result < 0) {
+        session_close(session);
         free(session);
         return -1;
     }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <termios.h>
 
 #include "error.h"
 
@@ -25,7 +26,7 @@ enum control_type {
     CONTROL_ABANDON = 6,     /* kill, and do not wait for output to be taken */
     CONTROL_WAIT = 7,        /* EXITED is to be sent when the workload has ended */
     CONTROL_EXEC = 8,        /* fds: stdin, stdout, stderr, a memfd with the OCI process object;
-                                rows, columns; answered by EXITED or FAILED */
+                                rows, columns, modes; answered by EXITED or FAILED */
     /* From the monitor. */
     CONTROL_STARTED = 32,    /* the command's execve succeeded */
     CONTROL_EXITED = 33,     /* value: status; flags; text if hybrid failed. Nothing is left. */
@@ -39,6 +40,7 @@ enum control_flags {
     CONTROL_OOM = 1,    /* EXITED: the out-of-memory killer ended a process of the workload */
     CONTROL_BROKEN = 2, /* EXITED: hybrid failed; the text says why */
     CONTROL_INPUT = 4,  /* EXEC: stdin is attached */
+    CONTROL_RAW = 8, /* EXEC: stdin is a terminal that will be raw; modes is what it was before */
 };
 
 enum { CONTROL_MAX_TEXT = 2048, CONTROL_EXEC_FDS = 4 };
@@ -48,6 +50,7 @@ struct control_message {
     uint32_t flags;
     int32_t value;
     uint16_t rows, columns;
+    struct termios modes;
     char text[CONTROL_MAX_TEXT]; /* sent without what follows the NUL */
 };
 

@@ -35,6 +35,7 @@ static struct session_caller main_caller(const struct monitor *monitor)
         .fds = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO },
         .interactive = monitor->request->interactive,
         .terminal = monitor->request->spec.plan->terminal,
+        .modes = monitor->request->terminal,
         .log = monitor->log,
     };
     for (int i = 0; !is_attached(monitor) && i < SESSION_STREAMS; i++)
@@ -79,8 +80,6 @@ static int prepare(struct monitor *monitor, struct error *err)
         if (watch_signals(monitor, err) < 0)
             return -1;
     }
-    if (request->terminal)
-        monitor->caller_terminal = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (request->keep_log) {
         monitor->log = log_open(request->spec.paths.data_dir, LOG_MAX_BYTES, err);
         if (!monitor->log)
@@ -142,8 +141,7 @@ static void lose_command(struct monitor *monitor)
     if (!is_attached(monitor))
         return;
     monitor->abandoned = true;
-    if (monitor->caller_terminal >= 0)
-        (void)tcsetattr(monitor->caller_terminal, TCSANOW, monitor->request->terminal);
+    session_restore_terminal(&monitor->main);
 }
 
 static void serve_command(struct monitor *monitor)
@@ -289,10 +287,9 @@ int monitor_run(struct monitor_request *request)
         .request = request,
         .listener = -1,
         .signals = -1,
-        .caller_terminal = -1,
         .next_number = 1,
         .sessions = &monitor.main,
-        .main = { .streams = { STREAM_NONE, STREAM_NONE, STREAM_NONE } },
+        .main = { .caller = { .fd = -1 }, .streams = { STREAM_NONE, STREAM_NONE, STREAM_NONE } },
     };
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
         monitor.clients[i].fd = -1;

@@ -21,11 +21,10 @@ struct monitor {
     struct session main;
     struct log *log;
     int listener;
-    int signals;         /* signalfd of a detached monitor; -1 */
-    int caller_terminal; /* to be restored if the command is killed; -1 */
-    bool started;        /* the command was executed */
-    bool abandoned;      /* kill, and do not deliver what is left */
-    int64_t deadline;    /* milliseconds of CLOCK_MONOTONIC: then it is abandoned; 0: none */
+    int signals;      /* signalfd of a detached monitor; -1 */
+    bool started;     /* the command was executed */
+    bool abandoned;   /* kill, and do not deliver what is left */
+    int64_t deadline; /* milliseconds of CLOCK_MONOTONIC: then it is abandoned; 0: none */
     uint32_t next_number;
     struct monitor_client clients[MONITOR_MAX_CLIENTS];
     struct pollfd fds[3 + MONITOR_MAX_CLIENTS + MONITOR_BACKEND_FDS +

@@ -82,6 +82,11 @@ int session_open(struct session *session, const struct session_caller *caller,
                  int workload_ends[SESSION_STREAMS], struct error *err)
 {
     session->terminal = caller->terminal;
+    session->caller = (struct terminal){ .fd = -1 };
+    if (caller->modes) {
+        int fd = fcntl(caller->fds[INPUT], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        session->caller = (struct terminal){ .fd = fd, .raw = fd >= 0, .saved = *caller->modes };
+    }
     for (int i = 0; i < SESSION_STREAMS; i++) {
         session->streams[i] = STREAM_NONE;
         workload_ends[i] = -1;
@@ -145,6 +150,7 @@ void session_dispatch(struct session *session, struct session_report *report)
 
 void session_pause(struct session *session, bool paused)
 {
+    session->caller.raw = !paused && session->caller.fd >= 0;
     for (int i = 0; i < SESSION_STREAMS; i++)
         if (session->streams[i].from_caller ? session->streams[i].source >= 0
                                             : !session->streams[i].discard)
@@ -162,8 +168,15 @@ bool session_is_drained(const struct session *session)
            !stream_is_open(&session->streams[ERROR_OUTPUT]);
 }
 
+void session_restore_terminal(struct session *session)
+{
+    terminal_restore(&session->caller);
+}
+
 void session_close(struct session *session)
 {
+    cleanup_close(&session->caller.fd);
+    session->caller = (struct terminal){ .fd = -1 };
     for (int i = 0; i < SESSION_STREAMS; i++)
         stream_close(&session->streams[i]);
 }

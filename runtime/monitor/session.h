@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "stream.h"
+#include "terminal.h"
 #include "workload.h"
 
 enum { SESSION_STREAMS = 3 };
@@ -15,15 +16,17 @@ enum { SESSION_STREAMS = 3 };
 /* The caller's side. A descriptor of -1 is not attached. Borrowed. */
 struct session_caller {
     int fds[SESSION_STREAMS];
-    bool interactive; /* -i: input is attached */
-    bool terminal;    /* -t */
-    struct log *log;  /* NULL: none */
+    bool interactive;            /* -i: input is attached */
+    bool terminal;               /* -t */
+    const struct termios *modes; /* what input was before it was made raw; NULL: it is not raw */
+    struct log *log;             /* NULL: none */
 };
 
 struct session {
     struct session *next;
     uint32_t number; /* as in workload_ops; 0: the workload */
     bool terminal;
+    struct terminal caller;                 /* the caller's, for session_restore_terminal */
     struct stream streams[SESSION_STREAMS]; /* input, output, error output */
     bool ended;
     struct workload_exit exit; /* valid when ended */
@@ -62,6 +65,10 @@ void session_close_input(struct session *session);
 
 /* Has everything that the process wrote been delivered? */
 bool session_is_drained(const struct session *session);
+
+/* The command was killed: the caller's terminal becomes as it was, unless the command is stopped
+ * and has seen to it itself. */
+void session_restore_terminal(struct session *session);
 
 void session_close(struct session *session);
 

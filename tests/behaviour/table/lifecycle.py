@@ -1,6 +1,7 @@
 """Workloads in the background: run -d, ps, logs, exec, kill, stop, start, wait, rm."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -296,6 +297,20 @@ def exec_terminal(t):
     term.send("exit 6\r")
     t.equal("exit status", 6, term.wait())
     term.check_restored()
+
+
+@test("exec/terminal-restored-after-kill")
+def exec_terminal_killed(t):
+    """kill -9 of `hybrid exec -it` leaves the caller's terminal as it was, and ends the command."""
+    name = t.detached(command=["sleep", "1000"])
+    term = t.terminal(verb=["exec", "-it", name, "sh", "-c", "echo ready; exec sleep 999"])
+    term.expect("ready\r\n")
+    term.await_raw()
+    os.kill(term.process.pid, signal.SIGKILL)
+    t.equal("exit status", -9, term.wait())
+    term.check_restored()
+    t.eventually("the command is gone", lambda: "sleep 999" not in t.verb("exec", name, "ps", "-o", "args"))
+    t.verb("rm", "-f", name)
 
 
 @test("exec/signals")
