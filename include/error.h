@@ -2,6 +2,7 @@
 #ifndef HYBRID_ERROR_H
 #define HYBRID_ERROR_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,13 @@ struct error {
     char message[2048];
 };
 
+__attribute__((format(printf, 3, 0))) static inline void
+error_set_list(struct error *err, int exit_code, const char *format, va_list arguments)
+{
+    err->exit_code = exit_code;
+    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+}
+
 /* Fills *err and returns -1, so that callers write `return error_set(err, EXIT_OURS, "...")`. */
 __attribute__((format(printf, 3, 4))) static inline int error_set(struct error *err, int exit_code,
                                                                   const char *format, ...)
@@ -32,13 +40,13 @@ __attribute__((format(printf, 3, 4))) static inline int error_set(struct error *
         return -1;
     va_list arguments;
     va_start(arguments, format);
-    err->exit_code = exit_code;
-    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+    error_set_list(err, exit_code, format, arguments);
     va_end(arguments);
     return -1;
 }
 
-/* As error_set, with ": " and the text of errnum appended. errnum: an errno value, positive. */
+/* As error_set, with ": " and the text of errnum appended, and the remedy where it is always the
+ * same. errnum: an errno value, positive. */
 __attribute__((format(printf, 4, 5))) static inline int
 error_set_errno(struct error *err, int exit_code, int errnum, const char *format, ...)
 {
@@ -46,11 +54,11 @@ error_set_errno(struct error *err, int exit_code, int errnum, const char *format
         return -1;
     va_list arguments;
     va_start(arguments, format);
-    err->exit_code = exit_code;
-    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+    error_set_list(err, exit_code, format, arguments);
     va_end(arguments);
     size_t used = strlen(err->message);
-    (void)snprintf(err->message + used, sizeof err->message - used, ": %s", strerror(errnum));
+    (void)snprintf(err->message + used, sizeof err->message - used, ": %s%s", strerror(errnum),
+                   errnum == EMFILE ? "; raise the limit with ulimit -n" : "");
     return -1;
 }
 

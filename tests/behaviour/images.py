@@ -13,6 +13,7 @@ import io
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import stat
@@ -599,6 +600,32 @@ def test_links_may_say_anything(store):
     """The content of a link is the image's own affair; only writing through it is not."""
     layer = tar([link("a", "/etc/shadow"), link("b", "../../../.."), link("c", "\x1b[31m"), link("a2", "a")])
     store.load(Image([layer], "free").archive())
+
+
+def many_layers(count):
+    """An image whose last layer holds a program of its own. A layer is known by its content: all differ."""
+    with open("/bin/busybox", "rb") as file:
+        first = tar([directory("bin"), entry("bin/busybox", data=file.read(), mode=0o755)])
+    rest = [tar([entry(f"file{number}", data=b"%d" % number)]) for number in range(1, count)]
+    return Image([first, *rest], f"many:{count}", {"Cmd": ["/bin/busybox", "cat", f"/file{count - 1}"]})
+
+
+def test_many_layers(store):
+    """As many layers as there may be run with the usual limit of open files; one more is refused at once."""
+    def run(most_files):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # noqa: E731
+        return subprocess.run(store.command("run", "--rm", "many:255"), preexec_fn=limit, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+    store.load(small().archive())
+    for count in (256, 512):
+        store.refuse(many_layers(count).archive(), f"has {count} layers", "at most 255", "squash")
+    store.load(many_layers(255).archive(), "-q")
+    result = run(1024)
+    check((result.returncode, result.stdout) == (0, b"254"), f"with 1024 files: {result}")
+    result = run(256)
+    check(result.returncode == 125 and b"Too many open files; raise the limit with ulimit -n" in result.stderr,
+          f"with 256 files: {result}")
 
 
 def spoiled_images():

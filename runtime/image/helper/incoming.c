@@ -129,7 +129,10 @@ static int take_diff_ids(const json_t *config, const char *what, struct incoming
     if (count == 0)
         return error_set(err, EXIT_OURS, "the image has no layers: there is nothing to run");
     if (count > INCOMING_MAX_LAYERS)
-        return error_set(err, EXIT_OURS, "the image has more than %d layers", INCOMING_MAX_LAYERS);
+        return error_set(err, EXIT_OURS,
+                         "the image has %zu layers, and at most %d can be used; squash it, for "
+                         "example with buildah commit --squash",
+                         count, INCOMING_MAX_LAYERS);
     image->layers = calloc(count, sizeof *image->layers);
     if (!image->layers)
         return error_set(err, EXIT_OURS, "out of memory");
