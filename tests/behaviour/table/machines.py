@@ -86,9 +86,9 @@ def memory(t):
         t.check(size <= seen <= size + 128, f"-m {size}m shows {seen} MiB")
 
 
-# A /dev of this mount namespace alone, in which KVM is missing; what `run` needs besides is there.
-HIDE_KVM = """mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 &&
-    exec "$@" """
+# A /dev of this mount namespace alone, in which KVM is missing. The rest is there, also what was copied to /dev/shm.
+HIDE_KVM = """cd /dev/shm && mount -t tmpfs none /dev && mkdir /dev/shm && mount --no-canonicalize --bind . /dev/shm &&
+    mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 && exec "$@" """
 
 
 @test("machine/without-kvm", isolations=("container",))
