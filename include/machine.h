@@ -43,7 +43,7 @@
 
 enum {
     MACHINE_MAX_CPUS = 64,
-    MACHINE_MAX_DISK_FILES = 256,
+    MACHINE_MAX_DISK_FILES = 255, /* the guest's partitions, which Linux numbers up to 255 */
     MACHINE_DISK_FILE_ALIGNMENT = 4096,
     MACHINE_GUEST_CID = 3, /* the only guest its vsock device knows; the host is 2 */
     MACHINE_MAX_MESSAGE = 4096,

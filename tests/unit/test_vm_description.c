@@ -115,7 +115,7 @@ static void test_many_layers(void **state)
     assert_true(strlen(text) <= VM_COMMAND_LINE_MAX);
     free(text);
     assert_null(vm_command_line(sizes, MACHINE_MAX_DISK_FILES, NULL, &err));
-    assert_non_null(strstr(err.message, "255 layers"));
+    assert_non_null(strstr(err.message, "254 layers"));
     assert_non_null(strstr(err.message, "--isolation=container"));
 }
 

@@ -8,11 +8,12 @@
 
 #include <jansson.h>
 
+#include "machine.h"
 #include "runtime/image/helper/source.h"
 
 enum {
     INCOMING_MAX_IMAGES = 256,
-    INCOMING_MAX_LAYERS = 255, /* a VM's disk has 256 parts, and the first is the guest's root */
+    INCOMING_MAX_LAYERS = MACHINE_MAX_DISK_FILES - 1, /* the first is the guest's own root */
     INCOMING_MAX_NAMES = 64,
 };
 
