@@ -25,6 +25,7 @@ struct error {
     char message[2048];
 };
 
+/* For the two below. */
 __attribute__((format(printf, 3, 0))) static inline void
 error_set_list(struct error *err, int exit_code, const char *format, va_list arguments)
 {
