@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -206,6 +208,114 @@ static void test_truncated_file(void **state)
     assert_int_equal(request(&f->guest, VIRTIO_BLK_T_IN, 0, 1024), VIRTIO_BLK_S_IOERR);
 }
 
+/* One request cannot keep the disk's thread for longer than seg_max * size_max bytes take. */
+static void test_request_size_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct guest *guest = &f->guest;
+    struct virtio_blk_config config;
+    const uint32_t piece = 2 << 20;
+    const off_t large = 32 << 20;
+    assert_int_equal(ftruncate(f->scratch_fd, large), 0);
+    blk_destroy(&f->scratch);
+    struct error err;
+    assert_int_equal(
+        blk_create(&f->scratch, &guest->memory, &f->scratch_fd, 1, 512, false, "scratch", &err), 0);
+    guest_start(guest, &f->scratch.device, 16);
+    assert_true(f->scratch.device.features & 1ULL << VIRTIO_BLK_F_SIZE_MAX);
+    virtio_mmio_read(guest->device, VIRTIO_MMIO_CONFIG, &config, 8);
+    virtio_mmio_read(guest->device, VIRTIO_MMIO_CONFIG + 8, (char *)&config + 8, 8);
+    assert_int_equal((uint64_t)config.size_max * config.seg_max, 126 * 64 * 1024);
+    const struct {
+        uint32_t type;
+        unsigned pieces; /* of 2 MiB, all the same memory */
+        uint8_t status;
+    } cases[] = {
+        { VIRTIO_BLK_T_IN, 3, VIRTIO_BLK_S_OK },
+        { VIRTIO_BLK_T_IN, 4, VIRTIO_BLK_S_IOERR },
+        { VIRTIO_BLK_T_OUT, 3, VIRTIO_BLK_S_OK },
+        { VIRTIO_BLK_T_OUT, 12, VIRTIO_BLK_S_IOERR },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct guest_part parts[16] = { { HEADER, sizeof(struct virtio_blk_outhdr), 0 } };
+        size_t count = 1;
+        uint16_t flags = cases[i].type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
+        write_header(guest, cases[i].type, 0);
+        for (unsigned j = 0; j < cases[i].pieces; j++)
+            parts[count++] = (struct guest_part){ 0x200000, piece, flags };
+        parts[count++] = (struct guest_part){ STATUS, 1, VRING_DESC_F_WRITE };
+        guest_add(guest, 0, parts, count);
+        while (virtio_device_process(guest->device, 0))
+            continue;
+        assert_int_equal(*(uint8_t *)guest_at(guest, STATUS), cases[i].status);
+    }
+    /* A batch ends when it has moved that much, however many requests wait. */
+    for (int i = 0; i < 5; i++) {
+        struct guest_part parts[] = { { HEADER, sizeof(struct virtio_blk_outhdr), 0 },
+                                      { 0x200000, piece, VRING_DESC_F_WRITE },
+                                      { 0x200000, piece, VRING_DESC_F_WRITE },
+                                      { STATUS, 1, VRING_DESC_F_WRITE } };
+        write_header(guest, VIRTIO_BLK_T_IN, 0);
+        guest->next_free[0] = 0; /* the same chain five times */
+        guest_add(guest, 0, parts, 4);
+    }
+    uint16_t before = guest_used_ring(guest, 0)->idx;
+    assert_true(virtio_device_process(guest->device, 0));
+    assert_in_range((uint16_t)(guest_used_ring(guest, 0)->idx - before), 1, 3);
+}
+
+/* A device whose queue never runs empty: each batch takes a while and asks for another. */
+static int busy_process(struct virtio_device *device, unsigned index)
+{
+    (void)index;
+    atomic_fetch_add((atomic_uint *)device->context, 1);
+    for (volatile int i = 0; i < 200000; i++)
+        continue;
+    return 1;
+}
+
+static void *busy_worker(void *argument)
+{
+    struct virtio_device *device = argument;
+    while (virtio_device_process(device, 0))
+        continue;
+    return NULL;
+}
+
+/* A vCPU waits for its registers one batch long, not until the queue is empty. */
+static void test_registers_have_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct guest *guest = &f->guest;
+    static const struct virtio_device_ops OPS = {
+        .name = "busy", .queue_count = 1, .queue_size = 16, .process = busy_process
+    };
+    enum { READS = 50 };
+    atomic_uint batches = 0;
+    struct virtio_device device = { .ops = &OPS, .context = &batches, .interrupt_fd = -1 };
+    struct error err;
+    pthread_t worker;
+    assert_int_equal(virtio_device_create(&device, &guest->memory, &err), 0);
+    guest_start(guest, &device, 16);
+    assert_int_equal(pthread_create(&worker, NULL, busy_worker, &device), 0);
+    while (atomic_load(&batches) == 0)
+        (void)usleep(100);
+    unsigned waited = 0;
+    for (int i = 0; i < READS; i++) {
+        unsigned before = atomic_load(&batches);
+        while (atomic_load(&batches) == before) /* in the middle of one */
+            continue;
+        before = atomic_load(&batches);
+        assert_int_equal(guest_get(guest, VIRTIO_MMIO_STATUS), 0xf);
+        waited += atomic_load(&batches) - before;
+    }
+    /* The next may begin before the reader has queued, or after it had its turn. */
+    assert_in_range(waited, 0, 2 * READS);
+    guest_set(guest, VIRTIO_MMIO_STATUS, 0); /* not live: the worker ends */
+    assert_int_equal(pthread_join(worker, NULL), 0);
+    virtio_device_destroy(&device);
+}
+
 /* Chains that are no request: the device stops, says so, and works again after a reset. */
 static void test_malformed_chains(void **state)
 {
@@ -395,6 +505,8 @@ int main(void)
         TEST(test_writes),
         TEST(test_discard),
         TEST(test_truncated_file),
+        TEST(test_request_size_is_bounded),
+        TEST(test_registers_have_their_turn),
         TEST(test_malformed_chains),
         TEST(test_identity_and_config),
         TEST(test_every_access),

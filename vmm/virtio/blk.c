@@ -15,6 +15,12 @@
 enum {
     BLK_QUEUE_SIZE = 128,
     BLK_BATCH = 8, /* requests until the lock is offered to a resetting driver */
+    /* A request is bounded by seg_max times size_max: without, one could move 128 times all of RAM
+     * while a vCPU that resets the device, and whoever stops that vCPU, waits. */
+    BLK_SEGMENTS = BLK_QUEUE_SIZE - 2, /* besides header and status */
+    BLK_SEGMENT_BYTES = 64 * 1024,
+    BLK_MAX_BYTES = BLK_SEGMENTS * BLK_SEGMENT_BYTES, /* a little under 8 MiB */
+    BLK_BATCH_BYTES = BLK_MAX_BYTES,
     BLK_MAX_DISCARD_SECTORS = 0x3fffff, /* a little under 2 GiB in one request */
 };
 
@@ -67,7 +73,7 @@ static uint8_t blk_read(struct blk *blk, uint64_t sector)
 {
     const struct queue_chain *chain = &blk->chain;
     uint64_t length = chain->writable_bytes - 1; /* the last byte is the status */
-    if (!blk_in_range(blk, sector, length))
+    if (length > BLK_MAX_BYTES || !blk_in_range(blk, sector, length))
         return VIRTIO_BLK_S_IOERR;
     return blk_transfer(blk, chain->parts + chain->readable_count, chain->writable_count, 0,
                         sector * BLK_SECTOR, length, false) < 0
@@ -79,7 +85,7 @@ static uint8_t blk_write(struct blk *blk, uint64_t sector)
 {
     const struct queue_chain *chain = &blk->chain;
     uint64_t length = chain->readable_bytes - sizeof(struct virtio_blk_outhdr);
-    if (blk->read_only || !blk_in_range(blk, sector, length))
+    if (blk->read_only || length > BLK_MAX_BYTES || !blk_in_range(blk, sector, length))
         return VIRTIO_BLK_S_IOERR;
     return blk_transfer(blk, chain->parts, chain->readable_count, sizeof(struct virtio_blk_outhdr),
                         sector * BLK_SECTOR, length, true) < 0
@@ -172,7 +178,8 @@ static int blk_process(struct virtio_device *device, unsigned index)
     struct blk *blk = (struct blk *)device->context;
     struct queue *queue = &device->queues[index];
     int popped = 0;
-    for (int served = 0; served < BLK_BATCH; served++) {
+    uint64_t bytes = 0;
+    for (int served = 0; served < BLK_BATCH && bytes < BLK_BATCH_BYTES; served++) {
         popped = queue_pop(queue, &blk->chain);
         if (popped == 0 && !queue_await(queue))
             break;
@@ -180,6 +187,7 @@ static int blk_process(struct virtio_device *device, unsigned index)
             popped = -1;
             break;
         }
+        bytes += popped > 0 ? blk->chain.readable_bytes + blk->chain.writable_bytes : 0;
         popped = 1;
     }
     virtio_device_publish(device, queue);
@@ -224,7 +232,8 @@ static void blk_describe(struct blk *blk)
     struct virtio_device *device = &blk->device;
     blk->config = (struct virtio_blk_config){
         .capacity = blk->size / BLK_SECTOR,
-        .seg_max = BLK_QUEUE_SIZE - 2, /* besides header and status */
+        .size_max = BLK_SEGMENT_BYTES,
+        .seg_max = BLK_SEGMENTS,
         .blk_size = BLK_SECTOR,
         .max_discard_sectors = BLK_MAX_DISCARD_SECTORS,
         .max_discard_seg = 1,
@@ -235,8 +244,8 @@ static void blk_describe(struct blk *blk)
     };
     device->config = &blk->config;
     device->config_size = sizeof blk->config;
-    device->features =
-        1ULL << VIRTIO_BLK_F_SEG_MAX | 1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_FLUSH;
+    device->features = 1ULL << VIRTIO_BLK_F_SIZE_MAX | 1ULL << VIRTIO_BLK_F_SEG_MAX |
+                       1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_FLUSH;
     if (blk->read_only)
         device->features |= 1ULL << VIRTIO_BLK_F_RO;
     else

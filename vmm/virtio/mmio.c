@@ -24,6 +24,7 @@ int virtio_device_create(struct virtio_device *device, const struct guest_memory
                          struct error *err)
 {
     device->features |= 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_RING_F_EVENT_IDX;
+    (void)pthread_mutex_init(&device->turn, NULL);
     (void)pthread_mutex_init(&device->lock, NULL);
     for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
         device->queues[i] = (struct queue){ .memory = memory, .max_size = device->ops->queue_size };
@@ -50,6 +51,20 @@ void virtio_device_destroy(struct virtio_device *device)
             (void)close(device->doorbell_fds[i]);
     }
     (void)pthread_mutex_destroy(&device->lock);
+    (void)pthread_mutex_destroy(&device->turn);
+}
+
+/* A mutex alone goes to whoever is awake: the worker that has just released it. */
+void virtio_device_lock(struct virtio_device *device)
+{
+    (void)pthread_mutex_lock(&device->turn);
+    (void)pthread_mutex_lock(&device->lock);
+    (void)pthread_mutex_unlock(&device->turn);
+}
+
+void virtio_device_unlock(struct virtio_device *device)
+{
+    (void)pthread_mutex_unlock(&device->lock);
 }
 
 bool virtio_device_live(const struct virtio_device *device)
@@ -83,13 +98,13 @@ void virtio_device_publish(struct virtio_device *device, struct queue *queue)
 bool virtio_device_process(struct virtio_device *device, unsigned index)
 {
     int outcome = 0;
-    (void)pthread_mutex_lock(&device->lock);
+    virtio_device_lock(device);
     if (index < device->ops->queue_count && virtio_device_live(device) &&
         device->queues[index].ready)
         outcome = device->ops->process(device, index);
     if (outcome < 0)
         virtio_device_break(device);
-    (void)pthread_mutex_unlock(&device->lock);
+    virtio_device_unlock(device);
     return outcome > 0;
 }
 
@@ -241,9 +256,9 @@ void virtio_mmio_write(struct virtio_device *device, uint64_t offset, const void
         /* Comes here only for a queue that does not exist, the others are ioeventfds. */
         return;
     }
-    (void)pthread_mutex_lock(&device->lock);
+    virtio_device_lock(device);
     virtio_write_locked(device, offset, value);
-    (void)pthread_mutex_unlock(&device->lock);
+    virtio_device_unlock(device);
 }
 
 static uint32_t virtio_read_locked(struct virtio_device *device, uint64_t offset)
@@ -286,9 +301,9 @@ static uint32_t virtio_read_register(struct virtio_device *device, uint64_t offs
     default:
         break;
     }
-    (void)pthread_mutex_lock(&device->lock);
+    virtio_device_lock(device);
     uint32_t value = virtio_read_locked(device, offset);
-    (void)pthread_mutex_unlock(&device->lock);
+    virtio_device_unlock(device);
     return value;
 }
 

@@ -48,7 +48,7 @@ struct virtio_device {
     uint64_t features;  /* offered; VERSION_1 and EVENT_IDX are added by virtio_device_create */
     const void *config; /* device configuration space, constant */
     size_t config_size;
-    pthread_mutex_t lock;
+    pthread_mutex_t turn, lock; /* taken by virtio_device_lock only */
     /* Registers. */
     uint32_t status, device_features_select, driver_features_select, queue_select;
     uint64_t driver_features;
@@ -70,6 +70,15 @@ void virtio_device_destroy(struct virtio_device *device);
 void virtio_mmio_read(struct virtio_device *device, uint64_t offset, void *data, uint32_t length);
 void virtio_mmio_write(struct virtio_device *device, uint64_t offset, const void *data,
                        uint32_t length);
+
+/*
+ * Takes the device's lock, in the order of arrival: whoever waits comes next, also when the holder
+ * wants it again at once. A queue that never runs empty (it can be made to feed itself: a disk
+ * reads the next requests into its own ring) thus keeps no vCPU from a register for longer than one
+ * batch, nor from being stopped.
+ */
+void virtio_device_lock(struct virtio_device *device);
+void virtio_device_unlock(struct virtio_device *device);
 
 /* Whether queues may be processed. Call with the lock held. */
 bool virtio_device_live(const struct virtio_device *device);

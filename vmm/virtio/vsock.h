@@ -18,8 +18,9 @@ enum {
     VSOCK_QUEUE_EVENT,
     VSOCK_QUEUES,
     VSOCK_BUCKETS = 64,
-    VSOCK_MAX_REFUSALS = 64, /* resets waiting for a buffer; more make the guest wait */
-    VSOCK_BATCH = 64,        /* packets of one data transfer to the guest */
+    VSOCK_MAX_REFUSALS = 64,  /* resets waiting for a buffer; more make the guest wait */
+    VSOCK_BATCH = 64,         /* packets of one data transfer to the guest */
+    VSOCK_RECEIVE_BATCH = 64, /* packets from it until others have their turn */
 };
 
 /* A reset for a connection that we know nothing else of. */

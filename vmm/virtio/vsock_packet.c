@@ -11,7 +11,6 @@
 enum {
     VSOCK_HOST_CID = 2,
     VSOCK_HEADER = sizeof(struct virtio_vsock_hdr),
-    VSOCK_RECEIVE_BATCH = 64,      /* packets until others have their turn */
     VSOCK_TRANSMIT_BATCH = 32,     /* streams served until others have their turn */
     VSOCK_READ_BYTES = 256 * 1024, /* of one stream in one turn */
 };
@@ -157,10 +156,9 @@ static int vsock_take_buffer(struct vsock *vsock, size_t index, size_t first_par
 {
     struct queue *queue = &vsock->device.queues[VSOCK_QUEUE_RX];
     struct queue_chain *chain = &vsock->chain;
-    int popped;
-    do
-        popped = queue_pop(queue, chain);
-    while (popped == 0 && queue_await(queue));
+    int popped = queue_pop(queue, chain);
+    if (popped == 0 && queue_await(queue))
+        popped = queue_pop(queue, chain); /* once more: an index that flickers is no buffer */
     if (popped <= 0)
         return popped;
     if (chain->readable_count > 0 || chain->writable_bytes <= VSOCK_HEADER)
