@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Puts a device on the bus: its registers, its interrupt, a notification for each queue. */
 static int machine_add_device(struct machine *machine, struct virtio_device *device,
@@ -131,6 +132,17 @@ static int machine_start_threads(struct machine *machine, struct error *err)
     return control_open(&machine->control, err);
 }
 
+/*
+ * What the running guest has no use for. (The VM's own descriptor stays: with it the kernel would
+ * take the interrupts' eventfds away.)
+ */
+static void machine_close_setup_files(struct machine *machine, const struct options *options)
+{
+    (void)close(options->kernel_fd);
+    (void)close(options->kvm_fd);
+    machine->kvm.device_fd = -1;
+}
+
 int machine_build(struct machine *machine, const struct options *options, struct error *err)
 {
     uint64_t entry = 0;
@@ -151,6 +163,7 @@ int machine_build(struct machine *machine, const struct options *options, struct
         machine_load(machine, options, &entry, err) < 0 ||
         machine_add_cpus(machine, entry, err) < 0)
         return -1;
+    machine_close_setup_files(machine, options);
     return machine_start_threads(machine, err);
 }
 

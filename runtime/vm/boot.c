@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -206,6 +207,7 @@ static int execute_monitor(struct workload *vm, const struct workload_spec *spec
         .stdout_fd = -1,
         /* What it says before it has its control socket belongs into the same diagnosis. */
         .stderr_fd = files->fds[numbers->console - SPAWN_FIRST_FD],
+        .namespaces = CLONE_NEWPID, /* the monitor need not double itself for it */
         .cgroup = vm->cgroup,
     };
     return spawn_program(&request, &vm->monitor, err);

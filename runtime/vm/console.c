@@ -7,7 +7,8 @@
 void console_read(struct console *console)
 {
     char bytes[1024];
-    while (console->fd >= 0) {
+    /* No more than the pipe holds: a guest that writes as fast as we read must not keep us here. */
+    for (size_t taken = 0; console->fd >= 0 && taken < CONSOLE_TURN;) {
         ssize_t n = read(console->fd, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR)
             continue;
@@ -18,6 +19,7 @@ void console_read(struct console *console)
             console->fd = -1;
             return;
         }
+        taken += (size_t)n;
         for (ssize_t i = 0; i < n; i++)
             console->kept[console->total++ % CONSOLE_KEPT] = bytes[i];
     }

@@ -8,6 +8,7 @@
 enum {
     CONSOLE_KEPT = 8192,     /* bytes that are remembered */
     CONSOLE_TAIL_LINES = 20, /* lines that an error message shows */
+    CONSOLE_TURN = 65536,    /* bytes read at once; more stays for the next call */
 };
 
 struct console {
@@ -16,7 +17,9 @@ struct console {
     size_t total; /* bytes received; the last CONSOLE_KEPT are kept */
 };
 
-/* Reads what is there, without blocking; closes the descriptor at its end. */
+/* Reads what is there, up to CONSOLE_TURN bytes, without blocking; closes the descriptor at its
+ * end.
+ */
 void console_read(struct console *console);
 
 /*

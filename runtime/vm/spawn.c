@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -61,18 +62,29 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-__attribute__((noreturn)) static void run_child(const struct spawn_request *request, pid_t parent,
-                                                int report_fd)
+/* Whether nobody reads our report: the parent died before PR_SET_PDEATHSIG. (Its process id is of
+ * no use: in a pid namespace of our own the parent's is always 0.) */
+static bool is_orphan(int report_fd)
 {
-    int report = report_fd;
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == parent &&
+    struct pollfd asked = { .fd = report_fd };
+    errno = ESRCH;
+    return poll(&asked, 1, 0) != 0;
+}
+
+__attribute__((noreturn)) static void run_child(const struct spawn_request *request,
+                                                const int report_fds[2])
+{
+    char *const no_environment[] = { NULL }; /* may hold secrets, and no helper needs it */
+    int report = report_fds[1];
+    (void)close(report_fds[0]);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && !is_orphan(report) &&
         join_cgroup(request->cgroup) == 0) {
-        int placed = place_fds(request, report_fd);
+        int placed = place_fds(request, report);
         if (placed >= 0) {
             report = placed;
             (void)setsid(); /* Ctrl-C at the terminal is not for it */
             reset_signals();
-            (void)execv(request->path, request->argv);
+            (void)execve(request->path, request->argv, no_environment);
         }
     }
     int cause = errno;
@@ -80,9 +92,10 @@ __attribute__((noreturn)) static void run_child(const struct spawn_request *requ
     _exit(EXIT_OURS);
 }
 
-static pid_t clone_child(const struct cgroup *cgroup, int *pidfd)
+static pid_t clone_child(const struct spawn_request *request, int *pidfd)
 {
-    struct clone_args arguments = { .flags = CLONE_PIDFD,
+    const struct cgroup *cgroup = request->cgroup;
+    struct clone_args arguments = { .flags = CLONE_PIDFD | (uint64_t)request->namespaces,
                                     .pidfd = (uint64_t)(uintptr_t)pidfd,
                                     .exit_signal = SIGCHLD };
     int birth = cgroup ? cgroup_birth_fd(cgroup) : -1;
@@ -96,14 +109,13 @@ static pid_t clone_child(const struct cgroup *cgroup, int *pidfd)
 int spawn_program(const struct spawn_request *request, struct spawned *spawned, struct error *err)
 {
     int report[2];
-    pid_t parent = getpid();
     if (pipe2(report, O_CLOEXEC) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     _cleanup_close_ int report_read = report[0];
     *spawned = (struct spawned){ .pidfd = -1 };
-    spawned->pid = clone_child(request->cgroup, &spawned->pidfd);
+    spawned->pid = clone_child(request, &spawned->pidfd);
     if (spawned->pid == 0)
-        run_child(request, parent, report[1]);
+        run_child(request, report);
     int cause = errno;
     (void)close(report[1]);
     if (spawned->pid < 0)

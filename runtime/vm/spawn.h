@@ -13,6 +13,7 @@ struct spawn_request {
     const int *fds; /* become 3, 4, ... in the program */
     size_t fd_count;
     int stdout_fd, stderr_fd;    /* -1: /dev/null */
+    int namespaces;              /* CLONE_NEWPID: it is process 1 of a pid namespace; or 0 */
     const struct cgroup *cgroup; /* it is born or moves there; NULL: stays in ours */
 };
 
@@ -22,9 +23,9 @@ struct spawned {
 };
 
 /*
- * The program runs in a session of its own, without our signal mask and dispositions, and is killed
- * when the calling process ends (PR_SET_PDEATHSIG). Returns 0 once it has been executed, or -1 with
- * *err and no process left.
+ * The program runs in a session of its own, without our environment, signal mask and dispositions,
+ * and is killed when the calling process ends (PR_SET_PDEATHSIG). Returns 0 once it has been
+ * executed, or -1 with *err and no process left.
  */
 int spawn_program(const struct spawn_request *request, struct spawned *spawned, struct error *err);
 

@@ -77,6 +77,23 @@ static void test_many_lines(void **state)
     (void)close(console.fd);
 }
 
+/* However much there is, one call takes a bounded part of it. */
+static void test_flood(void **state)
+{
+    (void)state;
+    static char bytes[2 * CONSOLE_TURN];
+    struct console console;
+    int fd = open_console(&console);
+    assert_true(fcntl(fd, F_SETPIPE_SZ, (int)sizeof bytes) >= (int)sizeof bytes);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    console_read(&console);
+    assert_in_range(console.total, CONSOLE_TURN, CONSOLE_TURN + 4096);
+    console_read(&console);
+    assert_int_equal(console.total, sizeof bytes);
+    (void)close(fd);
+    (void)close(console.fd);
+}
+
 static void test_endless_line(void **state)
 {
     (void)state;
@@ -94,9 +111,8 @@ static void test_endless_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_few_lines),
-        cmocka_unit_test(test_hostile_bytes),
-        cmocka_unit_test(test_many_lines),
+        cmocka_unit_test(test_few_lines),    cmocka_unit_test(test_hostile_bytes),
+        cmocka_unit_test(test_many_lines),   cmocka_unit_test(test_flood),
         cmocka_unit_test(test_endless_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,6 +144,61 @@ static void test_command_not_found(void **state)
     drop(&fake);
 }
 
+/* What the guest says of itself is shown, never obeyed. */
+static void test_texts_for_a_terminal(void **state)
+{
+    (void)state;
+    const struct {
+        const char *said, *shown;
+    } cases[] = {
+        { "a\tb\177c\r", "a?b?c?" },
+        { "\033]0;title\007", "?]0;title?" },
+        { "\xc2\x9b"
+          "2J",
+          "??2J" }, /* U+009B begins an escape sequence */
+        { "\x9b"
+          "2J",
+          "?2J" }, /* and so does the bare byte */
+        { "\xc2\xa0\xc3\xa9", "\xc2\xa0\xc3\xa9" },
+        { "\xe2\x82\xac \xf0\x9f\x90\xb3", "\xe2\x82\xac \xf0\x9f\x90\xb3" },
+        { "\xe0\x82\x9b", "???" },      /* overlong */
+        { "\xed\xa0\x80", "???" },      /* a surrogate */
+        { "\xf4\x90\x80\x80", "????" }, /* beyond Unicode */
+        { "\xe2\x82", "??" },           /* cut short */
+        { "\xff\xc0\x80", "???" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = { 0 };
+        struct fake fake = make(VM_PREPARED);
+        char payload[sizeof(struct wire_error) + 64];
+        const struct wire_error head = { .exit_code = EXIT_NOT_FOUND };
+        memcpy(payload, &head, sizeof head);
+        memcpy(payload + sizeof head, cases[i].said, strlen(cases[i].said));
+        say(&fake, WIRE_ERROR, 0, payload, sizeof head + strlen(cases[i].said));
+        assert_int_equal(link_wait_for(fake.vm, VM_STARTED, 1000, &err), -1);
+        assert_string_equal(err.message, cases[i].shown);
+        drop(&fake);
+    }
+}
+
+/* A monitor that was taken over and floods us gets a bounded share of each turn. */
+static void test_flood_of_the_monitor(void **state)
+{
+    (void)state;
+    const struct machine_message message = { .type = 4711 };
+    int sent = 0, left = 0;
+    struct fake fake = make(VM_STARTED);
+    while (send(fake.monitor, &message, sizeof message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        sent++;
+    assert_in_range(sent, 100, 1000000);
+    (void)link_pump(fake.vm);
+    while (recv(fake.vm->control_fd, (char[sizeof message]){ 0 }, sizeof message, MSG_DONTWAIT) > 0)
+        left++;
+    assert_in_range(sent - left, 1, sent - 1);
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
 static void test_machine_ends(void **state)
 {
     (void)state;
@@ -264,6 +319,8 @@ int main(void)
         cmocka_unit_test(test_ordinary_life),
         cmocka_unit_test(test_violations),
         cmocka_unit_test(test_command_not_found),
+        cmocka_unit_test(test_texts_for_a_terminal),
+        cmocka_unit_test(test_flood_of_the_monitor),
         cmocka_unit_test(test_machine_ends),
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_last_frames_before_the_end),
