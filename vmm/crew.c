@@ -14,7 +14,6 @@
 
 enum {
     CREW_STACK = 64 * 1024, /* bytes of address space a thread; a fraction of it is ever touched */
-    CREW_KICK = SIGUSR1,    /* makes KVM_RUN return */
 };
 
 struct crew_member {

@@ -8,9 +8,13 @@
 #include "vmm/virtio/mmio.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 
-enum { CREW_MAX_DISKS = 2 };
+enum {
+    CREW_MAX_DISKS = 2,
+    CREW_KICK = SIGUSR1, /* makes KVM_RUN return */
+};
 
 enum crew_state {
     CREW_STARTING, /* the vCPUs wait at the gate */

@@ -34,7 +34,11 @@ struct seccomp_rule {
 extern const struct seccomp_rule seccomp_rules[];
 extern const size_t seccomp_rule_count;
 
-enum { SECCOMP_MAX_PROGRAM = 512 };
+enum {
+    SECCOMP_MAX_PROGRAM = 512, /* instructions */
+    SECCOMP_RULE_STEPS = 5,    /* of them, at most, for one rule */
+    SECCOMP_FRAME_STEPS = 5,   /* around the rules */
+};
 
 /*
  * Writes the filter of a kind of thread: what no rule allows kills the process. Returns the number

@@ -557,6 +557,26 @@ static void test_offer_limit(void **state)
     assert_int_equal(vsock_offer(&f->vsock, 1, -1, -1, &err), -1);
 }
 
+/* A descriptor that cannot be watched counts as closed: nothing reads it on the chance that it
+ * waits. */
+static void test_unwatchable_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    int input[2], output[2];
+    struct error err;
+    assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(output, O_CLOEXEC), 0);
+    assert_int_equal(vsock_offer(&f->vsock, PORT, input[0], output[1], &err), 0);
+    (void)close(input[0]); /* epoll refuses it with EBADF, as it would with a full table */
+    (void)close(output[1]);
+    send_op(f, VIRTIO_VSOCK_OP_REQUEST, 0);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_RESPONSE);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_SHUTDOWN);
+    assert_int_equal(f->last.flags, VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND);
+    (void)close(input[1]);
+    (void)close(output[0]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -578,6 +598,7 @@ int main(void)
         TEST(test_reset_with_streams),
         TEST(test_finish),
         TEST(test_offer_limit),
+        TEST(test_unwatchable_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

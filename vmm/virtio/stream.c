@@ -24,27 +24,6 @@ void stream_endpoint_open(struct stream_endpoint *endpoint, int fd)
     endpoint->non_blocking = fcntl(fd, F_GETFL) & O_NONBLOCK;
 }
 
-static void stream_watch_endpoint(struct stream_endpoint *endpoint, struct loop *loop,
-                                  uint32_t events, struct stream *stream,
-                                  void (*ready)(void *, uint32_t))
-{
-    if (endpoint->fd < 0)
-        return;
-    endpoint->source =
-        (struct loop_source){ .fd = endpoint->fd, .ready = ready, .context = stream };
-    /* What epoll refuses (a regular file, /dev/null) never blocks for long: always ready. */
-    endpoint->watched = loop_add(loop, &endpoint->source, events | EPOLLONESHOT) == 0;
-    endpoint->ready = !endpoint->watched;
-}
-
-void stream_watch(struct stream *stream, struct loop *loop, void (*input_ready)(void *, uint32_t),
-                  void (*output_ready)(void *, uint32_t))
-{
-    stream_watch_endpoint(&stream->input, loop, EPOLLIN, stream, input_ready);
-    /* No event asked for: an error (the reader is gone) is reported all the same. */
-    stream_watch_endpoint(&stream->output, loop, 0, stream, output_ready);
-}
-
 static void stream_close_endpoint(struct stream_endpoint *endpoint, struct loop *loop, int how)
 {
     if (endpoint->fd < 0)
@@ -55,6 +34,33 @@ static void stream_close_endpoint(struct stream_endpoint *endpoint, struct loop 
         (void)shutdown(endpoint->fd, how);
     (void)close(endpoint->fd);
     *endpoint = (struct stream_endpoint){ .fd = -1 };
+}
+
+static void stream_watch_endpoint(struct stream_endpoint *endpoint, struct loop *loop,
+                                  uint32_t events, struct stream *stream,
+                                  void (*ready)(void *, uint32_t))
+{
+    if (endpoint->fd < 0)
+        return;
+    endpoint->source =
+        (struct loop_source){ .fd = endpoint->fd, .ready = ready, .context = stream };
+    endpoint->watched = loop_add(loop, &endpoint->source, events | EPOLLONESHOT) == 0;
+    if (endpoint->watched)
+        return;
+    /* What epoll refuses (a regular file, /dev/null) never blocks for long: always ready. Any other
+     * failure, such as a full table, would make a read block the loop. */
+    if (errno == EPERM)
+        endpoint->ready = true;
+    else
+        stream_close_endpoint(endpoint, loop, SHUT_RDWR);
+}
+
+void stream_watch(struct stream *stream, struct loop *loop, void (*input_ready)(void *, uint32_t),
+                  void (*output_ready)(void *, uint32_t))
+{
+    stream_watch_endpoint(&stream->input, loop, EPOLLIN, stream, input_ready);
+    /* No event asked for: an error (the reader is gone) is reported all the same. */
+    stream_watch_endpoint(&stream->output, loop, 0, stream, output_ready);
 }
 
 void stream_close_input(struct stream *stream, struct loop *loop)

@@ -65,7 +65,10 @@ struct stream {
 /* Takes over a descriptor (-1: the direction is absent). */
 void stream_endpoint_open(struct stream_endpoint *endpoint, int fd);
 
-/* Starts to watch a connected stream's descriptors with these callbacks (context: the stream). */
+/*
+ * Starts to watch a connected stream's descriptors with these callbacks (context: the stream).
+ * Closes what cannot be watched.
+ */
 void stream_watch(struct stream *stream, struct loop *loop, void (*input_ready)(void *, uint32_t),
                   void (*output_ready)(void *, uint32_t));
 

@@ -172,13 +172,13 @@ void vsock_connect(struct stream *stream, uint32_t guest_port)
     stream->state = STREAM_CONNECTED;
     stream->guest_port = guest_port;
     stream->pending = STREAM_SEND_RESPONSE;
+    stream_watch(stream, stream->vsock->loop, vsock_input_ready, vsock_output_ready);
     if (stream->input.fd < 0)
         stream->shutdown_flags |= VIRTIO_VSOCK_SHUTDOWN_SEND;
     if (stream->output.fd < 0)
         stream->shutdown_flags |= VIRTIO_VSOCK_SHUTDOWN_RCV;
     if (stream->shutdown_flags)
         stream->pending |= STREAM_SEND_SHUTDOWN;
-    stream_watch(stream, stream->vsock->loop, vsock_input_ready, vsock_output_ready);
     vsock_schedule(stream);
 }
 
