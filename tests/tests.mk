@@ -45,6 +45,22 @@ unit: unit-programs ## run the unit tests, plainly and under sanitizers
 	tests/unit/run asan $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) || sanitized=1; \
 	[ "$$plain$$sanitized" = 00 ]
 
+# --- hostile guests --------------------------------------------------------------------------------
+# A bare guest program that drives each device wrongly: no kernel, its own boot code.
+HOSTILE_CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only \
+    -fno-pic -fno-pie -fcf-protection=none -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables
+HOSTILE_SOURCES := $(wildcard tests/hostile/guest/*.c) tests/hostile/guest/start.S
+HOSTILE         := $(BUILD)/hostile/guest.elf $(BUILD)/hostile/launch
+
+$(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.h) tests/hostile/guest/guest.ld
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(HOSTILE_CFLAGS) -static -nostdlib -Wl,-T,tests/hostile/guest/guest.ld \
+	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -o $@ $(HOSTILE_SOURCES)
+
+$(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm cgroup)
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+
 # --- behaviour -----------------------------------------------------------------------------------
 behaviour: all ## run the behaviour table: here, and in the emulated host
 	@tests/behaviour-here $(abspath $(BUILD)) && here=0 || here=1; \
