@@ -50,7 +50,7 @@ unit: unit-programs ## run the unit tests, plainly and under sanitizers
 HOSTILE_CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only \
     -fno-pic -fno-pie -fcf-protection=none -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables
 HOSTILE_SOURCES := $(wildcard tests/hostile/guest/*.c) tests/hostile/guest/start.S
-HOSTILE         := $(BUILD)/hostile/guest.elf $(BUILD)/hostile/launch
+HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without)
 
 $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.h) tests/hostile/guest/guest.ld
 	@mkdir -p $(@D)
@@ -60,6 +60,11 @@ $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.
 $(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm cgroup)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+
+# The monitor with a seccomp table that lacks an entry.
+$(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-out %/seccomp_rules.o,$(VMM_OBJECTS))
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
 
 # --- behaviour -----------------------------------------------------------------------------------
 behaviour: all ## run the behaviour table: here, and in the emulated host

@@ -167,9 +167,11 @@ class Monitor:
         theirs.close()
         self.echoes[ours.fileno()] = ours
 
-    def offer_sink(self, port):
+    def offer_sink(self, port, blocking=False):
         """Returns the end that can be read."""
-        ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        os.set_blocking(theirs, blocking)
         self.send(OFFER, port, NO_INPUT, [theirs])
         os.close(theirs)
         return ours

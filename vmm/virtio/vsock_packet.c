@@ -137,7 +137,8 @@ int vsock_receive(struct vsock *vsock)
         outcome = queue_pop(queue, &vsock->chain);
         if (outcome == 1) {
             outcome = vsock_receive_packet(vsock, &vsock->chain) < 0 ? -1 : 1;
-            queue_push(queue, vsock->chain.head, 0);
+            if (outcome > 0)
+                queue_push(queue, vsock->chain.head, 0);
         } else if (outcome == 0 && queue_await(queue)) {
             outcome = 1;
         }

@@ -26,7 +26,7 @@ enum {
     PORT_CHECK = 100000,  /* plus the case's number: echoes; used after each case */
     PORT_ECHO = 200000,   /* echoes, for the case itself */
     PORT_SINK = 300000,   /* the host never reads */
-    PORT_SOURCE = 400000, /* the host sends without end */
+    PORT_SOURCE = 500000, /* the host sends without end */
     PORT_NOBODY = 999,    /* never offered */
 };
 

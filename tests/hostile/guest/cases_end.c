@@ -123,6 +123,79 @@ static const char *end_while_feeding(const struct hostile_case *this_case, struc
     return "no such case";
 }
 
+/*
+ * Everything a monitor does in the life of a good guest, for seccomp.py: which system calls are
+ * needed. Says TOUR when the host may pause it, and ends by a triple fault when the host has
+ * written to the mailbox.
+ */
+static void read_status(void *argument)
+{
+    while (!second_stop)
+        (void)get(argument, VIRTIO_MMIO_STATUS);
+}
+
+static const char *tour_of_disks(void)
+{
+    struct device *device = &devices[SCRATCH];
+    struct virtio_blk_discard_write_zeroes range = { .sector = 8, .num_sectors = 8 };
+    const struct part part = { (uint64_t)&range, sizeof range, 0 };
+    CHECK(start(device) && second_start(read_status, device)); /* both want the device's lock */
+    for (uint64_t i = 0; i < 60; i++) {
+        CHECK(disk_read(device, i % 8, scratch_memory, 16 * SECTOR) == VIRTIO_BLK_S_OK);
+        CHECK(disk_write(device, 5, scratch_memory, SECTOR) == VIRTIO_BLK_S_OK);
+    }
+    CHECK(disk_request(device, VIRTIO_BLK_T_FLUSH, 0, NULL, 0) == VIRTIO_BLK_S_OK);
+    CHECK(disk_request(device, VIRTIO_BLK_T_DISCARD, 0, &part, 1) == VIRTIO_BLK_S_OK);
+    second_join();
+    return NULL;
+}
+
+static const char *tour_of_streams(void)
+{
+    struct virtio_vsock_hdr header;
+    CHECK(vsock_start());
+    CHECK(second_start(read_status, &devices[VSOCK]));
+    CHECK(vsock_connect(PORT_ECHO + case_number));
+    for (int i = 0; i < 60; i++)
+        CHECK(vsock_echo(PORT_ECHO + case_number, 3000));
+    header = packet(VIRTIO_VSOCK_OP_SHUTDOWN, PORT_ECHO + case_number, 0);
+    header.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+    CHECK(vsock_send(&header, NULL, 0));
+    for (uint32_t port = PORT_SINK; port <= PORT_SINK + 100000; port += 100000) {
+        CHECK(
+            vsock_connect(port + case_number)); /* a pipe that does not block, and one that does */
+        for (int i = 0; i < 3; i++) {
+            header = packet(VIRTIO_VSOCK_OP_RW, port + case_number, 1 << 16);
+            CHECK(vsock_send(&header, scratch_memory, 1 << 16));
+        }
+        header = packet(VIRTIO_VSOCK_OP_RST, port + case_number, 0);
+        CHECK(vsock_send(&header, NULL, 0));
+    }
+    CHECK(vsock_connect(PORT_CHECK + case_number));
+    CHECK(vsock_echo(PORT_CHECK + case_number, 3000));
+    second_join();
+    return NULL;
+}
+
+static const char *tour(const struct hostile_case *this_case, struct device *device)
+{
+    static uint32_t sector[SECTOR / 4];
+    (void)this_case;
+    (void)device;
+    const char *failure = tour_of_disks();
+    failure = failure ? failure : tour_of_streams();
+    if (failure)
+        return failure;
+    say("TOUR\n");
+    while (sector[0] == 0) {
+        CHECK(start(&devices[LAYERS]));
+        CHECK(disk_read(&devices[LAYERS], disk_sectors(&devices[LAYERS]) - 1, sector, SECTOR) == 0);
+        wait_ticks(1 << 20);
+    }
+    fault(NULL);
+    return "it goes on";
+}
+
 const struct hostile_case end_cases[] = {
     { "end.reset", reset_first, ON_MACHINE, 0, 0, 0 },
     { "end.reset-by-second", reset_second, ON_MACHINE, 0, 0, 0 },
@@ -135,6 +208,7 @@ const struct hostile_case end_cases[] = {
     { "end.sleeps", sleep, ON_MACHINE, 0, 0, 0 },
     { "end.spins", spin, ON_MACHINE, 0, 0, 0 },
     { "end.with-backlog", end_with_backlog, ON_MACHINE, 0, 0, 0 },
+    { "end.tour", tour, ON_MACHINE, 0, 0, 0 },
     { "end.while-disk-feeds-itself", end_while_feeding, ON_MACHINE, 0, 0, 0 },
     { .name = NULL },
 };

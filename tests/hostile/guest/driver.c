@@ -241,8 +241,11 @@ bool vsock_connect(uint32_t port)
         header.fwd_cnt = 0;
         if (!vsock_send(&header, NULL, 0))
             return false;
-        int op = vsock_receive(&answer, NULL, PATIENCE);
-        if (op == VIRTIO_VSOCK_OP_RESPONSE && answer.src_port == port)
+        int op;
+        do /* other connections may have something to say too */
+            op = vsock_receive(&answer, NULL, PATIENCE);
+        while (op != 0 && answer.src_port != port);
+        if (op == VIRTIO_VSOCK_OP_RESPONSE)
             return true;
         if (op == 0)
             return false;
@@ -261,6 +264,8 @@ bool vsock_echo(uint32_t port, uint32_t bytes)
         return false;
     for (uint32_t have = 0; have < bytes;) {
         int op = vsock_receive(&answer, received + have, PATIENCE);
+        if (op != 0 && answer.src_port != port)
+            continue;
         if (op == VIRTIO_VSOCK_OP_RW)
             have += answer.len;
         else if (op != VIRTIO_VSOCK_OP_CREDIT_UPDATE)

@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+"""No entry of vmm/seccomp_rules.c is redundant: seccomp.py BUILD; needs root and a KVM that runs guests.
+
+The tour of guest/cases_end.c has a monitor do all that it does for a good guest, and the host pauses it, stops it and
+offers more streams than fit into its heap. That succeeds with the whole table. Then each entry is taken out of each
+list it is in (vmm/seccomp.h, enum seccomp_thread), and the kernel must kill the monitor: PASS seccomp/KIND/ENTRY.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+import monitor  # noqa: E402
+
+PORT_CHECK, PORT_ECHO, PORT_SINK, PORT_BLOCKING_SINK = 100000, 200000, 300000, 400000
+STREAMS = 1000     # offered at the end: their blocks make the heap grow
+BACKLOG = 3 * 65536
+SECONDS = 90
+KINDS = {1: "startup", 2: "vcpu", 4: "disk", 8: "loop"}
+
+
+class Tour:
+    def __init__(self, build, directory):
+        self.build, self.directory = build, directory
+        self.disks = monitor.Disks(directory)
+
+    def run(self, program):
+        """The way it ended, as Monitor.wait tells, and what the guest reports."""
+        path = os.path.join(self.directory, program)
+        if not os.path.islink(path):
+            os.symlink(f"{self.build}/hostile/without", path)
+        self.disks.set_mailbox(0)
+        try:
+            vmm = monitor.Monitor(f"{self.build}/hostile/launch", path, f"{self.build}/hostile/guest.elf", self.disks,
+                                  "only=end.tour")
+        except monitor.Ended as ended:
+            return ("nothing", str(ended)), ""
+        said = ""
+        try:
+            said = self.lead(vmm)
+        except monitor.Ended as ended:
+            said = str(ended)
+        finally:
+            ended = vmm.wait(20)
+            vmm.destroy()
+        return ended, said
+
+    def lead(self, vmm):
+        number, sinks, received = None, [], 0
+        deadline = time.monotonic() + SECONDS
+        while not vmm.over() and time.monotonic() < deadline:
+            for line in vmm.pump(0.05):
+                if found := re.search(r"BEGIN (\d+)", line):
+                    number = int(found[1])
+                    sinks = self.offer(vmm, number)
+                elif "END" in line or "EXCEPTION" in line:
+                    return line
+                elif "TOUR" in line:
+                    self.disturb(vmm)
+                    self.disks.set_mailbox(1)
+            for sink in sinks:
+                try:
+                    received += len(os.read(sink, 65536))
+                except BlockingIOError:
+                    pass
+        for sink in sinks:
+            os.close(sink)
+        if vmm.ended and received == 2 * BACKLOG:
+            return vmm.ended[0]
+        return f"ended {vmm.ended}, {received} bytes received"
+
+    @staticmethod
+    def offer(vmm, number):
+        vmm.offer_echo(PORT_CHECK + number)
+        vmm.offer_echo(PORT_ECHO + number)
+        return [vmm.offer_sink(PORT_SINK + number), vmm.offer_sink(PORT_BLOCKING_SINK + number, blocking=True)]
+
+    @staticmethod
+    def disturb(vmm):
+        """Pause and stop, in every combination; streams that come and go."""
+        for _ in range(3):
+            vmm.ask(monitor.PAUSE)
+            os.kill(vmm.pid, signal.SIGSTOP)
+            time.sleep(0.02)
+            os.kill(vmm.pid, signal.SIGCONT)
+            vmm.ask(monitor.RESUME)
+            os.kill(vmm.pid, signal.SIGSTOP)
+            time.sleep(0.02)
+            os.kill(vmm.pid, signal.SIGCONT)
+        sinks = []
+        for i in range(STREAMS):
+            sinks.append(vmm.offer_sink(600000 + i))
+            if i % 50 == 49:
+                vmm.ask(monitor.RESUME)
+                for sink in sinks:
+                    os.close(sink)
+                sinks = []
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    failed = 0
+    with monitor.working_directory() as directory:
+        tour = Tour(build, directory)
+        ended, said = tour.run("whole")
+        if ended != ("exit", 1) or said != "shutdown":
+            print(f"FAIL seccomp/whole-table: {ended}, {said}", flush=True)
+            return 1
+        print("PASS seccomp/whole-table", flush=True)
+        listed = subprocess.run([f"{build}/hostile/without", "list"], stdout=subprocess.PIPE, check=True, text=True)
+        for line in listed.stdout.splitlines():
+            index, threads, name, condition, reason = line.split(" ", 4)
+            for bit, kind in KINDS.items():
+                if not int(threads) & bit:
+                    continue
+                ended, said = tour.run(f"without-{index}-{bit}")
+                case = f"seccomp/{kind}/{name}" + (f" ({reason})" if condition != "0" else "")
+                if ended == ("signal", signal.SIGSYS):
+                    print(f"PASS {case}", flush=True)
+                else:
+                    failed += 1
+                    print(f"FAIL {case}: redundant: {ended}, {said}", flush=True)
+    return 1 if failed else 0
+
+
+sys.exit(main())
