@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -282,6 +283,35 @@ static void *busy_worker(void *argument)
     return NULL;
 }
 
+/* And the device's thread waits for one register access, not until the vCPU stops reading. */
+static void *register_reader(void *argument)
+{
+    struct guest *guest = argument;
+    while (guest_get(guest, VIRTIO_MMIO_STATUS) == 0xf)
+        continue;
+    return NULL;
+}
+
+static void test_threads_have_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct guest *guest = &f->guest;
+    enum { READERS = 3, BATCHES = 2000 };
+    pthread_t readers[READERS];
+    struct timespec start, now;
+    guest_start(guest, &f->disk.device, 16);
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, register_reader, guest), 0);
+    (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    for (int i = 0; i < BATCHES; i++)
+        (void)virtio_device_process(guest->device, 0);
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    assert_in_range(now.tv_sec - start.tv_sec, 0, 20);
+    guest_set(guest, VIRTIO_MMIO_STATUS, 0);
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(pthread_join(readers[i], NULL), 0);
+}
+
 /* A vCPU waits for its registers one batch long, not until the queue is empty. */
 static void test_registers_have_their_turn(void **state)
 {
@@ -507,6 +537,7 @@ int main(void)
         TEST(test_truncated_file),
         TEST(test_request_size_is_bounded),
         TEST(test_registers_have_their_turn),
+        TEST(test_threads_have_their_turn),
         TEST(test_malformed_chains),
         TEST(test_identity_and_config),
         TEST(test_every_access),

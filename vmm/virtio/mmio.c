@@ -24,8 +24,7 @@ int virtio_device_create(struct virtio_device *device, const struct guest_memory
                          struct error *err)
 {
     device->features |= 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_RING_F_EVENT_IDX;
-    (void)pthread_mutex_init(&device->turn, NULL);
-    (void)pthread_mutex_init(&device->lock, NULL);
+    device->lock = (struct ticket_lock){ 0 };
     for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
         device->queues[i] = (struct queue){ .memory = memory, .max_size = device->ops->queue_size };
         device->doorbell_fds[i] = -1;
@@ -50,21 +49,16 @@ void virtio_device_destroy(struct virtio_device *device)
         if (device->doorbell_fds[i] >= 0)
             (void)close(device->doorbell_fds[i]);
     }
-    (void)pthread_mutex_destroy(&device->lock);
-    (void)pthread_mutex_destroy(&device->turn);
 }
 
-/* A mutex alone goes to whoever is awake: the worker that has just released it. */
 void virtio_device_lock(struct virtio_device *device)
 {
-    (void)pthread_mutex_lock(&device->turn);
-    (void)pthread_mutex_lock(&device->lock);
-    (void)pthread_mutex_unlock(&device->turn);
+    ticket_lock_take(&device->lock);
 }
 
 void virtio_device_unlock(struct virtio_device *device)
 {
-    (void)pthread_mutex_unlock(&device->lock);
+    ticket_lock_release(&device->lock);
 }
 
 bool virtio_device_live(const struct virtio_device *device)

@@ -10,9 +10,9 @@
 #ifndef HYBRID_VMM_VIRTIO_MMIO_H
 #define HYBRID_VMM_VIRTIO_MMIO_H
 
+#include "vmm/ticket_lock.h"
 #include "vmm/virtio/queue.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,7 +48,7 @@ struct virtio_device {
     uint64_t features;  /* offered; VERSION_1 and EVENT_IDX are added by virtio_device_create */
     const void *config; /* device configuration space, constant */
     size_t config_size;
-    pthread_mutex_t turn, lock; /* taken by virtio_device_lock only */
+    struct ticket_lock lock; /* taken by virtio_device_lock only */
     /* Registers. */
     uint32_t status, device_features_select, driver_features_select, queue_select;
     uint64_t driver_features;
@@ -72,10 +72,10 @@ void virtio_mmio_write(struct virtio_device *device, uint64_t offset, const void
                        uint32_t length);
 
 /*
- * Takes the device's lock, in the order of arrival: whoever waits comes next, also when the holder
- * wants it again at once. A queue that never runs empty (it can be made to feed itself: a disk
- * reads the next requests into its own ring) thus keeps no vCPU from a register for longer than one
- * batch, nor from being stopped.
+ * The device's lock goes to its takers in the order in which they came: neither a queue that never
+ * runs empty (a disk can be made to read the next requests into its own ring) keeps a vCPU from a
+ * register for longer than one batch, nor a vCPU that reads a register for ever the device's
+ * thread.
  */
 void virtio_device_lock(struct virtio_device *device);
 void virtio_device_unlock(struct virtio_device *device);
