@@ -93,6 +93,8 @@ static inline enum wire_result wire_read(struct wire_reader *reader)
     const size_t head_size = sizeof reader->head;
     for (;;) {
         bool in_head = reader->have < head_size;
+        if (!in_head && !reader->payload) /* its head was refused: it stays broken */
+            return WIRE_BROKEN;
         size_t end = in_head ? head_size : head_size + reader->head.length;
         if (!in_head && reader->have == end)
             return WIRE_FRAME;

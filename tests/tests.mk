@@ -9,7 +9,7 @@ UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
 RESULTS      := $(BUILD)/test-results
 REPORT        = tests/report $(RESULTS)
 
-.PHONY: unit-programs style installation
+.PHONY: unit-programs style installation fuzzers fuzz hostile
 
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
@@ -66,6 +66,38 @@ $(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
 
+hostile: all $(HOSTILE) ## run the hostile guest, the jail's and the seccomp lists' tests in the emulated host
+	@tests/hostile/run-all $(abspath $(BUILD))
+
+# --- fuzzing ---------------------------------------------------------------------------------------
+# tests/fuzz/fuzz_NAME.c with clang's libFuzzer; its seeds are in tests/fuzz/corpus/NAME. The programs and what
+# they link are built apart, with clang and its instrumentation. A harness names its archives as a unit test does,
+# and functions that it replaces: /* wrap: poll */.
+FUZZ_SECONDS  ?= 10
+FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS       := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
+FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+ifneq ($(filter fuzzers $(BUILD)/fuzz/%,$(MAKECMDGOALS)),)
+define fuzz_rule
+$(BUILD)/fuzz/$(1): $(BUILD)/obj/tests/fuzz/fuzz_$(1).o \
+    $(foreach room,$(shell sed -n 's|^/\* link:\(.*\)\*/.*|\1|p' tests/fuzz/fuzz_$(1).c),$(BUILD)/obj/lib$(room).a)
+	@mkdir -p $$(@D)
+	$$(call quiet,LINK)$$(CC) $$(CFLAGS) -fsanitize=fuzzer $$(LDFLAGS) -pthread -o $$@ $$< \
+	    $(foreach function,$(shell sed -n 's|^/\* wrap:\(.*\)\*/.*|\1|p' tests/fuzz/fuzz_$(1).c),-Wl$(comma)--wrap=$(function)) \
+	    -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
+	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt
+endef
+comma := ,
+$(foreach source,$(FUZZ_SOURCES),$(eval $(call fuzz_rule,$(patsubst fuzz_%,%,$(basename $(notdir $(source)))))))
+endif
+
+fuzzers: $(FUZZERS)
+
+fuzz: ## run every fuzzer for FUZZ_SECONDS (10)
+	@CFLAGS="$(FUZZ_SANITIZE)" $(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang fuzzers
+	@tests/fuzz/run $(FUZZ_SECONDS) $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(FUZZERS))
+
 # --- behaviour -----------------------------------------------------------------------------------
 behaviour: all ## run the behaviour table: here, and in the emulated host
 	@tests/behaviour-here $(abspath $(BUILD)) && here=0 || here=1; \
@@ -95,6 +127,8 @@ test: ## install packages, build, run every test that can run here
 	@$(REPORT) part unit $(MAKE) --no-print-directory unit
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
+	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory hostile
+	@$(REPORT) part fuzzers $(MAKE) --no-print-directory fuzz
 	@$(REPORT) part installation tests/installation "$(MAKE)" "$(BUILD)"
 	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
 	@$(REPORT) sum

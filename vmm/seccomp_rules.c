@@ -67,10 +67,9 @@ const struct seccomp_rule seccomp_rules[] = {
     KVM_IOCTL(STARTUP | VCPU, KVM_KVMCLOCK_CTRL, "no soft lockup report after a pause"),
     CALL_IF(STARTUP | LOOP, tgkill, SECCOMP_EQUALS, 2, CREW_KICK, "take a vCPU out of the guest"),
     CALL(STARTUP | LOOP, getpid, "pthread_kill of the C library"),
-    CALL(STARTUP | VCPU | LOOP, rt_sigprocmask, "signal masks of pthread_kill and thread start"),
+    CALL(STARTUP | LOOP, rt_sigprocmask, "signal masks of pthread_kill and thread start"),
     CALL(STARTUP | VCPU, rt_sigreturn, "end of the signal that takes a vCPU out of the guest"),
-    CALL(STARTUP | VCPU | DISK | LOOP, exit_group, "the end"),
-    CALL(STARTUP | VCPU | DISK | LOOP, restart_syscall, "a wait that a stop interrupted"),
+    CALL(STARTUP | LOOP, exit_group, "the end"),
     /* Only until the guest runs: building the machine. */
     KVM_IOCTL(STARTUP, KVM_GET_API_VERSION, "is it /dev/kvm?"),
     KVM_IOCTL(STARTUP, KVM_CHECK_EXTENSION, "what KVM can do"),

@@ -139,6 +139,13 @@ void cli_warn(const char *message);
 int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value,
                          struct error *err);
 
+/*
+ * Likewise, for `inspect --security`: what the kernel says of its processes. A workload that is not
+ * running is an error.
+ */
+int cli_inspect_workload_security(const struct cli *cli, const char *name, json_t **value,
+                                  struct error *err);
+
 /* Choices of --format where the output is data. */
 extern const char *const cli_formats[]; /* "table", "json" */
 

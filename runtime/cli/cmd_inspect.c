@@ -8,6 +8,7 @@
 
 struct settings {
     const char *type;
+    bool security;
 };
 
 static const char *const types[] = { "workload", "image", NULL };
@@ -19,6 +20,10 @@ static const struct cli_option options[] = {
       .help = "Look among workloads or images only: workload, image",
       .offset = offsetof(struct settings, type),
       .choices = types },
+    { .name = "security",
+      .kind = CLI_FLAG,
+      .help = "Print what the kernel enforces on running workloads",
+      .offset = offsetof(struct settings, security) },
     { .name = "format",
       .letter = 'f',
       .kind = CLI_REFUSED,
@@ -97,11 +102,14 @@ static int inspect_image(const struct cli *cli, const char *name, json_t **value
     return *value ? 1 : -1;
 }
 
-static int inspect(const struct cli *cli, const char *name, const char *type, json_t **value,
-                   struct error *err)
+static int inspect(const struct cli *cli, const char *name, const struct settings *given,
+                   json_t **value, struct error *err)
 {
     int found = 0;
-    if (!type || strcmp(type, "workload") == 0)
+    const char *type = given->security ? "workload" : given->type;
+    if (given->security)
+        found = cli_inspect_workload_security(cli, name, value, err);
+    else if (!type || strcmp(type, "workload") == 0)
         found = cli_inspect_workload(cli, name, value, err);
     if (found == 0 && (!type || strcmp(type, "image") == 0))
         found = inspect_image(cli, name, value, err);
@@ -122,10 +130,13 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     const struct settings *given = settings;
     int result = 0;
     _cleanup_json_ json_t *values = json_array();
+    if (given->security && given->type && strcmp(given->type, "workload") != 0)
+        return error_set(err, EXIT_OURS,
+                         "--security is about running workloads; --type=%s has none", given->type);
     for (size_t i = 0; i < count; i++) {
         json_t *value = NULL;
         struct error cause = { 0 };
-        if (inspect(cli, operands[i], given->type, &value, &cause) == 0) {
+        if (inspect(cli, operands[i], given, &value, &cause) == 0) {
             (void)json_array_append_new(values, value);
             continue;
         }
@@ -143,9 +154,13 @@ const struct verb verb_inspect = {
     .group = CLI_GROUP_OTHER,
     .synopsis = "[OPTIONS] NAME [NAME...]",
     .summary = "Print what is known of workloads and images, as JSON",
-    .description = "A name that is both a workload's and an image's means the workload; --type "
-                   "decides otherwise.",
-    .examples = "hybrid inspect busybox | jq '.[0].Config.Cmd'",
+    .description =
+        "A name that is both a workload's and an image's means the workload; --type "
+        "decides otherwise. --security reads what is in force from /proc, for a VM of the "
+        "hybrid-vmm that runs it: user and groups, capabilities, seccomp of each thread, "
+        "namespaces, mounts, descriptors, limits.",
+    .examples = "  hybrid inspect busybox | jq '.[0].Config.Cmd'\n"
+                "  hybrid inspect --security web | jq '.[0].process.capabilities'",
     .options = options,
     .settings_size = sizeof(struct settings),
     .min_operands = 1,

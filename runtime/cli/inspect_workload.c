@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "inspect_security.h"
 #include "workload.h"
 
-int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value, struct error *err)
+/* Returns 1 with its state if there is such a workload, 0 if not, -1 with *err. */
+static int find_workload(const struct cli *cli, const char *name, struct state *state,
+                         struct error *err)
 {
-    _cleanup_state_ struct state state = { 0 };
     struct error absent;
     if (state_check_id(name, &absent) < 0)
         return 0;
@@ -16,8 +18,38 @@ int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value
         return -1;
     if (access(directory, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
-    if (workload_read(cli, name, &state, err) < 0)
+    return workload_read(cli, name, state, err) < 0 ? -1 : 1;
+}
+
+int cli_inspect_workload_security(const struct cli *cli, const char *name, json_t **value,
+                                  struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    int found = find_workload(cli, name, &state, err);
+    if (found <= 0)
+        return found;
+    if (state.status != STATE_RUNNING || state.pid <= 0)
+        return error_set(err, EXIT_OURS,
+                         "%s is not running: nothing is in force; `hybrid inspect %s` shows its "
+                         "configuration",
+                         name, name);
+    json_t *process = inspect_security(state.pid, state.pid_start, err);
+    if (!process)
         return -1;
+    /* On the host, a VM is hybrid-vmm: what its workload has inside is the guest's kernel's to say.
+     */
+    *value = json_pack("{s:s, s:s, s:s, s:o}", "id", state.id, "isolation", state.isolation,
+                       "boundary", strcmp(state.isolation, "vm") == 0 ? "hybrid-vmm" : "workload",
+                       "process", process);
+    return *value ? 1 : error_set(err, EXIT_OURS, "out of memory");
+}
+
+int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value, struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    int found = find_workload(cli, name, &state, err);
+    if (found <= 0)
+        return found;
     _cleanup_free_ char *text = state_read_config(cli->root, name, err);
     if (!text)
         return -1;

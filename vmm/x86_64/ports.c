@@ -164,16 +164,20 @@ enum vcpu_outcome arch_handle_exit(struct vcpu *vcpu, struct vcpu_end *end, bool
     *known = run->exit_reason == KVM_EXIT_IO;
     if (!*known)
         return VCPU_ENDED;
-    unsigned size = run->io.size;
-    /* data_offset and count come from KVM, not from the guest; they are checked all the same. */
-    if (size == 0 || run->io.data_offset > vcpu->run_size ||
-        (uint64_t)size * run->io.count > vcpu->run_size - run->io.data_offset)
+    /* These come from KVM, not from the guest, and its data lie in a page of their own; they are
+     * checked all the same, and read before the data are written. */
+    const uint32_t size = run->io.size, count = run->io.count;
+    const uint64_t offset = run->io.data_offset;
+    const uint16_t port = run->io.port;
+    const bool in = run->io.direction == KVM_EXIT_IO_IN;
+    if (size == 0 || offset < sizeof *run || offset > vcpu->run_size ||
+        (uint64_t)size * count > vcpu->run_size - offset)
         return VCPU_CONTINUE;
-    uint8_t *data = (uint8_t *)run + run->io.data_offset;
-    for (uint32_t i = 0; i < run->io.count; i++, data += size) {
-        if (run->io.direction == KVM_EXIT_IO_IN) {
-            port_read(vcpu->bus->ports, run->io.port, data, size);
-        } else if (port_write(vcpu->bus->ports, run->io.port, data, size)) {
+    uint8_t *data = (uint8_t *)run + offset;
+    for (uint32_t i = 0; i < count; i++, data += size) {
+        if (in) {
+            port_read(vcpu->bus->ports, port, data, size);
+        } else if (port_write(vcpu->bus->ports, port, data, size)) {
             end->kind = MACHINE_END_RESET;
             (void)snprintf(end->text, sizeof end->text, "the guest asked for a reset");
             return VCPU_ENDED;

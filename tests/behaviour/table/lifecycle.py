@@ -363,3 +363,57 @@ def labels(t):
     t.check(re.search("deep blue", json.dumps(entries[0])) or
             re.search("deep blue", open(f"{t.host.root}/{name}/config.json", encoding="utf-8").read()),
             "the label is nowhere to be seen")
+
+
+def in_force(t, name):
+    """The process of `inspect --security`."""
+    entries = json.loads(t.verb("inspect", "--security", name))
+    t.equal("entries", 1, len(entries))
+    return entries[0]
+
+
+@test("inspect/security")
+def security_in_force(t):
+    """What the kernel says, compared with /proc as this test reads it."""
+    name = t.detached("--cap-drop", "ALL", "--cap-add", "KILL", "--ulimit", "nofile=77:77", command=FOREVER)
+    entry = in_force(t, name)
+    process = entry["process"]
+    t.equal("isolation", t.isolation, entry["isolation"])
+    with open(f"/proc/{process['pid']}/status", encoding="utf-8") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    t.equal("uid", [int(number) for number in status["Uid"].split()], process["uid"])
+    t.equal("noNewPrivs", int(status["NoNewPrivs"]), process["noNewPrivs"])
+    t.equal("its number in its namespace", 1, process["namespacePids"][-1])
+    shared = {space for space, known in process["namespaces"].items() if known["shared"]}
+    t.equal("shared namespaces", {"time", "user"}, shared)
+    t.equal("effective capabilities", [] if t.isolation == "vm" else ["CAP_KILL"], process["capabilities"]["effective"])
+    t.equal("ambient capabilities", [], process["capabilities"]["ambient"])
+    t.check(all(thread["seccomp"] == "filter" for thread in process["threads"]), f"threads: {process['threads']}")
+    descriptors = {known["target"] for known in process["descriptors"]}
+    if t.isolation == "vm":
+        t.equal("boundary", "hybrid-vmm", entry["boundary"])
+        t.check(min(process["uid"]) > 1000000000, f"uid {process['uid']}")
+        t.equal("mounts", ["/"], [mount["target"] for mount in process["mounts"]])
+        t.equal("dumpable", False, process["dumpable"])
+        t.check("anon_inode:kvm-vm" in descriptors, f"descriptors: {descriptors}")
+        t.check("/dev/kvm" not in descriptors, "/dev/kvm is still open")
+        t.equal("core limit", {"soft": "0", "hard": "0"}, process["limits"]["core file size"])
+    else:
+        t.equal("boundary", "workload", entry["boundary"])
+        t.equal("open files", {"soft": "77", "hard": "77"}, process["limits"]["open files"])
+        proc = [mount for mount in process["mounts"] if mount["target"] == "/proc"]
+        t.equal("procfs", ["proc"], [mount["type"] for mount in proc])
+        covered = [mount for mount in process["mounts"] if mount["target"] == "/proc/sys"]
+        t.check(covered and "ro" in covered[0]["options"].split(","), f"/proc/sys: {covered}")
+
+
+@test("inspect/security-of-what-does-not-run")
+def security_of_stopped(t):
+    name = t.detached(command=["true"])
+    t.exit_of(name)
+    result = t.hybrid("inspect", "--security", name)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", f"{name} is not running", result.err)
+    result = t.hybrid("inspect", "--security", "--type=image", "busybox")
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "--security is about running workloads", result.err)
