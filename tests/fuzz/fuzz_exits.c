@@ -61,6 +61,7 @@ static int play_exit(struct kvm_run *run)
     return 0;
 }
 
+/* The linker's name. NOLINTBEGIN(bugprone-reserved-identifier) */
 int __wrap_ioctl(int fd, unsigned long request, void *argument);
 int __wrap_ioctl(int fd, unsigned long request, void *argument)
 {
@@ -82,6 +83,7 @@ int __wrap_ioctl(int fd, unsigned long request, void *argument)
     }
     return 0;
 }
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void create(void)
 {

@@ -14,7 +14,8 @@
 
 enum { TURNS = 32 };
 
-/* Nobody waits: a second goes by with each look at the clock. */
+/* Nobody waits: a second goes by with each look at the clock.
+ * NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
@@ -31,6 +32,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
     (void)timeout;
     return __real_poll(fds, count, 0);
 }
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static struct workload *make(struct input *input, int *guest, int *monitor, int *console)
 {
@@ -59,7 +61,7 @@ static void play(struct workload *vm, struct input *input, int guest, int monito
     uint8_t bytes[512];
     for (int i = 0; i < TURNS && input->left > 0 && !vm->exit.failed; i++) {
         uint8_t where = input_8(input);
-        size_t size = input_8(input) * (where & 4 ? 2U : 1U);
+        size_t size = (size_t)input_8(input) * (where & 4 ? 2 : 1);
         size = size < input->left ? size : input->left;
         input_take(input, bytes, size);
         if (where % 4 == 3)

@@ -47,7 +47,7 @@ static void named_write(struct input *input, uint8_t which)
         VIRTIO_MMIO_QUEUE_DESC_LOW,   VIRTIO_MMIO_QUEUE_DESC_HIGH,     VIRTIO_MMIO_QUEUE_AVAIL_LOW,
         VIRTIO_MMIO_QUEUE_AVAIL_HIGH, VIRTIO_MMIO_QUEUE_USED_LOW,      VIRTIO_MMIO_QUEUE_USED_HIGH,
     };
-    uint64_t address = machine.bus.base + (which & 3U) * VIRTIO_MMIO_SIZE +
+    uint64_t address = machine.bus.base + (uint64_t)(which & 3U) * VIRTIO_MMIO_SIZE +
                        REGISTERS[(which >> 2) % (sizeof REGISTERS / sizeof REGISTERS[0])];
     uint32_t value = input_16(input);
     bus_write(&machine.bus, address, &value, sizeof value);

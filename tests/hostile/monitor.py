@@ -7,6 +7,7 @@ import array
 import os
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -91,6 +92,7 @@ class Monitor:
         if len(first) != 2 or first[0] != "pid":
             raise Ended("it could not be started: " + " ".join(first))
         self.pid = int(first[1])
+        self.pidfd = os.pidfd_open(self.pid)
         self.pending = b""
         self.ended = None      # (kind, text) of MACHINE_ENDED
         self.answers = []      # DONE and FAILED
@@ -200,6 +202,12 @@ class Monitor:
 
     # --- what it is, from outside -----------------------------------------------------------------
 
+    def signal(self, number):
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError as error:
+            raise Ended("it is gone") from error
+
     def status(self):
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:
             return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -240,6 +248,7 @@ class Monitor:
             self.launcher.kill()  # its child dies with it
         self.launcher.wait()
         self.launcher.stdout.close()
+        os.close(self.pidfd)
         self.close_echoes()
         if self.console is not None:
             os.close(self.console)

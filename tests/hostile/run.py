@@ -18,7 +18,7 @@ import monitor  # noqa: E402
 
 PORT_CHECK, PORT_ECHO, PORT_SINK, PORT_SOURCE = 100000, 200000, 300000, 500000  # guest/cases.h
 MEMORY_MARGIN = 256      # KiB that the monitor may grow, in all
-CASE_SECONDS = float(os.environ.get("HOSTILE_CASE_SECONDS", "120"))
+CASE_SECONDS = float(os.environ.get("HOSTILE_CASE_SECONDS", "90"))
 STUCK_SECONDS = 10       # until a guest that tells nothing counts as stuck
 SETTLE_SECONDS = 10      # for descriptors to be closed
 BACKLOG = 3 * 65536      # bytes of end.with-backlog

@@ -6,7 +6,9 @@ offers more streams than fit into its heap. That succeeds with the whole table. 
 list it is in (vmm/seccomp.h, enum seccomp_thread), and the kernel must kill the monitor: PASS seccomp/KIND/ENTRY.
 """
 
+import concurrent.futures
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -21,13 +23,15 @@ PORT_CHECK, PORT_ECHO, PORT_SINK, PORT_BLOCKING_SINK = 100000, 200000, 300000, 4
 STREAMS = 1000     # offered at the end: their blocks make the heap grow
 BACKLOG = 3 * 65536
 SECONDS = 90
+JOBS = 2           # tours at a time
 KINDS = {1: "startup", 2: "vcpu", 4: "disk", 8: "loop"}
 
 
 class Tour:
-    def __init__(self, build, directory):
-        self.build, self.directory = build, directory
-        self.disks = monitor.Disks(directory)
+    def __init__(self, build, directory, number):
+        self.build, self.directory = build, os.path.join(directory, str(number))
+        os.mkdir(self.directory)
+        self.disks = monitor.Disks(self.directory)
 
     def run(self, program):
         """The way it ended, as Monitor.wait tells, and what the guest reports."""
@@ -86,13 +90,13 @@ class Tour:
         """Pause and stop, in every combination; streams that come and go."""
         for _ in range(3):
             vmm.ask(monitor.PAUSE)
-            os.kill(vmm.pid, signal.SIGSTOP)
+            vmm.signal(signal.SIGSTOP)
             time.sleep(0.02)
-            os.kill(vmm.pid, signal.SIGCONT)
+            vmm.signal(signal.SIGCONT)
             vmm.ask(monitor.RESUME)
-            os.kill(vmm.pid, signal.SIGSTOP)
+            vmm.signal(signal.SIGSTOP)
             time.sleep(0.02)
-            os.kill(vmm.pid, signal.SIGCONT)
+            vmm.signal(signal.SIGCONT)
         sinks = []
         for i in range(STREAMS):
             sinks.append(vmm.offer_sink(600000 + i))
@@ -103,29 +107,43 @@ class Tour:
                 sinks = []
 
 
+def entries(build):
+    """(program's name, case) for each entry of each list."""
+    listed = subprocess.run([f"{build}/hostile/without", "list"], stdout=subprocess.PIPE, check=True, text=True)
+    for line in listed.stdout.splitlines():
+        index, threads, name, condition, reason = line.split(" ", 4)
+        for bit, kind in KINDS.items():
+            if int(threads) & bit:
+                yield f"without-{index}-{bit}", f"seccomp/{kind}/{name}" + (f" ({reason})" if condition != "0" else "")
+
+
 def main():
     build = os.path.abspath(sys.argv[1])
     failed = 0
-    with monitor.working_directory() as directory:
-        tour = Tour(build, directory)
-        ended, said = tour.run("whole")
+    with monitor.working_directory() as directory, concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        idle = queue.Queue()
+        for number in range(JOBS):
+            idle.put(Tour(build, directory, number))
+
+        def tour(program):
+            one = idle.get()
+            try:
+                return one.run(program)
+            finally:
+                idle.put(one)
+
+        ended, said = tour("whole")
         if ended != ("exit", 1) or said != "shutdown":
             print(f"FAIL seccomp/whole-table: {ended}, {said}", flush=True)
             return 1
         print("PASS seccomp/whole-table", flush=True)
-        listed = subprocess.run([f"{build}/hostile/without", "list"], stdout=subprocess.PIPE, check=True, text=True)
-        for line in listed.stdout.splitlines():
-            index, threads, name, condition, reason = line.split(" ", 4)
-            for bit, kind in KINDS.items():
-                if not int(threads) & bit:
-                    continue
-                ended, said = tour.run(f"without-{index}-{bit}")
-                case = f"seccomp/{kind}/{name}" + (f" ({reason})" if condition != "0" else "")
-                if ended == ("signal", signal.SIGSYS):
-                    print(f"PASS {case}", flush=True)
-                else:
-                    failed += 1
-                    print(f"FAIL {case}: redundant: {ended}, {said}", flush=True)
+        programs, cases = zip(*entries(build))
+        for case, (ended, said) in zip(cases, pool.map(tour, programs)):
+            if ended == ("signal", signal.SIGSYS):
+                print(f"PASS {case}", flush=True)
+            else:
+                failed += 1
+                print(f"FAIL {case}: redundant: {ended}, {said}", flush=True)
     return 1 if failed else 0
 
 

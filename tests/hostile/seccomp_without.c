@@ -6,7 +6,7 @@
  */
 #define seccomp_rules      whole_rules
 #define seccomp_rule_count whole_rule_count
-#include "vmm/seccomp_rules.c"
+#include "vmm/seccomp_rules.c" /* NOLINT(bugprone-suspicious-include): to change it */
 #undef seccomp_rules
 #undef seccomp_rule_count
 

@@ -120,7 +120,7 @@ static void test_violations(void **state)
         put_head(&pair, cases[i].type, cases[i].length, cases[i].reserved);
         if (wire_read(&pair.reader) != WIRE_BROKEN)
             fail_msg("case %zu was accepted", i);
-        assert_null(pair.reader.payload); /* nothing was allocated for it */
+        assert_null(pair.reader.payload);                       /* nothing was allocated for it */
         assert_int_equal(wire_read(&pair.reader), WIRE_BROKEN); /* nor does it go on */
         close_pair(&pair);
     }

@@ -191,7 +191,7 @@ const struct hostile_case port_cases[] = {
     { "serial.flood", serial_flood, ON_MACHINE, 30000, 'x', 0 },
     { "serial.flood-lines", serial_flood, ON_MACHINE, 10000, '\n', 0 },
     { "serial.flood-controls", serial_flood, ON_MACHINE, 10000, 0x9b, 0 },
-    { "serial.string-instructions", serial_strings, ON_MACHINE, 4, 0, 0 },
+    { "serial.string-instructions", serial_strings, ON_MACHINE, 1, 0, 0 },
     { "addresses.before-devices", unassigned, ON_MACHINE, MMIO_BASE - 0x100, MMIO_BASE - 8, 8 },
     { "addresses.behind-devices", unassigned, ON_MACHINE, MMIO_BASE + 0x3000, MMIO_BASE + 0x9000,
       0x7f8 },

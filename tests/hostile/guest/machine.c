@@ -169,9 +169,9 @@ static void load_exceptions(void)
     } __attribute__((packed)) pointer = { sizeof table - 1, 0 };
     for (unsigned i = 0; i < 32; i++) {
         uint64_t stub = (uint64_t)exception_stubs + 32ULL * i;
-        table[2 * i] =
+        table[2UL * i] =
             (stub & 0xffff) | 0x10ULL << 16 | 0x8eULL << 40 | (stub >> 16 & 0xffff) << 48;
-        table[2 * i + 1] = stub >> 32;
+        table[2UL * i + 1] = stub >> 32;
     }
     pointer.base = (uint64_t)table;
     __asm__ volatile("lidt %0" : : "m"(pointer));
@@ -180,7 +180,7 @@ static void load_exceptions(void)
 static void map_memory(void)
 {
     enum { PRESENT_WRITABLE = 3, LARGE = 0x80 };
-    uint64_t *directory_pointers = page_tables + ENTRIES, *entries = page_tables + 2 * ENTRIES;
+    uint64_t *directory_pointers = page_tables + ENTRIES, *entries = directory_pointers + ENTRIES;
     page_tables[0] = (uint64_t)directory_pointers | PRESENT_WRITABLE;
     for (uint64_t i = 0; i < TABLES; i++)
         directory_pointers[i] = (uint64_t)(entries + i * ENTRIES) | PRESENT_WRITABLE;

@@ -104,8 +104,8 @@ static void touch_memory(void)
         *(volatile uint8_t *)at = *(volatile uint8_t *)at;
 }
 
-void main(const uint8_t *boot);
-void main(const uint8_t *boot)
+void guest_main(const uint8_t *boot);
+void guest_main(const uint8_t *boot)
 {
     unsigned from = 0;
     machine_prepare(boot);

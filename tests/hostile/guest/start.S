@@ -6,7 +6,7 @@
 guest_entry: /* the 64-bit boot protocol: RSI is the zero page */
     movabsq $boot_stack_end, %rsp
     movq %rsi, %rdi
-    call main
+    call guest_main
 1:  cli
     hlt
     jmp 1b
