@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -12,18 +13,30 @@
 #include "runtime/plan/compose.h"
 #include "runtime/state/state.h"
 
+/*
+ * What cannot be read is null, never an empty list: that would be a claim. Names are the workload's
+ * to choose, and can be anything.
+ */
+
 enum { FILE_SIZE = 1 << 20 }; /* of what is read from one file of /proc; mountinfo is the longest */
 
-/* A file of the process, as a string to free; NULL if it cannot be read. */
+/* A file of the process, as a string to free; NULL if it cannot be read, or not as a whole. */
 static char *read_file(int process, const char *name)
 {
     _cleanup_close_ int fd = openat(process, name, O_RDONLY | O_CLOEXEC);
     _cleanup_free_ char *text = fd < 0 ? NULL : malloc(FILE_SIZE);
     ssize_t n = text ? io_read_all(fd, text, FILE_SIZE - 1) : -1;
-    if (n < 0)
+    if (n < 0 || n == FILE_SIZE - 1)
         return NULL;
     text[n] = '\0';
     return take_pointer(&text);
+}
+
+/* A text of the process. */
+static json_t *printable(const char *text)
+{
+    char shown[PATH_MAX * 2];
+    return json_string(document_printable(text, shown, sizeof shown));
 }
 
 /* What follows "key:" and blanks on its line of a status file, as a new string; NULL: no such line.
@@ -46,7 +59,7 @@ static char *status_text(const char *status, const char *key)
 static json_t *status_numbers(const char *status, const char *key)
 {
     _cleanup_free_ char *text = status_text(status, key);
-    json_t *numbers = json_array();
+    json_t *numbers = text ? json_array() : json_null();
     char *at = text;
     while (at && *at) {
         char *end;
@@ -68,7 +81,7 @@ static json_t *status_number(const char *status, const char *key)
 static json_t *status_word(const char *status, const char *key)
 {
     _cleanup_free_ char *text = status_text(status, key);
-    return text ? json_string(text) : json_null();
+    return text ? printable(text) : json_null();
 }
 
 /* Names of the set; numbers that hybrid has no name for as "37". */
@@ -76,7 +89,7 @@ static json_t *capability_set(const char *status, const char *key)
 {
     _cleanup_free_ char *text = status_text(status, key);
     uint64_t set = text ? strtoull(text, NULL, 16) : 0;
-    json_t *names = json_array();
+    json_t *names = text ? json_array() : json_null();
     for (int i = 0; i < 64; i++) {
         char number[8];
         if (!(set >> i & 1))
@@ -111,9 +124,9 @@ static const char *seccomp_mode(const char *status)
 /* Each thread with what can differ between threads. */
 static json_t *describe_threads(int process)
 {
-    json_t *threads = json_array();
     int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
+    json_t *threads = tasks ? json_array() : json_null();
     const struct dirent *entry;
     while (tasks && (entry = readdir(tasks))) {
         char path[300];
@@ -177,15 +190,16 @@ static json_t *describe_mount(char *line)
         return NULL;
     json_t *propagation = json_array();
     for (size_t i = OPTIONS + 1; i < dash; i++)
-        (void)json_array_append_new(propagation, json_string(fields[i]));
-    return json_pack("{s:s, s:s, s:s, s:o}", "target", fields[TARGET], "type", fields[dash + 1],
-                     "options", fields[OPTIONS], "propagation", propagation);
+        (void)json_array_append_new(propagation, printable(fields[i]));
+    return json_pack("{s:o, s:o, s:o, s:o}", "target", printable(fields[TARGET]), "type",
+                     printable(fields[dash + 1]), "options", printable(fields[OPTIONS]),
+                     "propagation", propagation);
 }
 
 static json_t *describe_mounts(int process)
 {
     _cleanup_free_ char *text = read_file(process, "mountinfo");
-    json_t *mounts = json_array();
+    json_t *mounts = text ? json_array() : json_null();
     char *rest = text, *line;
     while (rest && (line = strsep(&rest, "\n"))) {
         json_t *mount = describe_mount(line);
@@ -205,24 +219,22 @@ static const char *access_of(int process, const char *number)
     return flags ? MODES[strtoul(flags, NULL, 8) & O_ACCMODE] : "unknown";
 }
 
-/* Names may be anything that a workload has made. */
 static json_t *describe_descriptors(int process)
 {
-    json_t *descriptors = json_array();
     int fd = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    json_t *descriptors = entries ? json_array() : json_null();
     const struct dirent *entry;
     while (entries && (entry = readdir(entries))) {
-        char target[PATH_MAX], printable[PATH_MAX * 2];
+        char target[PATH_MAX];
         ssize_t n = readlinkat(dirfd(entries), entry->d_name, target, sizeof target - 1);
         if (n < 0)
             continue;
         target[n] = '\0';
-        (void)json_array_append_new(
-            descriptors,
-            json_pack("{s:i, s:s, s:s}", "fd", (int)strtol(entry->d_name, NULL, 10), "target",
-                      document_printable(target, printable, sizeof printable), "access",
-                      access_of(process, entry->d_name)));
+        (void)json_array_append_new(descriptors, json_pack("{s:i, s:o, s:s}", "fd",
+                                                           (int)strtol(entry->d_name, NULL, 10),
+                                                           "target", printable(target), "access",
+                                                           access_of(process, entry->d_name)));
     }
     return descriptors;
 }
@@ -231,7 +243,7 @@ static json_t *describe_descriptors(int process)
 static json_t *describe_limits(int process)
 {
     _cleanup_free_ char *text = read_file(process, "limits");
-    json_t *limits = json_object();
+    json_t *limits = text ? json_object() : json_null();
     char *rest = text, *line;
     while (rest && (line = strsep(&rest, "\n"))) {
         char *end = strstr(line, "  "), soft[32], hard[32];
@@ -251,7 +263,7 @@ static json_t *describe_line(int process, const char *name)
     if (!text)
         return json_null();
     text[strcspn(text, "\n")] = '\0';
-    return json_string(text);
+    return printable(text);
 }
 
 /* Whether others of the same user may look into it: the kernel gives its files to root if not. */
@@ -292,7 +304,6 @@ json_t *inspect_security(pid_t pid, uint64_t start, struct error *err)
         "speculationStoreBypass", status_word(status, "Speculation_Store_Bypass"), "cgroup",
         describe_line(process, "cgroup"));
     if (!value)
-        (void)error_set(err, EXIT_OURS, "cannot describe process %d: a name in it is no UTF-8",
-                        (int)pid);
+        (void)error_set(err, EXIT_OURS, "out of memory");
     return value;
 }

@@ -407,6 +407,14 @@ def security_in_force(t):
         t.check(covered and "ro" in covered[0]["options"].split(","), f"/proc/sys: {covered}")
 
 
+@test("inspect/security-of-a-strange-name", isolations=("container",))
+def security_of_strange_name(t):
+    """A workload cannot spoil the report by a name that is no text."""
+    name = t.detached(command=["sh", "-c", r"printf '\377\033[2J' >/proc/self/comm; echo up; while :; do sleep 1; done"])
+    t.eventually("its name changes", lambda: in_force(t, name)["process"]["name"] != "sh")
+    t.equal("its name", r"\xff\x1b[2J", in_force(t, name)["process"]["name"])
+
+
 @test("inspect/security-of-what-does-not-run")
 def security_of_stopped(t):
     name = t.detached(command=["true"])
