@@ -198,10 +198,10 @@ static const char *feeds_itself(const struct hostile_case *this_case, struct dev
 
 const struct hostile_case disk_cases[] = {
     { "disk.read-behind-end", refused, ON_DISKS, READ, FROM_END | 0, SECTOR },
-    { "disk.read-across-end", refused, ON_DISKS, READ, FROM_END | 1, 2 * SECTOR },
+    { "disk.read-across-end", refused, ON_DISKS, READ, FROM_END | 1, 2UL * SECTOR },
     { "disk.read-last-sector", done, ON_DISKS, READ, FROM_END | 1, SECTOR },
     { "disk.read-sector-max", refused, ON_DISKS, READ, ~0ULL, SECTOR },
-    { "disk.read-sector-wraps", refused, ON_DISKS, READ, ~0ULL / SECTOR, 2 * SECTOR },
+    { "disk.read-sector-wraps", refused, ON_DISKS, READ, ~0ULL / SECTOR, 2UL * SECTOR },
     { "disk.read-sector-2^55", refused, ON_DISKS, READ, 1ULL << 55, SECTOR },
     { "disk.read-511-bytes", refused, ON_DISKS, READ, 0, 511 },
     { "disk.read-513-bytes", refused, ON_DISKS, READ, 0, 513 },
@@ -209,7 +209,7 @@ const struct hostile_case disk_cases[] = {
     { "disk.read-16-mib", huge, ON_DISKS, 16, READ, 0 },
     { "disk.read-62-mib", huge, ON_DISKS, 62, READ, 0 },
     { "disk.write-behind-end", refused, ON_DISKS, WRITE, FROM_END | 0, SECTOR },
-    { "disk.write-across-end", refused, ON_DISKS, WRITE, FROM_END | 1, 2 * SECTOR },
+    { "disk.write-across-end", refused, ON_DISKS, WRITE, FROM_END | 1, 2UL * SECTOR },
     { "disk.write-sector-max", refused, ON_DISKS, WRITE, ~0ULL, SECTOR },
     { "disk.write-511-bytes", refused, ON_DISKS, WRITE, 0, 511 },
     { "disk.write-62-mib", huge, ON_SCRATCH, 62, WRITE, 0 },

@@ -47,7 +47,7 @@ static struct rings *set_stage(struct device *device, unsigned which)
     if (which == MAIN)
         return device->queues[main_queue(device)].rings;
     /* The device takes a buffer when it has an answer: to the packet that add_proper made. */
-    const struct part part = { (uint64_t)scratch_memory + 2 * PAGE, PAGE, VRING_DESC_F_WRITE };
+    const struct part part = { (uint64_t)scratch_memory + 2UL * PAGE, PAGE, VRING_DESC_F_WRITE };
     add_chain(device, 0, 0, &part, 1);
     return device->queues[0].rings;
 }
@@ -158,7 +158,7 @@ static const char *longest(const struct hostile_case *this_case, struct device *
     uint32_t done;
     (void)this_case;
     CHECK(rings);
-    for (uint16_t i = 0; i < QUEUE_SIZE; i++) {
+    for (unsigned i = 0; i < QUEUE_SIZE; i++) {
         struct vring_desc *descriptor = &rings->descriptors[i];
         descriptor->addr = (uint64_t)scratch_memory + (i == 0 ? 0 : PAGE);
         descriptor->len = i == 0                ? (device->id == 2 ? 16 : HEADER)

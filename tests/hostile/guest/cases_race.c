@@ -31,7 +31,8 @@ static const char *requests(struct device *device, uint64_t rounds)
     struct virtio_blk_outhdr *header = (struct virtio_blk_outhdr *)scratch_memory;
     const struct part parts[] = { { (uint64_t)header, sizeof *header, 0 },
                                   { (uint64_t)scratch_memory + PAGE, SECTOR, VRING_DESC_F_WRITE },
-                                  { (uint64_t)scratch_memory + 2 * PAGE, 1, VRING_DESC_F_WRITE } };
+                                  { (uint64_t)scratch_memory + 2UL * PAGE, 1,
+                                    VRING_DESC_F_WRITE } };
     for (uint64_t round = 0; round < rounds; round++) {
         uint32_t length;
         *(volatile uint32_t *)&header->type = VIRTIO_BLK_T_IN;

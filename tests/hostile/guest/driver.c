@@ -195,8 +195,8 @@ bool vsock_start(void)
 {
     if (!start(&devices[VSOCK]))
         return false;
-    for (uint16_t i = 0; i < RX_BUFFERS; i++)
-        post_buffer(i);
+    for (unsigned i = 0; i < RX_BUFFERS; i++)
+        post_buffer((uint16_t)i);
     kick(&devices[VSOCK], 0);
     taken = 0;
     return true;
