@@ -18,7 +18,8 @@ struct hostile_case {
 };
 
 extern const struct hostile_case transport_cases[], queue_cases[], disk_cases[], vsock_cases[],
-    port_cases[], race_cases[], end_cases[]; /* each ends with an entry without a name */
+    port_cases[], race_cases[], end_cases[],
+    region_cases[]; /* each ends with an entry without a name */
 
 /* The number of the case that runs: ports of the host are offered for each. */
 extern unsigned case_number;

@@ -8,7 +8,7 @@
  *
  * and goes on when the host has written the next case's number into the last sector of the first
  * disk. Command line: from=N to begin there; only=NAME for one case, also of those that end the
- * machine.
+ * machine. A machine with RAM above 4 GiB has cases of its own, and only those.
  */
 #include "cases.h"
 
@@ -97,10 +97,13 @@ static char *option(const char *name)
     return NULL;
 }
 
-/* So that guest memory is part of the monitor's from the start, and what is added is its own. */
+/* So that guest memory is part of the monitor's from the start, and what is added is its own. A
+ * machine with RAM above 4 GiB has too much of it. */
 static void touch_memory(void)
 {
-    for (uint64_t at = PAGE; at < ram_end; at += PAGE)
+    extern char guest_end[];
+    uint64_t end = high_ram_size > 0 ? (uint64_t)guest_end : ram_end;
+    for (uint64_t at = PAGE; at < end; at += PAGE)
         *(volatile uint8_t *)at = *(volatile uint8_t *)at;
 }
 
@@ -113,7 +116,9 @@ void guest_main(const uint8_t *boot)
         from = 10 * from + (unsigned)(*digit - '0');
     const char *only = option("only=");
     touch_memory();
-    for (size_t i = 0; i < sizeof TABLES / sizeof TABLES[0]; i++)
+    if (high_ram_size > 0)
+        run_table(region_cases, from, only);
+    for (size_t i = 0; i < sizeof TABLES / sizeof TABLES[0] && high_ram_size == 0; i++)
         run_table(TABLES[i], from, only);
     if (only)
         run_table(end_cases, from, only);
