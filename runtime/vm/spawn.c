@@ -119,8 +119,11 @@ int spawn_program(const struct spawn_request *request, struct spawned *spawned, 
     int cause = errno;
     (void)close(report[1]);
     if (spawned->pid < 0)
-        return error_set_errno(err, EXIT_OURS, cause, "cannot make a process for %s",
-                               request->path);
+        return error_set_errno(err, EXIT_OURS, cause, "cannot make a process for %s%s",
+                               request->path,
+                               request->namespaces && cause == EPERM
+                                   ? " in namespaces of its own (is CAP_SYS_ADMIN missing?)"
+                                   : "");
     ssize_t n;
     do
         n = read(report_read, &cause, sizeof cause);
