@@ -92,12 +92,26 @@ class Monitor:
         if len(first) != 2 or first[0] != "pid":
             raise Ended("it could not be started: " + " ".join(first))
         self.pid = int(first[1])
-        self.pidfd = os.pidfd_open(self.pid)
+        self.pidfd = self._open_process()
         self.pending = b""
         self.ended = None      # (kind, text) of MACHINE_ENDED
         self.answers = []      # DONE and FAILED
         self.running = False
         self.echoes = {}       # our ends of sockets that echo, by descriptor
+
+    def _open_process(self):
+        """A pidfd, or None if it has ended already and its number may be somebody else's."""
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
+        try:
+            if int(self.status()["PPid"]) == self.launcher.pid:
+                return pidfd
+        except (OSError, KeyError):
+            pass
+        os.close(pidfd)
+        return None
 
     # --- what it says ---------------------------------------------------------------------------
 
@@ -203,6 +217,8 @@ class Monitor:
     # --- what it is, from outside -----------------------------------------------------------------
 
     def signal(self, number):
+        if self.pidfd is None:
+            raise Ended("it is gone")
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError as error:
@@ -248,7 +264,8 @@ class Monitor:
             self.launcher.kill()  # its child dies with it
         self.launcher.wait()
         self.launcher.stdout.close()
-        os.close(self.pidfd)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
         self.close_echoes()
         if self.console is not None:
             os.close(self.console)
