@@ -97,14 +97,27 @@ static char *option(const char *name)
     return NULL;
 }
 
-/* So that guest memory is part of the monitor's from the start, and what is added is its own. A
- * machine with RAM above 4 GiB has too much of it. */
+static void touch(uint64_t start, uint64_t end)
+{
+    for (uint64_t at = start; at < end; at += PAGE)
+        *(volatile uint8_t *)at = *(volatile uint8_t *)at;
+}
+
+/*
+ * So that guest memory is part of the monitor's from the start, and what is added is its own. A
+ * machine with RAM above 4 GiB has too much of it: there it is what the cases will use.
+ */
 static void touch_memory(void)
 {
     extern char guest_end[];
-    uint64_t end = high_ram_size > 0 ? (uint64_t)guest_end : ram_end;
-    for (uint64_t at = PAGE; at < end; at += PAGE)
-        *(volatile uint8_t *)at = *(volatile uint8_t *)at;
+    if (high_ram_size == 0) {
+        touch(PAGE, ram_end);
+        return;
+    }
+    touch(PAGE, (uint64_t)guest_end);
+    touch(ram_end - PAGE, ram_end);
+    touch(high_ram_start, high_ram_start + sizeof(struct rings));
+    touch(high_ram_start + high_ram_size - PAGE, high_ram_start + high_ram_size);
 }
 
 void guest_main(const uint8_t *boot);
