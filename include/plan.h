@@ -21,6 +21,8 @@ enum plan_step_kind {
     PLAN_DEVICE,        /* one device node */
     PLAN_SYMLINK,       /* /dev/fd and its kin */
     PLAN_CONSOLE,       /* the pty slave bound at /dev/console */
+    PLAN_HOOKS,         /* the caller runs its hooks (prestart, createRuntime) now */
+    PLAN_HOOK_CREATE,   /* one createContainer hook, found by its path on the host */
     PLAN_ROOT,          /* enter the root: pivot_root; later paths are the workload's own */
     PLAN_MASK,          /* hide a path */
     PLAN_READONLY_PATH, /* make a path read-only */
@@ -31,15 +33,23 @@ enum plan_step_kind {
     PLAN_LOOPBACK_UP, /* bring lo up in the new network namespace */
     /* On the process itself. */
     PLAN_OOM_SCORE,
+    PLAN_PERSONALITY,
+    PLAN_SCHEDULER,
+    PLAN_IO_PRIORITY,
     PLAN_RLIMIT,
     PLAN_UMASK,
     PLAN_USER,         /* resolve names, set groups, gid, uid */
     PLAN_CWD,          /* made if absent, entered, checked to lie inside the root */
     PLAN_CAPABILITIES, /* five sets; bounding first, the others with PLAN_USER's change of ids */
     PLAN_NO_NEW_PRIVS,
-    PLAN_SECCOMP, /* plan->filter */
-    PLAN_EXEC,    /* last: argv, env, PATH search */
+    PLAN_HOOK_START, /* when the command is to start: one startContainer hook, in the root */
+    PLAN_SECCOMP,    /* plan->filter */
+    PLAN_EXEC,       /* last: argv, env, PATH search */
     PLAN_STEP_KINDS,
+};
+
+struct plan_id_map {
+    uint32_t container, host, size;
 };
 
 struct plan_mount {
@@ -52,6 +62,10 @@ struct plan_mount {
     uint64_t recursive_clear;  /* MOUNT_ATTR_* cleared on the whole tree */
     const char *data;          /* file system options, comma-separated; NULL: none */
     bool copy_up;              /* tmpcopyup: copy the covered directory's content */
+    bool idmap;                /* ids are mapped: as below, or as the user namespace has it */
+    bool idmap_recursive;      /* also those of the mounts below it */
+    const struct plan_id_map *uid_maps, *gid_maps; /* host: as it shows; container: in the source */
+    size_t uid_map_count, gid_map_count;
 };
 
 struct plan_file {
@@ -83,6 +97,20 @@ struct plan_rlimit {
     int resource; /* RLIMIT_* */
     const char *name;
     uint64_t soft, hard; /* RLIM_INFINITY: none */
+    bool at_most;        /* as much of it as can be had without CAP_SYS_RESOURCE */
+};
+
+struct plan_scheduler { /* as sched_setattr(2) takes it */
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period; /* nanoseconds */
+};
+
+struct plan_oom_score {
+    int score;
+    bool at_least; /* not lower than can be had without CAP_SYS_RESOURCE */
 };
 
 struct plan_user {
@@ -102,6 +130,28 @@ struct plan_exec {
     const char *const *env;  /* NULL-terminated; HOME is added from the user's entry if absent */
 };
 
+struct plan_hook {
+    const char *kind;        /* "prestart", for messages */
+    const char *path;        /* absolute */
+    const char *const *argv; /* NULL-terminated */
+    const char *const *env;  /* NULL-terminated: this and nothing else */
+    int timeout;             /* seconds; 0: none */
+};
+
+/* Hooks that the caller runs, in its own namespaces. The other two are steps. */
+enum plan_hooks {
+    PLAN_HOOKS_PRESTART,
+    PLAN_HOOKS_CREATE_RUNTIME,
+    PLAN_HOOKS_POSTSTART,
+    PLAN_HOOKS_POSTSTOP,
+    PLAN_HOOKS_KINDS,
+};
+
+struct plan_hook_list {
+    const struct plan_hook *hooks;
+    size_t count;
+};
+
 struct plan_step {
     enum plan_step_kind kind;
     union {
@@ -114,20 +164,28 @@ struct plan_step {
         struct plan_user user;
         struct plan_capabilities capabilities;
         struct plan_exec exec;
-        const char *path; /* MASK, READONLY_PATH, CWD */
-        const char *name; /* HOSTNAME, DOMAINNAME */
-        int oom_score;    /* OOM_SCORE */
-        mode_t umask;     /* UMASK */
+        struct plan_hook hook; /* HOOK_CREATE, HOOK_START */
+        const char *path;      /* MASK, READONLY_PATH, CWD */
+        const char *name;      /* HOSTNAME, DOMAINNAME */
+        struct plan_oom_score oom_score;
+        mode_t umask;              /* UMASK */
+        unsigned long personality; /* PERSONALITY: PER_* */
+        struct plan_scheduler scheduler;
+        int io_priority; /* IO_PRIORITY: as ioprio_set(2) takes it */
     };
 };
 
-struct plan_id_map {
-    uint32_t container, host, size;
+struct plan_time_offset {
+    const char *clock; /* as the kernel names it */
+    int64_t seconds;
+    uint32_t nanoseconds;
 };
 
 struct plan_namespaces {
     int create;          /* CLONE_NEW* of namespaces to make */
     const char *path[8]; /* to join, by enum plan_namespace; NULL: none */
+    struct plan_time_offset time_offsets[2];
+    size_t time_offset_count;
 };
 
 enum plan_namespace {
@@ -148,6 +206,22 @@ struct plan_device_rule { /* linux.resources.devices */
     bool read, write, mknod;
 };
 
+/* The value of one control file, in the form it has on each version of cgroups. */
+struct plan_cgroup_setting {
+    const char *what;           /* the member of the configuration, for messages */
+    const char *controller;     /* on v1, and on v2 unless: */
+    const char *v2_controller;  /* NULL: the same name */
+    const char *v1_file;        /* NULL: v1 has no such thing */
+    const char *v1_alternative; /* the file's name on other kernels; NULL */
+    const char *v1_value;
+    const char *v2_file; /* NULL: v2 has no such thing */
+    const char *v2_value;
+    bool optional; /* a kernel without the file is no error */
+};
+
+/* Where there is to be no limit, though there might be one now. */
+#define PLAN_UNLIMITED INT64_MAX
+
 /* Limits. -1 where an OCI field is absent (0 and other values mean what the specification says). */
 struct plan_resources {
     int64_t memory_limit;       /* bytes */
@@ -161,6 +235,10 @@ struct plan_resources {
     int64_t pids_limit;
     const struct plan_device_rule *devices;
     size_t device_count;
+    const struct plan_cgroup_setting *settings; /* everything else, in the order of writing */
+    size_t setting_count;
+    bool every_controller; /* a cgroup in every hierarchy: engines read counters there */
+    bool check_memory;     /* refuse a memory limit below what is used */
 };
 
 struct plan {
@@ -174,10 +252,12 @@ struct plan {
     const char *hostname;
     const char *root_path; /* root.path of a bundle; NULL when the root is made of layers */
     bool root_readonly;
+    const char *mount_label;        /* linux.mountLabel; means nothing without SELinux; NULL */
     unsigned long root_propagation; /* MS_* for / of the namespace; 0: MS_PRIVATE|MS_REC */
     bool terminal;
     uint16_t terminal_rows, terminal_columns; /* 0: not given */
     bool init; /* extension: a reaping PID 1 in front of the command */
+    struct plan_hook_list hooks[PLAN_HOOKS_KINDS];
     /* Set by the caller after parsing, who keeps owning it, when there is a PLAN_SECCOMP step. */
     const uint8_t *filter;     /* seccomp BPF, an array of struct sock_filter; NULL: none */
     size_t filter_length;      /* bytes */

@@ -9,7 +9,7 @@ UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
 RESULTS      := $(BUILD)/test-results
 REPORT        = tests/report $(RESULTS)
 
-.PHONY: unit-programs style installation fuzzers fuzz hostile
+.PHONY: unit-programs style installation conformance fuzzers fuzz hostile
 
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
@@ -110,6 +110,12 @@ testbed: export TESTBED_CMD := $(value CMD)
 testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a shell there
 	@tests/testbed/run $(TESTBED_FLAGS) $(if $(value CMD),-c "$$TESTBED_CMD")
 
+# --- conformance ----------------------------------------------------------------------------------
+ENGINES := podman containerd dockerd
+
+conformance: all ## drive hybrid through real container engines
+	@status=0; for engine in $(ENGINES); do tests/conformance/$$engine $(BUILD) || status=1; done; exit $$status
+
 # --- everything ------------------------------------------------------------------------------------
 style: ## check the conventions that a program can check
 	@tests/style "$(MAKE)"
@@ -127,6 +133,7 @@ test: ## install packages, build, run every test that can run here
 	@$(REPORT) part unit $(MAKE) --no-print-directory unit
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
+	@$(REPORT) part conformance $(MAKE) --no-print-directory conformance
 	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory hostile
 	@$(REPORT) part fuzzers $(MAKE) --no-print-directory fuzz
 	@$(REPORT) part installation tests/installation "$(MAKE)" "$(BUILD)"

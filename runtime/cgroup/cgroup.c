@@ -112,8 +112,7 @@ static int create_v1(struct cgroup *cgroup, const struct plan_resources *resourc
     for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
         _cleanup_close_ int root_fd = root;
         bool cpuset = hierarchy_has(options, "cpuset");
-        if (root_fd < 0 ||
-            (hierarchy_is_on_demand(options) && !resources->cpuset_cpus && !resources->cpuset_mems))
+        if (root_fd < 0 || !hierarchy_is_wanted(options, resources))
             continue;
         int fd = make_directories(root_fd, cgroup->name, cpuset);
         if (fd < 0 || add_v1(cgroup, options, fd) < 0)
@@ -129,6 +128,13 @@ static bool has_controllers(int directory_fd, const struct plan_resources *resou
 {
     bool cpu = resources->cpu_quota > 0 || resources->cpu_shares > 0;
     bool cpuset = resources->cpuset_cpus || resources->cpuset_mems;
+    for (size_t i = 0; i < resources->setting_count; i++) {
+        const char *file = resources->settings[i].v2_file;
+        if (file && faccessat(directory_fd, file, F_OK, 0) < 0)
+            return false;
+    }
+    if (resources->every_controller && faccessat(directory_fd, "io.stat", F_OK, 0) < 0)
+        return false;
     return faccessat(directory_fd, "memory.max", F_OK, 0) == 0 &&
            faccessat(directory_fd, "pids.max", F_OK, 0) == 0 &&
            (!cpu || faccessat(directory_fd, "cpu.max", F_OK, 0) == 0) &&
@@ -138,7 +144,8 @@ static bool has_controllers(int directory_fd, const struct plan_resources *resou
 /* Passes the controllers on to the children of every ancestor, from the root down. */
 static void enable_controllers(int root_fd, const char *name)
 {
-    static const char *const controllers[] = { "+memory", "+pids", "+cpu", "+cpuset" };
+    static const char *const controllers[] = { "+memory", "+pids",    "+cpu",  "+cpuset",
+                                               "+io",     "+hugetlb", "+rdma", "+misc" };
     _cleanup_free_ char *path = strdup(name);
     _cleanup_close_ int at = path ? fcntl(root_fd, F_DUPFD_CLOEXEC, 0) : -1;
     char *rest = path;
@@ -155,7 +162,8 @@ static void enable_controllers(int root_fd, const char *name)
 static int create_v2(struct cgroup *cgroup, const struct plan_resources *resources,
                      struct error *err)
 {
-    _cleanup_close_ int root_fd = hierarchy_open_v2(cgroup);
+    _cleanup_close_ int root_fd =
+        hierarchy_needs_v2(cgroup, resources) ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
     if (root_fd < 0)
         return 0;
     cgroup->v2_fd = make_directories(root_fd, cgroup->name, false);
@@ -205,7 +213,7 @@ struct cgroup *cgroup_open(const char *name, struct error *err)
         if (fd >= 0)
             (void)add_v1(cgroup, options, fd);
     }
-    _cleanup_close_ int v2_root = hierarchy_open_v2(cgroup);
+    _cleanup_close_ int v2_root = hierarchy_open_any_v2();
     if (v2_root >= 0)
         cgroup->v2_fd = openat(v2_root, cgroup->name, flags);
     if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
@@ -260,32 +268,45 @@ uint64_t cgroup_oom_kills(const struct cgroup *cgroup)
     return cgroup->v2_fd >= 0 ? cgroup_read_key(cgroup->v2_fd, "memory.events", "oom_kill") : 0;
 }
 
-/* A counter from a v1 file if its controller is there, else from a v2 file (with a key, or alone).
- */
-static uint64_t read_counter(const struct cgroup *cgroup, const char *controller, const char *v1,
-                             const char *v2, const char *v2_key)
+bool cgroup_read_number(const struct cgroup *cgroup, const struct cgroup_file *file,
+                        uint64_t *number)
 {
-    int fd = cgroup_v1_fd(cgroup, controller);
-    const char *file = fd >= 0 ? v1 : v2;
-    if (fd < 0)
-        fd = cgroup->v2_fd;
-    if (fd < 0)
-        return 0;
-    if (file == v2 && v2_key)
-        return cgroup_read_key(fd, file, v2_key);
+    int v1_fd = cgroup_v1_fd(cgroup, file->controller);
+    int fd = v1_fd >= 0 ? v1_fd : cgroup->v2_fd;
+    const char *name = v1_fd >= 0 ? file->v1_file : file->v2_file;
+    const char *key = v1_fd >= 0 ? file->v1_key : file->v2_key;
     char text[32];
-    return cgroup_read_file(fd, file, text, sizeof text) > 0 ? strtoull(text, NULL, 10) : 0;
+    if (fd < 0 || faccessat(fd, name, R_OK, 0) < 0)
+        return false;
+    if (key)
+        *number = cgroup_read_key(fd, name, key);
+    else if (cgroup_read_file(fd, name, text, sizeof text) <= 0)
+        return false;
+    else if (strncmp(text, "max", 3) == 0)
+        *number = UINT64_MAX;
+    else
+        *number = strtoull(text, NULL, 10);
+    if (v1_fd < 0 && *number != UINT64_MAX)
+        *number *= file->v2_factor;
+    return true;
 }
 
 int cgroup_read_stats(const struct cgroup *cgroup, struct cgroup_stats *stats, struct error *err)
 {
+    static const struct cgroup_file memory = { "memory", "memory.usage_in_bytes",
+                                               NULL,     "memory.current",
+                                               NULL,     1 };
+    static const struct cgroup_file pids = {
+        "pids", "pids.current", NULL, "pids.current", NULL, 1
+    };
+    static const struct cgroup_file cpu = { "cpuacct",  "cpuacct.usage", NULL,
+                                            "cpu.stat", "usage_usec",    1000 };
+    uint64_t nanoseconds = 0;
     (void)err;
-    stats->memory_bytes =
-        read_counter(cgroup, "memory", "memory.usage_in_bytes", "memory.current", NULL);
-    stats->pids = read_counter(cgroup, "pids", "pids.current", "pids.current", NULL);
-    stats->cpu_microseconds =
-        read_counter(cgroup, "cpuacct", "cpuacct.usage", "cpu.stat", "usage_usec");
-    if (cgroup_v1_fd(cgroup, "cpuacct") >= 0)
-        stats->cpu_microseconds /= 1000; /* v1 counts nanoseconds */
+    *stats = (struct cgroup_stats){ 0 };
+    (void)cgroup_read_number(cgroup, &memory, &stats->memory_bytes);
+    (void)cgroup_read_number(cgroup, &pids, &stats->pids);
+    (void)cgroup_read_number(cgroup, &cpu, &nanoseconds);
+    stats->cpu_microseconds = nanoseconds / 1000;
     return 0;
 }

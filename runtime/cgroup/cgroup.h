@@ -10,6 +10,7 @@
 #ifndef HYBRID_CGROUP_H
 #define HYBRID_CGROUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -65,8 +66,28 @@ void cgroup_kill(struct cgroup *cgroup);
 /* Sends a signal to every process that is in it at the moment. */
 void cgroup_signal(const struct cgroup *cgroup, int signal);
 
+/* The processes in it and below it, ascending; *pids is malloc'd. Returns 0, or -1 with *err. */
+int cgroup_list_processes(const struct cgroup *cgroup, pid_t **pids, size_t *count,
+                          struct error *err);
+
+/* Stops all its processes where they are, or lets them go on, and waits for that. 0, or -1 with
+ * *err. */
+int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct error *err);
+
 /* How many processes the out-of-memory killer has ended in it. */
 uint64_t cgroup_oom_kills(const struct cgroup *cgroup);
+
+/* A number in a control file: where it is on v1 and on v2. */
+struct cgroup_file {
+    const char *controller;
+    const char *v1_file, *v1_key; /* key NULL: the file holds one number, or "max" */
+    const char *v2_file, *v2_key;
+    uint64_t v2_factor; /* v2's unit in v1's */
+};
+
+/* Reads it ("max": UINT64_MAX). Returns false if this host does not have it. */
+bool cgroup_read_number(const struct cgroup *cgroup, const struct cgroup_file *file,
+                        uint64_t *number);
 
 /* Returns 0, or -1 with *err. A counter whose controller is absent reads 0. */
 int cgroup_read_stats(const struct cgroup *cgroup, struct cgroup_stats *stats, struct error *err);
@@ -81,7 +102,7 @@ void cgroup_close(struct cgroup *cgroup);
  */
 int cgroup_remove(const char *name, struct error *err);
 
-/* 1 if a process is in it, 0 if not or if it does not exist. */
+/* 1 if a process is in it or below it, 0 if not or if it does not exist. */
 int cgroup_is_populated(const char *name);
 
 #endif

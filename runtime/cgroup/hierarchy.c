@@ -13,18 +13,29 @@
 
 /*
  * The v1 hierarchies a workload gets a cgroup in: those with limits or counters we use, and
- * systemd's, by which tools find processes. A cpuset is made when it is asked for: it costs more
- * than all others together.
+ * systemd's, by which tools find processes. The others are made when they are asked for: a cpuset
+ * alone costs more than all the rest.
  */
 static const struct {
     const char *directory;
     const char *options;
     bool on_demand;
 } v1_table[] = {
-    { "memory", "memory", false },   { "pids", "pids", false },
-    { "cpu", "cpu", false },         { "cpuacct", "cpuacct", false },
-    { "devices", "devices", false }, { "freezer", "freezer", false },
-    { "cpuset", "cpuset", true },    { "systemd", "name=systemd", false },
+    { "memory", "memory", false },
+    { "pids", "pids", false },
+    { "cpu", "cpu", false },
+    { "cpuacct", "cpuacct", false },
+    { "devices", "devices", false },
+    { "freezer", "freezer", false },
+    { "systemd", "name=systemd", false },
+    { "cpuset", "cpuset", true },
+    { "blkio", "blkio", true },
+    { "hugetlb", "hugetlb", true },
+    { "net_cls", "net_cls", true },
+    { "net_prio", "net_prio", true },
+    { "perf_event", "perf_event", true },
+    { "rdma", "rdma", true },
+    { "misc", "misc", true },
 };
 
 enum { V1_COUNT = sizeof v1_table / sizeof *v1_table };
@@ -55,6 +66,16 @@ int hierarchy_open_v2(const struct cgroup *cgroup)
     if (complete)
         return -1;
     return hierarchy_open_any_v2();
+}
+
+bool hierarchy_needs_v2(const struct cgroup *cgroup, const struct plan_resources *resources)
+{
+    for (size_t i = 0; i < resources->setting_count; i++) {
+        const struct plan_cgroup_setting *setting = &resources->settings[i];
+        if (setting->v2_file && cgroup_v1_fd(cgroup, setting->controller) < 0)
+            return true;
+    }
+    return false;
 }
 
 int hierarchy_open_any_v2(void)
@@ -97,10 +118,16 @@ bool hierarchy_has(const char *options, const char *controller)
     return false;
 }
 
-bool hierarchy_is_on_demand(const char *options)
+bool hierarchy_is_wanted(const char *options, const struct plan_resources *resources)
 {
-    for (size_t i = 0; i < V1_COUNT; i++)
-        if (v1_table[i].on_demand && strcmp(options, v1_table[i].options) == 0)
+    size_t n = 0;
+    while (n < V1_COUNT && !(v1_table[n].on_demand && hierarchy_has(options, v1_table[n].options)))
+        n++;
+    if (n == V1_COUNT || resources->every_controller ||
+        (hierarchy_has(options, "cpuset") && (resources->cpuset_cpus || resources->cpuset_mems)))
+        return true;
+    for (size_t i = 0; i < resources->setting_count; i++)
+        if (hierarchy_has(options, resources->settings[i].controller))
             return true;
     return false;
 }

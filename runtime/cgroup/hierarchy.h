@@ -7,7 +7,7 @@
 
 #include "cgroup.h"
 
-enum { CGROUP_MAX_V1 = 16, CGROUP_OPTIONS_SIZE = 64 };
+enum { CGROUP_MAX_V1 = 20, CGROUP_OPTIONS_SIZE = 64 };
 
 /* A cgroup directory of one v1 hierarchy. */
 struct v1_directory {
@@ -39,8 +39,11 @@ int hierarchy_open_any_v2(void);
  */
 int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE]);
 
-/* Whether the v1 hierarchy is joined only if a limit asks for it. */
-bool hierarchy_is_on_demand(const char *options);
+/* Whether the workload gets a cgroup in the v1 hierarchy: some are joined only if a limit asks. */
+bool hierarchy_is_wanted(const char *options, const struct plan_resources *resources);
+
+/* Whether a limit asks for a controller that only v2 has. */
+bool hierarchy_needs_v2(const struct cgroup *cgroup, const struct plan_resources *resources);
 
 /* Whether one of the comma-separated names in options is `controller`. */
 bool hierarchy_has(const char *options, const char *controller);

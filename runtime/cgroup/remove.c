@@ -117,15 +117,36 @@ int cgroup_remove(const char *name, struct error *err)
     }
 }
 
+/* Whether a process is in the cgroup or in one below it. */
+static bool tree_is_populated(int directory_fd)
+{
+    char text[32];
+    if (cgroup_read_file(directory_fd, "cgroup.procs", text, sizeof text) > 0)
+        return true;
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        _cleanup_close_ int child =
+            openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (child >= 0 && tree_is_populated(child))
+            return true;
+    }
+    return false;
+}
+
 int cgroup_is_populated(const char *name)
 {
     struct error missing;
     struct cgroup *cgroup = cgroup_open(name, &missing);
     if (!cgroup)
         return 0;
-    int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
-    char text[32];
-    ssize_t n = cgroup_read_file(fd, "cgroup.procs", text, sizeof text);
+    bool populated = false;
+    for (size_t i = 0; i < cgroup->v1_count && !populated; i++)
+        populated = tree_is_populated(cgroup->v1[i].fd);
+    if (cgroup->v2_fd >= 0 && !populated)
+        populated = tree_is_populated(cgroup->v2_fd);
     cgroup_close(cgroup);
-    return n > 0;
+    return populated;
 }

@@ -20,8 +20,8 @@ enum limit {
 };
 
 /*
- * In the order in which they must be written: v1 wants the memory limit before memory plus swap,
- * and the period before the quota. On v2, quota and period are one file.
+ * In the order in which they must be written: v1 wants the period before the quota. On v2, quota
+ * and period are one file.
  */
 static const struct {
     const char *what; /* for messages */
@@ -60,7 +60,8 @@ static int64_t number_of(const struct plan_resources *resources, enum limit limi
         return resources->memory_limit;
     case LIMIT_SWAP:
         /* The plan counts memory and swap together, as v1 does; v2 counts swap alone. */
-        if (v2 && resources->memory_swap >= 0 && resources->memory_limit >= 0)
+        if (v2 && resources->memory_swap >= 0 && resources->memory_swap != PLAN_UNLIMITED &&
+            resources->memory_limit >= 0)
             return resources->memory_swap - resources->memory_limit;
         return resources->memory_swap;
     case LIMIT_RESERVATION:
@@ -92,9 +93,21 @@ static bool value_of(const struct plan_resources *resources, enum limit limit, b
         return set && *set;
     }
     int64_t number = number_of(resources, limit, v2);
+    if (number == PLAN_UNLIMITED && limit != LIMIT_QUOTA) {
+        bool low = limit == LIMIT_RESERVATION && v2; /* a protection: none is 0 */
+        (void)snprintf(text, VALUE_SIZE, "%s",
+                       low                         ? "0"
+                       : v2 || limit == LIMIT_PIDS ? "max"
+                                                   : "-1");
+        return true;
+    }
+    if (limit == LIMIT_QUOTA && number == PLAN_UNLIMITED && !v2) {
+        (void)snprintf(text, VALUE_SIZE, "-1");
+        return true;
+    }
     if (limit == LIMIT_QUOTA && v2) {
         int64_t period = resources->cpu_period > 0 ? resources->cpu_period : DEFAULT_PERIOD;
-        if (number > 0)
+        if (number > 0 && number != PLAN_UNLIMITED)
             (void)snprintf(text, VALUE_SIZE, "%lld %lld", (long long)number, (long long)period);
         else
             (void)snprintf(text, VALUE_SIZE, "max %lld", (long long)period);
@@ -118,11 +131,17 @@ static int explain(enum limit limit, const char *value, struct error *err)
                            limit_table[limit].what, value);
 }
 
-/* Without swap accounting the limit cannot be set, and without swap it holds anyway. */
-static bool holds_without_swap(enum limit limit)
+/*
+ * Without swap accounting the limit cannot be set, and without swap it holds anyway; what cannot be
+ * limited is unlimited.
+ */
+static bool holds_anyway(enum limit limit, int64_t number)
 {
     struct sysinfo info;
-    return limit == LIMIT_SWAP && errno == ENOENT && sysinfo(&info) == 0 && info.totalswap == 0;
+    if (errno != ENOENT)
+        return false;
+    return number == PLAN_UNLIMITED ||
+           (limit == LIMIT_SWAP && sysinfo(&info) == 0 && info.totalswap == 0);
 }
 
 static int apply_limit(const struct cgroup *cgroup, const struct plan_resources *resources,
@@ -134,20 +153,83 @@ static int apply_limit(const struct cgroup *cgroup, const struct plan_resources 
     const char *file = v2 ? limit_table[limit].v2_file : limit_table[limit].v1_file;
     if (!file || !value_of(resources, limit, v2, value))
         return 0;
-    if (v2 && cgroup->v2_fd < 0) {
+    int written = -1;
+    if (v2 && cgroup->v2_fd < 0)
         errno = ENOENT;
-        return explain(limit, value, err);
-    }
-    if (cgroup_write_file(v2 ? cgroup->v2_fd : v1_fd, file, value) == 0)
+    else
+        written = cgroup_write_file(v2 ? cgroup->v2_fd : v1_fd, file, value);
+    if (written == 0 || holds_anyway(limit, number_of(resources, limit, v2)))
         return 0;
-    return holds_without_swap(limit) ? 0 : explain(limit, value, err);
+    return explain(limit, value, err);
+}
+
+/*
+ * v1 wants memory never above memory plus swap: which of the two is written first depends on
+ * whether they grow or shrink.
+ */
+static int apply_memory(const struct cgroup *cgroup, const struct plan_resources *resources,
+                        struct error *err)
+{
+    struct error first;
+    if (apply_limit(cgroup, resources, LIMIT_MEMORY, &first) == 0)
+        return apply_limit(cgroup, resources, LIMIT_SWAP, err);
+    if (resources->memory_swap < 0) {
+        *err = first;
+        return -1;
+    }
+    return apply_limit(cgroup, resources, LIMIT_SWAP, err) < 0
+               ? -1
+               : apply_limit(cgroup, resources, LIMIT_MEMORY, err);
+}
+
+/* memory.checkBeforeUpdate: the kernel would reclaim, or kill, until the limit holds. */
+static int check_memory(const struct cgroup *cgroup, const struct plan_resources *resources,
+                        struct error *err)
+{
+    struct cgroup_stats stats;
+    if (!resources->check_memory || resources->memory_limit <= 0 ||
+        cgroup_read_stats(cgroup, &stats, err) < 0 ||
+        stats.memory_bytes <= (uint64_t)resources->memory_limit)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "cannot set the memory limit to %lld: %llu bytes are in use "
+                     "(linux.resources.memory.checkBeforeUpdate)",
+                     (long long)resources->memory_limit, (unsigned long long)stats.memory_bytes);
+}
+
+static int apply_setting(const struct cgroup *cgroup, const struct plan_cgroup_setting *setting,
+                         struct error *err)
+{
+    int fd = setting->v1_file ? cgroup_v1_fd(cgroup, setting->controller) : -1;
+    bool v1 = fd >= 0;
+    const char *file = v1 ? setting->v1_file : setting->v2_file;
+    const char *value = v1 ? setting->v1_value : setting->v2_value;
+    if (!v1)
+        fd = cgroup->v2_fd;
+    if (!file || fd < 0)
+        return error_set(err, EXIT_OURS, "%s: this host's cgroups do not offer it", setting->what);
+    int written = cgroup_write_file(fd, file, value);
+    if (written < 0 && errno == ENOENT && v1 && setting->v1_alternative)
+        written = cgroup_write_file(fd, setting->v1_alternative, value);
+    if (written == 0 || (errno == ENOENT && setting->optional))
+        return 0;
+    if (errno == ENOENT)
+        return error_set(err, EXIT_OURS, "%s: this kernel's cgroups have no %s", setting->what,
+                         file);
+    return error_set_errno(err, EXIT_OURS, errno, "%s: cannot write \"%s\" to %s", setting->what,
+                           value, file);
 }
 
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *resources,
                     struct error *err)
 {
-    for (int limit = 0; limit < LIMITS; limit++)
+    if (check_memory(cgroup, resources, err) < 0 || apply_memory(cgroup, resources, err) < 0)
+        return -1;
+    for (int limit = LIMIT_RESERVATION; limit < LIMITS; limit++)
         if (apply_limit(cgroup, resources, (enum limit)limit, err) < 0)
+            return -1;
+    for (size_t i = 0; i < resources->setting_count; i++)
+        if (apply_setting(cgroup, &resources->settings[i], err) < 0)
             return -1;
     if (resources->device_count == 0)
         return 0;

@@ -17,10 +17,12 @@
 
 /* What every verb is given. Strings live as long as the program. */
 struct cli {
-    const char *root;    /* --root, HYBRID_ROOT: runtime directory, absolute */
-    const char *data;    /* --data, HYBRID_DATA: data directory, absolute */
-    const char *store;   /* <data>/store */
-    const char *exe_dir; /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
+    const char *root;           /* --root, HYBRID_ROOT: runtime directory, absolute */
+    const char *data;           /* --data, HYBRID_DATA: data directory, absolute */
+    const char *store;          /* <data>/store */
+    const char *called_as;      /* the last part of argv[0]: "hybrid", "hybrid-vm" */
+    const char *cgroup_manager; /* --cgroup-manager: "cgroupfs", "systemd", "disabled" */
+    const char *exe_dir;        /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
     const struct verb *verb;
     FILE *out; /* standard output; main() checks at the end that all was written */
 };
@@ -66,7 +68,7 @@ struct cli_option {
         .name = (long_name), .letter = (short_name), .kind = CLI_REFUSED, .help = (text)           \
     }
 
-enum cli_group { CLI_GROUP_WORKLOADS, CLI_GROUP_IMAGES, CLI_GROUP_OTHER };
+enum cli_group { CLI_GROUP_WORKLOADS, CLI_GROUP_IMAGES, CLI_GROUP_ENGINES, CLI_GROUP_OTHER };
 
 struct verb {
     const char *name;
@@ -80,6 +82,7 @@ struct verb {
     const void *defaults;           /* its initial content; NULL: zeroes */
     int min_operands, max_operands; /* max -1: any number */
     bool operand_ends_options;      /* what follows the first operand is a command (run, exec) */
+    bool single_dash;               /* -name means --name too, as Go's flag package has it */
     bool joins_workload;            /* runs from a read-only copy of itself (CVE-2019-5736) */
     /* Returns the exit status 0..255, or -1 with *err. operands ends with NULL. */
     int (*run)(const struct cli *cli, const void *settings, char **operands, size_t count,
@@ -97,6 +100,9 @@ extern const struct verb *const cli_verbs[];
  */
 int cli_parse(const struct verb *verb, char **arguments, void *settings, size_t *operand_count,
               struct error *err);
+
+/* Whether an option has another value than the verb's default. */
+bool cli_is_given(const struct verb *verb, const struct cli_option *option, const void *settings);
 
 /* Frees the lists that cli_parse allocated. */
 void cli_settings_free(const struct verb *verb, void *settings);

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "engine.h"
+#include "engine_exec.h"
 #include "env.h"
 #include "io.h"
 #include "runtime/monitor/exec_container.h"
@@ -18,6 +20,7 @@
 struct settings {
     struct run_options run;
     struct option_list env, env_files;
+    struct engine_exec_options engine;
     bool interactive;
 };
 
@@ -25,48 +28,33 @@ static const struct settings defaults = {
     .run = { .memory = -1, .memory_swap = -1, .pids_limit = -1 },
 };
 
-static const char no_detach[] =
-    "a command lives as long as the `hybrid exec` that watches over it; put it into the background "
-    "of the shell with &";
-
 static const struct cli_option options[] = {
-    { .name = "interactive",
-      .letter = 'i',
-      .kind = CLI_FLAG,
-      .help = "Pass this standard input on",
-      .offset = offsetof(struct settings, interactive) },
-    { .name = "tty",
-      .letter = 't',
-      .kind = CLI_FLAG,
-      .help = "Give the command a terminal",
-      .offset = offsetof(struct settings, run.terminal) },
-    { .name = "env",
-      .letter = 'e',
-      .kind = CLI_LIST,
-      .argument = "NAME[=VALUE]",
-      .help = "Set a variable; without value, to the one it has here",
-      .offset = offsetof(struct settings, env) },
-    { .name = "env-file",
-      .kind = CLI_LIST,
-      .argument = "FILE",
-      .help = "Read variables from a file, one a line",
-      .offset = offsetof(struct settings, env_files) },
-    { .name = "user",
-      .letter = 'u',
-      .kind = CLI_TEXT,
-      .argument = "USER[:GROUP]",
-      .help = "Run as this user (default: the workload's)",
-      .offset = offsetof(struct settings, run.user) },
-    { .name = "workdir",
-      .letter = 'w',
-      .kind = CLI_TEXT,
-      .argument = "DIR",
-      .help = "Working directory (default: the workload's)",
-      .offset = offsetof(struct settings, run.workdir) },
-    { .name = "detach", .letter = 'd', .kind = CLI_REFUSED, .help = no_detach },
-    { .name = "privileged",
-      .kind = CLI_REFUSED,
-      .help = "a command has at most the capabilities of its workload" },
+    CLI_OPTION_FLAG(struct settings, interactive, "interactive", 'i',
+                    "Pass this standard input on"),
+    CLI_OPTION_FLAG(struct settings, run.terminal, "tty", 't', "Give the command a terminal"),
+    CLI_OPTION(CLI_LIST, struct settings, env, "env", 'e', "NAME[=VALUE]",
+               "Set a variable; without value, to the one it has here"),
+    CLI_OPTION(CLI_LIST, struct settings, env_files, "env-file", 0, "FILE",
+               "Read variables from a file, one a line"),
+    CLI_OPTION(CLI_TEXT, struct settings, run.user, "user", 'u', "USER[:GROUP]",
+               "Run as this user (default: the workload's)"),
+    CLI_OPTION(CLI_TEXT, struct settings, run.workdir, "workdir", 'w', "DIR",
+               "Working directory (default: the workload's)"),
+    CLI_OPTION_FLAG(struct settings, engine.detach, "detach", 'd',
+                    "Do not wait for the command (in a container of a bundle)"),
+    CLI_OPTION(CLI_TEXT, struct settings, engine.process, "process", 'p', "FILE",
+               "Run the OCI process object in FILE (in a container of a bundle)"),
+    CLI_OPTION(CLI_TEXT, struct settings, engine.pid_file, "pid-file", 0, "FILE",
+               "With --detach: write the command's number to FILE"),
+    CLI_OPTION(CLI_TEXT, struct settings, engine.console_socket, "console-socket", 0, "PATH",
+               "With --detach: send the terminal's master to this socket"),
+    { .name = "preserve-fds",
+      .kind = CLI_NUMBER,
+      .argument = "N",
+      .help = "With --detach: pass descriptors 3 to N+2 on to the command",
+      .offset = offsetof(struct settings, engine.preserve_fds),
+      .maximum = 1024 },
+    CLI_OPTION_REFUSED("privileged", 0, "a command has at most the capabilities of its workload"),
     { 0 },
 };
 
@@ -87,15 +75,21 @@ static int compose(struct exec *exec, char **operands, struct error *err)
     struct run_options run = exec->settings->run;
     if (!config_text ||
         env_read(&exec->settings->env, &exec->settings->env_files, &exec->env, err) < 0 ||
-        launch_load_plan(exec->cli, config_text, &exec->base, &exec->filter, err) < 0)
+        launch_load_plan(exec->cli, config_text, exec->state.bundle ? 0 : PLAN_PARSE_OWN,
+                         &exec->base, &exec->filter, err) < 0)
         return -1;
     run.env = exec->env.list;
     run.command = (const char *const *)(operands + 1);
-    json_t *process = oci_compose_process(exec->base.document, &run, err);
+    /* In a bundle's own process a user name is for Windows; -u is an extension of ours. */
+    bool own = !exec->state.bundle || run.user;
+    const char *file = exec->settings->engine.process;
+    json_t *process = file ? engine_read_json(file, "--process", err)
+                           : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
     exec->process_text = json_dumps(process, JSON_COMPACT);
-    if (plan_parse_process(process, &exec->base, PLAN_PARSE_OWN, &exec->plan, err) < 0)
+    if (plan_parse_process(process, &exec->base, own && !file ? PLAN_PARSE_OWN : 0, &exec->plan,
+                           err) < 0)
         return -1;
     exec->plan.filter = exec->base.filter;
     exec->plan.filter_length = exec->base.filter_length;
@@ -103,22 +97,14 @@ static int compose(struct exec *exec, char **operands, struct error *err)
     return exec->process_text ? 0 : error_set(err, EXIT_OURS, "out of memory");
 }
 
-/* A descriptor of the process that cannot come to mean another one. */
-static int open_process(const struct state *state, struct error *err)
-{
-    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, state->pid, 0);
-    if (pidfd < 0 && errno != ESRCH)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open process %d", state->pid);
-    if (pidfd < 0 || state_process_start(state->pid) != state->pid_start)
-        return workload_refuse_stopped(state->id, err);
-    return take_fd(&pidfd);
-}
-
 static int exec_in_container(struct exec *exec, struct error *err)
 {
-    _cleanup_close_ int pidfd = open_process(&exec->state, err);
+    const struct engine_exec_options *engine = &exec->settings->engine;
+    _cleanup_close_ int pidfd = engine_open_process(&exec->state, err);
     if (pidfd < 0)
         return -1;
+    if (engine->detach)
+        return engine_exec_detached(&exec->state, pidfd, &exec->plan, engine, err);
     const struct workload_join join = { .pidfd = pidfd,
                                         .cgroup = exec->state.cgroup ? exec->state.cgroup : "" };
     struct launch launch = {
@@ -159,14 +145,41 @@ static void free_exec(struct exec *exec)
     state_free(&exec->state);
 }
 
+/* What the state of the workload and the options allow. */
+static int check(const struct exec *exec, size_t count, struct error *err)
+{
+    const struct state *state = &exec->state;
+    const struct engine_exec_options *engine = &exec->settings->engine;
+    bool engines_only = engine->process || engine->detach;
+    if (state->status == STATE_PAUSED)
+        return error_set(err, EXIT_OURS, "%s is paused; resume it first: hybrid resume %s",
+                         state->id, state->id);
+    if (state->bundle && state->status == STATE_STOPPED)
+        return error_set(err, EXIT_OURS, "%s: container not running", state->id);
+    if (!state->bundle && state->status != STATE_RUNNING)
+        return workload_refuse_stopped(state->id, err);
+    if (engines_only && !state->bundle)
+        return error_set(
+            err, EXIT_OURS,
+            "--detach and --process are for containers of bundles: here a command lives "
+            "as long as the `hybrid exec` that watches over it");
+    if (!engine->detach && (engine->pid_file || engine->console_socket || engine->preserve_fds))
+        return error_set(err, EXIT_OURS,
+                         "--pid-file, --console-socket and --preserve-fds need --detach");
+    if ((engine->process != NULL) == (count > 1))
+        return error_set(err, EXIT_OURS,
+                         engine->process ? "--process: it has the command, give none"
+                                         : "exec: which command?");
+    return 0;
+}
+
 static int run_exec(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
-    (void)count;
     struct exec exec = { .cli = cli, .settings = settings };
     int status = workload_read(cli, operands[0], &exec.state, err);
-    if (status == 0 && exec.state.status != STATE_RUNNING)
-        status = workload_refuse_stopped(operands[0], err);
+    if (status == 0)
+        status = check(&exec, count, err);
     if (status == 0)
         status = compose(&exec, operands, err);
     if (status == 0)
@@ -179,7 +192,7 @@ static int run_exec(const struct cli *cli, const void *settings, char **operands
 const struct verb verb_exec = {
     .name = "exec",
     .group = CLI_GROUP_WORKLOADS,
-    .synopsis = "[OPTIONS] NAME COMMAND [ARG...]",
+    .synopsis = "[OPTIONS] NAME COMMAND [ARG...] | --process=FILE [OPTIONS] ID",
     .summary = "Run another command in a running workload, container or virtual machine",
     .description =
         "It has the workload's files, limits, capabilities and seccomp filter. The exit\n"
@@ -189,7 +202,7 @@ const struct verb verb_exec = {
     .options = options,
     .settings_size = sizeof(struct settings),
     .defaults = &defaults,
-    .min_operands = 2,
+    .min_operands = 1,
     .max_operands = -1,
     .operand_ends_options = true,
     .joins_workload = true,

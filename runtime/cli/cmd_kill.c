@@ -1,20 +1,18 @@
 /* hybrid kill: a signal to the first process of workloads. */
+#include "engine.h"
 #include "signals.h"
 #include "verbs.h"
 
 struct settings {
-    const char *signal;
+    const char *signal; /* NULL: not given */
+    bool all;
 };
 
-static const struct settings defaults = { .signal = "KILL" };
-
 static const struct cli_option options[] = {
-    { .name = "signal",
-      .letter = 's',
-      .kind = CLI_TEXT,
-      .argument = "SIGNAL",
-      .help = "Name or number of the signal (default: KILL)",
-      .offset = offsetof(struct settings, signal) },
+    CLI_OPTION(CLI_TEXT, struct settings, signal, "signal", 's', "SIGNAL",
+               "Name or number of the signal (default: KILL)"),
+    CLI_OPTION_FLAG(struct settings, all, "all", 'a',
+                    "All processes of a container that was created from a bundle"),
     { 0 },
 };
 
@@ -23,22 +21,45 @@ static int kill_one(const struct cli *cli, const char *name, const void *context
     return workload_signal(cli, name, *(const int *)context, err);
 }
 
+/* The form of OCI runtimes, ID [SIGNAL], for what was created by its form of create. */
+static int kill_container(const struct cli *cli, const struct settings *settings, char **operands,
+                          size_t count, struct error *err)
+{
+    if (count > 2 || (count == 2 && settings->signal))
+        return error_set(err, EXIT_OURS,
+                         "kill: %s was created from a bundle: one id and one signal, please",
+                         operands[0]);
+    const char *name = settings->signal ? settings->signal : count == 2 ? operands[1] : "TERM";
+    int signal = signal_parse(name, "kill", err);
+    return signal < 0 ? -1 : engine_signal(cli, operands[0], signal, settings->all, err);
+}
+
 static int run_kill(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
-    int signal = signal_parse(((const struct settings *)settings)->signal, "--signal", err);
+    const struct settings *chosen = settings;
+    if (engine_owns(cli, operands[0]))
+        return kill_container(cli, chosen, operands, count, err);
+    if (chosen->all)
+        return error_set(
+            err, EXIT_OURS,
+            "--all is for containers that were created from a bundle; `hybrid kill` ends "
+            "a workload with everything in it");
+    int signal = signal_parse(chosen->signal ? chosen->signal : "KILL", "--signal", err);
     return signal < 0 ? -1 : workload_each(cli, operands, count, true, kill_one, &signal);
 }
 
 const struct verb verb_kill = {
     .name = "kill",
     .group = CLI_GROUP_WORKLOADS,
-    .synopsis = "[OPTIONS] NAME [NAME...]",
+    .synopsis = "[OPTIONS] NAME [NAME...] | [--all] ID [SIGNAL]",
     .summary = "Send a signal to the first process of workloads",
+    .description =
+        "The second form is for a container that was created from a bundle; there the default\n"
+        "is TERM.",
     .examples = "  hybrid kill -s HUP web",
     .options = options,
     .settings_size = sizeof(struct settings),
-    .defaults = &defaults,
     .min_operands = 1,
     .max_operands = -1,
     .run = run_kill,

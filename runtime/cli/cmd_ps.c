@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "engine.h"
 #include "verbs.h"
 #include "workload.h"
 
@@ -143,13 +144,26 @@ static void print_name(FILE *out, const void *things, size_t number)
     (void)fprintf(out, "%s\n", workloads->list.states[number].id);
 }
 
+/* One container: its processes, as engines ask for them. */
+static int print_processes(const struct cli *cli, const struct settings *settings, const char *name,
+                           struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    if (settings->all || settings->quiet || settings->no_trunc)
+        return error_set(err, EXIT_OURS, "ps: with a name only --format has a meaning");
+    if (workload_read(cli, name, &state, err) < 0)
+        return -1;
+    return engine_print_processes(cli, &state, settings->format, err);
+}
+
 static int run_ps(const struct cli *cli, const void *settings, char **operands, size_t count,
                   struct error *err)
 {
     static const char *const heading[] = { "NAME",    "IMAGE",  "COMMAND",
                                            "CREATED", "STATUS", "ISOLATION" };
-    (void)operands, (void)count;
     const struct settings *given = settings;
+    if (count == 1)
+        return print_processes(cli, given, operands[0], err);
     struct workloads workloads = { .cli = cli,
                                    .whole_commands = given->no_trunc,
                                    .now = time(NULL) };
@@ -175,13 +189,14 @@ static int run_ps(const struct cli *cli, const void *settings, char **operands, 
 const struct verb verb_ps = {
     .name = "ps",
     .group = CLI_GROUP_WORKLOADS,
-    .synopsis = "[OPTIONS]",
-    .summary = "List workloads",
+    .synopsis = "[OPTIONS] [NAME]",
+    .summary = "List workloads, or the processes of a container",
     .examples = "  hybrid ps -a\n"
                 "  hybrid ps -a --format=json | jq -r '.[] | select(.exitStatus != 0) | .id'\n"
                 "  hybrid rm -f $(hybrid ps -aq)",
     .options = options,
     .settings_size = sizeof(struct settings),
     .defaults = &defaults,
+    .max_operands = 1,
     .run = run_ps,
 };

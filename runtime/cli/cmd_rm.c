@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "engine.h"
 #include "signals.h"
 #include "verbs.h"
 
@@ -47,6 +48,8 @@ static int remove_one(const struct cli *cli, const char *name, const void *conte
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
         return 0; /* as docker rm -f */
+    if (engine_owns(cli, name))
+        return engine_delete(cli, name, force, err);
     int ended = end_running(cli, name, force, err);
     if (ended != 0)
         return ended < 0 ? -1 : 0;

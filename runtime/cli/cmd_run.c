@@ -102,7 +102,7 @@ static int compose(struct run *run, char **operands, struct error *err)
         json_decref(config);
         return error_set(err, EXIT_OURS, "out of memory");
     }
-    return launch_make_plan(cli, config, &run->plan, &run->filter, err);
+    return launch_make_plan(cli, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
 }
 
 static int dry_run(const struct run *run, struct error *err)
@@ -236,12 +236,61 @@ static void free_run(struct run *run)
     env_free(&run->env);
 }
 
+/* Whether an option is one of those that come with --bundle, or has a meaning both with and
+ * without. */
+static bool is_of_bundles(const struct cli_option *option)
+{
+    size_t first = offsetof(struct run_settings, bundle);
+    return option->offset >= first && option->offset < first + sizeof(struct engine_run_options);
+}
+
+static bool is_of_both(const struct cli_option *option)
+{
+    return strcmp(option->name, "detach") == 0 || strcmp(option->name, "rm") == 0;
+}
+
+/* Images and bundles are run with different options: the wrong ones would be ignored. */
+static int check_kind(const struct run_settings *settings, bool bundle, struct error *err)
+{
+    for (const struct cli_option *option = run_option_table; option->name; option++) {
+        if (is_of_both(option) || is_of_bundles(option) == bundle ||
+            !cli_is_given(&verb_run, option, settings))
+            continue;
+        if (bundle)
+            return error_set(
+                err, EXIT_OURS,
+                "run --bundle: --%s is for images; the bundle's config.json says how it runs",
+                option->name);
+        return error_set(err, EXIT_OURS, "--%s is for bundles: run --bundle=DIR ID", option->name);
+    }
+    return 0;
+}
+
+static int run_bundle(const struct cli *cli, const struct run_settings *settings, char **operands,
+                      size_t count, struct error *err)
+{
+    if (count != 1)
+        return error_set(
+            err, EXIT_OURS,
+            "run --bundle: one id, please; the command is process.args of config.json");
+    struct engine_run_options options = settings->bundle;
+    options.detach = settings->detach;
+    return engine_run(cli, operands[0], &options, err);
+}
+
 static int run_run(const struct cli *cli, const void *settings, char **operands, size_t count,
                    struct error *err)
 {
-    (void)count;
+    const struct run_settings *chosen = settings;
+    bool bundle = chosen->bundle.create.bundle != NULL;
+    if (check_kind(chosen, bundle, err) < 0)
+        return -1;
+    if (bundle)
+        return run_bundle(cli, chosen, operands, count, err);
     struct run run = { .cli = cli, .settings = settings };
     run.options = run.settings->run;
+    if (strcmp(cli->called_as, "hybrid-vm") == 0) /* the stronger of the two wins */
+        run.options.isolation = "vm";
     int status = check_options(settings, err);
     if (status == 0)
         status = compose(&run, operands, err);
@@ -254,13 +303,17 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
 const struct verb verb_run = {
     .name = "run",
     .group = CLI_GROUP_WORKLOADS,
-    .synopsis = "[OPTIONS] IMAGE [COMMAND [ARG...]]",
+    .synopsis = "[OPTIONS] IMAGE [COMMAND [ARG...]] | --bundle=DIR [OPTIONS] ID",
     .summary = "Run an image, or a command in it, as a container or as a virtual machine",
     .description =
         "The exit status is that of the command, or 128+n if signal n ended it; 125 if hybrid\n"
         "failed, 126 if the command cannot be executed, 127 if it does not exist. Signals are "
         "passed\n"
-        "on to the command; the second Ctrl-C kills it.",
+        "on to the command; the second Ctrl-C kills it.\n"
+        "\n"
+        "With --bundle, ID is the name of a container that is created from an OCI bundle, started "
+        "and,\n"
+        "when it has ended, deleted: `hybrid create`, `start` and `delete` in one.",
     .examples = "  hybrid run --rm busybox uname -a\n"
                 "  hybrid run --rm --isolation=vm -m 128m busybox uname -a\n"
                 "  hybrid run -it --rm busybox sh\n"

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "engine.h"
 #include "verbs.h"
 #include "workload.h"
 
@@ -80,7 +81,8 @@ static int read_stopped(const struct cli *cli, const char *name, struct stopped 
     if (!stopped->config_text || paths_make(cli, name, &stopped->paths, err) < 0 ||
         read_layers(cli, stopped, err) < 0)
         return -1;
-    return launch_load_plan(cli, stopped->config_text, &stopped->plan, &stopped->filter, err);
+    return launch_load_plan(cli, stopped->config_text, PLAN_PARSE_OWN, &stopped->plan,
+                            &stopped->filter, err);
 }
 
 static void free_stopped(struct stopped *stopped)
@@ -151,6 +153,14 @@ static int run_start(const struct cli *cli, const void *settings, char **operand
                      struct error *err)
 {
     const struct settings *chosen = settings;
+    if (count == 1 && engine_owns(cli, operands[0])) {
+        if (chosen->attach || chosen->interactive)
+            return error_set(err, EXIT_OURS,
+                             "start: %s was created from a bundle: its streams are those of its "
+                             "creator, leave -a and -i out",
+                             operands[0]);
+        return engine_start(cli, operands[0], err);
+    }
     if (!chosen->attach && !chosen->interactive)
         return workload_each(cli, operands, count, true, start_in_background, settings);
     if (count > 1)

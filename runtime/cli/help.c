@@ -8,6 +8,7 @@ enum { HELP_COLUMN = 30 };
 static const char *const group_titles[] = {
     [CLI_GROUP_WORKLOADS] = "Workloads",
     [CLI_GROUP_IMAGES] = "Images",
+    [CLI_GROUP_ENGINES] = "OCI runtime, for container engines",
     [CLI_GROUP_OTHER] = "Other",
 };
 
@@ -32,6 +33,14 @@ void cli_print_overview(FILE *out)
     (void)fputs("\nGlobal options:\n"
                 "  --root=DIR   Runtime directory (default /run/hybrid; environment HYBRID_ROOT)\n"
                 "  --data=DIR   Images and writable layers (default /var/lib/hybrid; HYBRID_DATA)\n"
+                "  --log=FILE   Append errors to FILE too, where container engines look for them\n"
+                "  --log-format=FORMAT\n"
+                "               text (the default) or json\n"
+                "  --debug      Log every call too\n"
+                "  --cgroup-manager=MANAGER\n"
+                "               cgroupfs (the default), or disabled: the caller's cgroup is kept\n"
+                "  --systemd-cgroup\n"
+                "               The same as --cgroup-manager=systemd, which is refused so far\n"
                 "  --version    Print the version\n"
                 "  --help       Print this; `hybrid VERB --help` explains a verb\n"
                 "\nExamples:\n"

@@ -24,6 +24,8 @@ _hybrid_values() {
     case $2 in
     --isolation) echo container vm ;;
     --format) echo table json ;;
+    --log-format) echo text json ;;
+    --cgroup-manager) echo cgroupfs disabled ;;
     --network) echo none ;;
     --userns) echo host 0:100000:65536 ;;
     --security-opt) echo seccomp= seccomp=unconfined no-new-privileges ;;
@@ -43,6 +45,7 @@ _hybrid_operands() {
     case $2 in
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
+    state | delete | pause | resume | update | events) "$1" list -q 2>/dev/null ;;
     esac
 }
 
@@ -85,7 +88,7 @@ _hybrid() {
         return
     fi
     case $previous in
-    --env-file | --root | --data)
+    --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

@@ -13,8 +13,8 @@
 #include "seccomp_cache.h"
 #include "workload.h"
 
-int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan, uint8_t **filter,
-                     struct error *err)
+int launch_make_plan(const struct cli *cli, json_t *document, unsigned int parse_flags,
+                     struct plan *plan, uint8_t **filter, struct error *err)
 {
     *plan = (struct plan){ 0 };
     _cleanup_free_ char *directory = NULL;
@@ -29,7 +29,7 @@ int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan,
         json_decref(document);
         return -1;
     }
-    if (plan_parse(document, PLAN_PARSE_OWN, plan, err) < 0)
+    if (plan_parse(document, parse_flags, plan, err) < 0)
         return -1;
     plan->filter = *filter;
     plan->filter_length = length;
@@ -37,15 +37,15 @@ int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan,
     return 0;
 }
 
-int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
-                     uint8_t **filter, struct error *err)
+int launch_load_plan(const struct cli *cli, const char *config_text, unsigned int parse_flags,
+                     struct plan *plan, uint8_t **filter, struct error *err)
 {
     *plan = (struct plan){ 0 };
     json_error_t where;
-    json_t *document = json_loads(config_text, JSON_REJECT_DUPLICATES, &where);
+    json_t *document = plan_load_json(config_text, &where);
     if (!document)
         return error_set(err, EXIT_OURS, "configuration: %s", where.text);
-    return launch_make_plan(cli, document, plan, filter, err);
+    return launch_make_plan(cli, document, parse_flags, plan, filter, err);
 }
 
 static void describe_limit(const struct plan *plan, char *text, size_t size)

@@ -1,6 +1,5 @@
 /* hybrid: global options, and the way to the verb. */
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,17 +7,34 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "console.h"
+#include "log_file.h"
 #include "self.h"
 #include "verbs.h"
 
 struct globals {
-    const char *root, *data;
-    bool version;
+    const char *root, *data, *log, *log_format, *cgroup_manager;
+    bool version, debug, systemd_cgroup;
 };
+
+static const struct globals global_defaults = { .log_format = "text",
+                                                .cgroup_manager = "cgroupfs" };
+
+static const char *const log_formats[] = { "text", "json", NULL };
+static const char *const cgroup_managers[] = { "cgroupfs", "systemd", "disabled", NULL };
 
 static const struct cli_option global_options[] = {
     { "root", 0, CLI_TEXT, "DIR", "Runtime directory", offsetof(struct globals, root), NULL, 0, 0 },
     { "data", 0, CLI_TEXT, "DIR", "Data directory", offsetof(struct globals, data), NULL, 0, 0 },
+    { "log", 0, CLI_TEXT, "FILE", "Append errors to this file too", offsetof(struct globals, log),
+      NULL, 0, 0 },
+    { "log-format", 0, CLI_CHOICE, "FORMAT", "Form of the log",
+      offsetof(struct globals, log_format), log_formats, 0, 0 },
+    { "debug", 0, CLI_FLAG, NULL, "Log calls too", offsetof(struct globals, debug), NULL, 0, 0 },
+    { "cgroup-manager", 0, CLI_CHOICE, "MANAGER", "Who makes cgroups",
+      offsetof(struct globals, cgroup_manager), cgroup_managers, 0, 0 },
+    { "systemd-cgroup", 0, CLI_FLAG, NULL, "As --cgroup-manager=systemd",
+      offsetof(struct globals, systemd_cgroup), NULL, 0, 0 },
     { "version", 'v', CLI_FLAG, NULL, "Version", offsetof(struct globals, version), NULL, 0, 0 },
     { 0 },
 };
@@ -29,8 +45,10 @@ static const struct verb program = {
     .synopsis = "[GLOBAL OPTIONS] VERB [OPTIONS] [ARGUMENTS]",
     .options = global_options,
     .settings_size = sizeof(struct globals),
+    .defaults = &global_defaults,
     .max_operands = -1,
     .operand_ends_options = true,
+    .single_dash = true,
 };
 
 static const struct verb *find_verb(const char *name, struct error *err)
@@ -60,20 +78,7 @@ static char *directory(const char *option, const char *variable, const char *fal
     if (!chosen || !*chosen)
         chosen = fallback;
     char *path = NULL;
-    if (*chosen == '/') {
-        path = strdup(chosen);
-    } else {
-        char here[PATH_MAX];
-        if (!getcwd(here, sizeof here)) {
-            (void)error_set_errno(err, EXIT_OURS, errno, "cannot read the working directory");
-            return NULL;
-        }
-        if (asprintf(&path, "%s/%s", here, chosen) < 0)
-            path = NULL;
-    }
-    if (!path)
-        (void)error_set(err, EXIT_OURS, "out of memory");
-    return path;
+    return path_make_absolute(chosen, &path, err) < 0 ? NULL : path;
 }
 
 static int finish_output(FILE *out, int status)
@@ -122,6 +127,7 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
     cli->root = root;
     cli->data = data;
     cli->exe_dir = exe_dir;
+    cli->cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
     cli->store = store;
     if (globals->version) {
         cli->verb = &verb_version;
@@ -135,6 +141,27 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
     if (!cli->verb)
         return -1;
     return run_verb(cli, operands + 1, argv, err);
+}
+
+/* Before anything else: the working directory may change, and the verb may run from another copy.
+ */
+static int open_log(const struct globals *globals, struct log_file *log, struct error *err)
+{
+    log->json = strcmp(globals->log_format, "json") == 0;
+    if (!globals->log || !*globals->log)
+        return 0;
+    log->fd = open(globals->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (log->fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open the log %s", globals->log);
+    return 0;
+}
+
+static void log_call(const struct log_file *log, char **operands)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "%.60s %.120s", operands[0] ? operands[0] : "",
+                   operands[0] && operands[1] ? operands[1] : "");
+    log_file_write(log, "debug", text);
 }
 
 /* A closed 0, 1 or 2 would be taken by the next file we open, and receive what is written to it. */
@@ -155,12 +182,19 @@ int main(int argc, char **argv)
     /* cli_parse moves operands to the front: the original order is needed for re-execution. */
     _cleanup_free_ char **arguments = calloc((size_t)argc + 1, sizeof *arguments);
     int status = -1;
-    struct cli cli = { .out = stdout };
+    struct log_file log = { .fd = -1 };
+    struct cli cli = { .out = stdout, .called_as = "hybrid" };
     if (!arguments || argc < 1) {
         (void)error_set(&err, EXIT_OURS, "cannot read the arguments");
     } else {
         memcpy(arguments, argv + 1, (size_t)argc * sizeof *arguments);
+        const char *slash = strrchr(argv[0], '/');
+        cli.called_as = slash ? slash + 1 : argv[0];
         int parsed = cli_parse(&program, arguments, &globals, &count, &err);
+        if (parsed == 0 && open_log(&globals, &log, &err) < 0)
+            parsed = -1;
+        if (parsed == 0 && globals.debug)
+            log_call(&log, arguments);
         if (parsed == 0)
             status = run(&cli, &globals, arguments, argv, &err);
         if (parsed == 1) {
@@ -170,6 +204,7 @@ int main(int argc, char **argv)
     }
     if (status < 0) {
         cli_warn(err.message);
+        log_file_write(&log, "error", err.message);
         status = err.exit_code;
     }
     return finish_output(stdout, status);

@@ -218,6 +218,13 @@ static int parse_letters(const struct verb *verb, const char *letters, char ***n
     return 0;
 }
 
+/* "-name" and "-name=value" of a verb that takes them; letters stay letters. */
+static bool has_single_dash(const struct verb *verb, const char *text)
+{
+    size_t length = text[0] == '-' && text[1] ? strcspn(text + 1, "=") : 0;
+    return verb->single_dash && length > 1 && find_name(verb, text + 1, length);
+}
+
 static int check_operands(const struct verb *verb, size_t count, struct error *err)
 {
     if (count < (size_t)verb->min_operands)
@@ -248,6 +255,8 @@ int cli_parse(const struct verb *verb, char **arguments, void *settings, size_t 
         int result = 0;
         if (options && strncmp(text, "--", 2) == 0) {
             result = parse_long(verb, text + 2, &next, settings, err);
+        } else if (options && has_single_dash(verb, text)) {
+            result = parse_long(verb, text + 1, &next, settings, err);
         } else if (options && text[0] == '-' && text[1]) {
             result = parse_letters(verb, text + 1, &next, settings, err);
         } else {
@@ -260,6 +269,31 @@ int cli_parse(const struct verb *verb, char **arguments, void *settings, size_t 
     arguments[count] = NULL;
     *operand_count = count;
     return check_operands(verb, count, err);
+}
+
+bool cli_is_given(const struct verb *verb, const struct cli_option *option, const void *settings)
+{
+    static const struct option_list none;
+    const void *value = (const char *)settings + option->offset;
+    const void *standard = verb->defaults ? (const char *)verb->defaults + option->offset : NULL;
+    switch (option->kind) {
+    case CLI_FLAG:
+        return *(const bool *)value != (standard && *(const bool *)standard);
+    case CLI_TEXT:
+    case CLI_CHOICE:
+        return *(const char *const *)value != (standard ? *(const char *const *)standard : NULL);
+    case CLI_LIST:
+        return ((const struct option_list *)value)->count !=
+               ((const struct option_list *)(standard ? standard : &none))->count;
+    case CLI_SIZE:
+    case CLI_NUMBER:
+        return *(const int64_t *)value != (standard ? *(const int64_t *)standard : 0);
+    case CLI_DECIMAL:
+        return *(const double *)value != (standard ? *(const double *)standard : 0);
+    case CLI_REFUSED:
+        break;
+    }
+    return false;
 }
 
 void cli_settings_free(const struct verb *verb, void *settings)

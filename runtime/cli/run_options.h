@@ -2,7 +2,7 @@
 #ifndef HYBRID_RUN_OPTIONS_H
 #define HYBRID_RUN_OPTIONS_H
 
-#include "cli.h"
+#include "engine_run.h"
 
 struct run_settings {
     struct run_options run;
@@ -10,6 +10,7 @@ struct run_settings {
     const char *name;
     const char *network;
     const char *format;
+    struct engine_run_options bundle; /* --bundle and what belongs to it */
     bool remove, detach, interactive, dry_run, quiet;
 };
 

@@ -36,6 +36,12 @@ static int connect_running(const struct cli *cli, const char *name, struct error
     _cleanup_state_ struct state state = { 0 };
     if (workload_read(cli, name, &state, err) < 0)
         return -1;
+    if (state.bundle)
+        return error_set(
+            err, EXIT_OURS,
+            "%s was created from a bundle, and nobody here watches over it: use hybrid "
+            "kill, state and delete",
+            name);
     if (state.status == STATE_STOPPED)
         return -2;
     const struct timespec pause = { .tv_nsec = 2000000L };

@@ -2,7 +2,9 @@
 #include "verbs.h"
 
 const struct verb *const cli_verbs[] = {
-    &verb_run,    &verb_exec,    &verb_ps,   &verb_logs,    &verb_start,
-    &verb_stop,   &verb_kill,    &verb_wait, &verb_rm,      &verb_load,
-    &verb_images, &verb_inspect, &verb_rmi,  &verb_version, NULL,
+    &verb_run,    &verb_exec,    &verb_ps,       &verb_logs,    &verb_start,
+    &verb_stop,   &verb_kill,    &verb_wait,     &verb_rm,      &verb_load,
+    &verb_images, &verb_inspect, &verb_rmi,      &verb_create,  &verb_state,
+    &verb_delete, &verb_list,    &verb_pause,    &verb_resume,  &verb_update,
+    &verb_events, &verb_spec,    &verb_features, &verb_version, NULL,
 };

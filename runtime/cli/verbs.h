@@ -17,6 +17,16 @@ extern const struct verb verb_load;
 extern const struct verb verb_images;
 extern const struct verb verb_inspect;
 extern const struct verb verb_rmi;
+extern const struct verb verb_create;
+extern const struct verb verb_state;
+extern const struct verb verb_delete;
+extern const struct verb verb_list;
+extern const struct verb verb_pause;
+extern const struct verb verb_resume;
+extern const struct verb verb_update;
+extern const struct verb verb_events;
+extern const struct verb verb_spec;
+extern const struct verb verb_features;
 extern const struct verb verb_version;
 
 #endif

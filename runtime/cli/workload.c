@@ -117,7 +117,8 @@ int workload_read(const struct cli *cli, const char *name, struct state *state, 
     /* Locked by somebody else: who is just doing the same. */
     int result = locked == 0 ? workload_clean_up(cli, state, err) : locked < 0 ? -1 : 0;
     if (result == 0 && gone)
-        result = error_set(err, EXIT_OURS, "no such workload: %s; `hybrid ps -a` lists them", name);
+        result = error_set(err, EXIT_OURS,
+                           "no such workload: %s does not exist; `hybrid ps -a` lists them", name);
     if (result < 0)
         state_free(state);
     return result;

@@ -83,13 +83,14 @@ int launch_report(const struct attach_end *end, const struct plan *plan, bool qu
 
 /*
  * Makes the plan of a configuration, with the seccomp filter it needs: *filter is malloc'd, the
- * caller's, and borrowed by the plan. Takes document over, also on failure. 0, or -1 with *err.
+ * caller's, and borrowed by the plan. parse_flags: as plan_parse. Takes document over, also on
+ * failure. 0, or -1 with *err.
  */
-int launch_make_plan(const struct cli *cli, json_t *document, struct plan *plan, uint8_t **filter,
-                     struct error *err);
+int launch_make_plan(const struct cli *cli, json_t *document, unsigned int parse_flags,
+                     struct plan *plan, uint8_t **filter, struct error *err);
 
 /* The same from the text of a configuration. */
-int launch_load_plan(const struct cli *cli, const char *config_text, struct plan *plan,
-                     uint8_t **filter, struct error *err);
+int launch_load_plan(const struct cli *cli, const char *config_text, unsigned int parse_flags,
+                     struct plan *plan, uint8_t **filter, struct error *err);
 
 #endif

@@ -5,12 +5,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "cleanup.h"
+#include "hooks.h"
 #include "layers.h"
 #include "runtime/cgroup/cgroup.h"
 
@@ -44,14 +46,35 @@ static int make_writable_layer(const struct workload_spec *spec, const struct la
     return errno == EEXIST ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot make %s", upper);
 }
 
+void container_cgroup_name(const struct plan *plan, const char *id, char name[PATH_MAX])
+{
+    const char *path = plan->cgroup_path;
+    if (path)
+        (void)snprintf(name, PATH_MAX, "%s", path + strspn(path, "/"));
+    else
+        (void)snprintf(name, PATH_MAX, "hybrid-%s", id);
+}
+
+int container_check_cgroup(const struct plan *plan, const char *id, struct error *err)
+{
+    char name[PATH_MAX];
+    container_cgroup_name(plan, id, name);
+    if (!cgroup_is_populated(name))
+        return 0;
+    return error_set(
+        err, EXIT_OURS,
+        "there are processes in the cgroup %s already; a container needs one of its own: "
+        "choose another linux.cgroupsPath",
+        name);
+}
+
 static int create_cgroup(struct workload *workload, const struct workload_spec *spec,
                          struct error *err)
 {
     char name[PATH_MAX];
-    if (spec->plan->cgroup_path)
-        (void)snprintf(name, sizeof name, "%s", spec->plan->cgroup_path);
-    else
-        (void)snprintf(name, sizeof name, "hybrid-%s", spec->id);
+    if (spec->hold && spec->hold->no_cgroup)
+        return 0;
+    container_cgroup_name(spec->plan, spec->id, name);
     workload->cgroup = cgroup_create(name, &spec->plan->resources, err);
     return workload->cgroup ? 0 : -1;
 }
@@ -60,9 +83,23 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
 static void join_cgroup(struct sandbox_request *request, const struct cgroup *cgroup)
 {
     request->cgroup_fd = cgroup ? cgroup_birth_fd(cgroup) : -1;
+    request->cgroup_name = cgroup ? cgroup_name(cgroup) : NULL;
     if (cgroup)
         request->task_fd_count =
             cgroup_task_fds(cgroup, &request->task_fds, &request->task_hierarchies);
+}
+
+/* The child is at the point where its mounts are made and its root is not yet entered. */
+static int run_hooks(struct workload *workload, const struct plan *plan, const char *state,
+                     struct error *err)
+{
+    if (sandbox_mount(&workload->child, err) < 0)
+        return -1;
+    pid_t pid = workload->pid;
+    /* prestart is older than "creating", and its users expect what there was before. */
+    return hooks_run(plan, PLAN_HOOKS_PRESTART, state, "created", pid, err) < 0
+               ? -1
+               : hooks_run(plan, PLAN_HOOKS_CREATE_RUNTIME, state, "creating", pid, err);
 }
 
 static int spawn(struct workload *workload, const struct workload_spec *spec, struct error *err)
@@ -79,12 +116,19 @@ static int spawn(struct workload *workload, const struct workload_spec *spec, st
         root.upper = upper;
         root.work = work;
     }
+    _cleanup_free_ char *hook_state = hooks_open_state(spec->id, spec->bundle, spec->plan);
+    if (!hook_state)
+        return error_set(err, EXIT_OURS, "out of memory");
     struct sandbox_request request = {
         .plan = spec->plan,
         .root = &root,
         .stdio = { spec->stdio[0], spec->stdio[1], spec->stdio[2] },
         .join_pidfd = -1,
-        .death_signal = SIGKILL,
+        .death_signal = spec->hold ? 0 : SIGKILL,
+        .start_listener = spec->hold ? spec->hold->start_listener : NULL,
+        .keep_fds = spec->hold ? spec->hold->keep_fds : 0,
+        .keep_keyring = spec->hold && spec->hold->keep_keyring,
+        .hook_state = hook_state,
         .rows = spec->rows,
         .columns = spec->columns,
     };
@@ -92,14 +136,17 @@ static int spawn(struct workload *workload, const struct workload_spec *spec, st
     if (sandbox_spawn(&request, &workload->child, err) < 0)
         return -1;
     workload->pid = workload->child.pid;
+    if (hooks_are_awaited(spec->plan) && run_hooks(workload, spec->plan, hook_state, err) < 0)
+        return -1;
     return sandbox_set_up(&workload->child, err);
 }
 
 static int create_parts(struct workload *workload, const struct workload_spec *spec,
                         int *terminal_fd, struct error *err)
 {
-    if (layers_acquire(spec->paths.root, spec->layer_files, spec->layer_ids, spec->layer_count,
-                       &workload->layers, err) < 0 ||
+    if ((spec->layer_count > 0 &&
+         layers_acquire(spec->paths.root, spec->layer_files, spec->layer_ids, spec->layer_count,
+                        &workload->layers, err) < 0) ||
         create_cgroup(workload, spec, err) < 0 || spawn(workload, spec, err) < 0)
         return -1;
     if (workload->child.terminal_fd >= 0) {
@@ -126,6 +173,20 @@ static void container_destroy(struct workload *workload)
     cleanup_close(&workload->terminal_fd);
     layers_release(&workload->layers);
     free(workload);
+}
+
+int container_release(struct workload *workload, struct error *err)
+{
+    int result = sandbox_release(&workload->child, err);
+    if (result < 0) {
+        container_destroy(workload);
+        return -1;
+    }
+    cgroup_close(workload->cgroup);
+    cleanup_close(&workload->terminal_fd);
+    layers_release(&workload->layers);
+    free(workload);
+    return 0;
 }
 
 static struct workload *container_create(const struct workload_spec *spec, int *terminal_fd,
@@ -160,7 +221,7 @@ static pid_t container_pid(const struct workload *workload)
 
 static const char *container_cgroup(const struct workload *workload)
 {
-    return cgroup_name(workload->cgroup);
+    return workload->cgroup ? cgroup_name(workload->cgroup) : "";
 }
 
 static size_t container_poll_fds(const struct workload *workload, struct pollfd *fds, size_t max)
@@ -248,7 +309,8 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
         .stdio = { request->stdio[0], request->stdio[1], request->stdio[2] },
         .cgroup_fd = -1,
         .join_pidfd = request->pidfd,
-        .death_signal = SIGKILL,
+        .death_signal = request->outlives ? 0 : SIGKILL,
+        .keep_fds = request->keep_fds,
         .rows = request->rows,
         .columns = request->columns,
     };

@@ -1,16 +1,12 @@
 #include "control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "io.h"
-
-enum { BACKLOG = 16 };
+#include "runtime/state/local_socket.h"
 
 int control_send(int socket, const struct control_message *message, const int *fds, size_t fd_count)
 {
@@ -51,37 +47,9 @@ int control_receive(int socket, struct control_message *message, int *fds, size_
     return 1;
 }
 
-/* sockaddr_un holds 108 bytes and root directories may be deeper: go through the directory. */
-static int address_of(const char *state_dir, struct sockaddr_un *address)
-{
-    int directory = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        return -1;
-    *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-    (void)snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/" CONTROL_SOCKET,
-                   directory);
-    return directory;
-}
-
 int control_listen(const char *state_dir, struct error *err)
 {
-    struct sockaddr_un address;
-    _cleanup_close_ int directory = address_of(state_dir, &address);
-    if (directory < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s", state_dir);
-    _cleanup_close_ int listener =
-        socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listener < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a socket");
-    (void)unlinkat(directory, CONTROL_SOCKET, 0); /* of a monitor that was killed */
-    mode_t saved = umask(0177);
-    int bound = bind(listener, (struct sockaddr *)&address, sizeof address);
-    int cause = errno;
-    (void)umask(saved);
-    if (bound < 0 || listen(listener, BACKLOG) < 0)
-        return error_set_errno(err, EXIT_OURS, bound < 0 ? cause : errno,
-                               "cannot listen on %s/" CONTROL_SOCKET, state_dir);
-    return take_fd(&listener);
+    return local_socket_listen(state_dir, CONTROL_SOCKET, SOCK_NONBLOCK, err);
 }
 
 int control_accept(int listener)
@@ -100,15 +68,12 @@ int control_accept(int listener)
 
 int control_connect(const char *state_dir, struct error *err)
 {
-    struct sockaddr_un address;
-    _cleanup_close_ int directory = address_of(state_dir, &address);
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (directory < 0 || fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int cause = errno;
-        (void)error_set_errno(err, EXIT_OURS, cause,
-                              "cannot reach the monitor at %s/" CONTROL_SOCKET, state_dir);
-        errno = cause;
-        return -1;
-    }
-    return take_fd(&fd);
+    int fd = local_socket_connect(state_dir, CONTROL_SOCKET);
+    if (fd >= 0)
+        return fd;
+    int cause = errno;
+    (void)error_set_errno(err, EXIT_OURS, cause, "cannot reach the monitor at %s/" CONTROL_SOCKET,
+                          state_dir);
+    errno = cause;
+    return -1;
 }

@@ -25,6 +25,14 @@ struct workload_join {
     const char *cgroup; /* as recorded in the state */
 };
 
+/* A container that outlives who creates it: an engine is its parent and has it started. */
+struct workload_hold {
+    const int *start_listener; /* see sandbox_request */
+    int keep_fds;              /* descriptors 3..3+n-1 are the command's too */
+    bool keep_keyring;         /* the creator's session keyring is the command's too */
+    bool no_cgroup;            /* it stays in the cgroup of its creator */
+};
+
 /* What a back end needs to start a workload. Everything is borrowed for the call's duration. */
 struct workload_spec {
     const char *id;
@@ -40,6 +48,8 @@ struct workload_spec {
     int stdio[3];
     uint16_t rows, columns;           /* initial terminal size; 0: leave */
     const struct workload_join *join; /* exec_container_ops only */
+    const char *bundle;               /* absolute; NULL: made from an image */
+    const struct workload_hold *hold; /* container_ops only; NULL: dies with its monitor */
 };
 
 struct workload_exit {

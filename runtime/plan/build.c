@@ -29,6 +29,16 @@ void *plan_allocate(struct plan *plan, size_t count, size_t size, struct error *
     return allocation->data;
 }
 
+const char **plan_string_vector(struct plan *plan, const json_t *strings, struct error *err)
+{
+    const char **vector = plan_allocate(plan, json_array_size(strings) + 1, sizeof *vector, err);
+    size_t index;
+    const json_t *entry;
+    if (vector)
+        json_array_foreach(strings, index, entry) vector[index] = json_string_value(entry);
+    return vector;
+}
+
 struct plan_step *plan_add_step(struct plan *plan, enum plan_step_kind kind, struct error *err)
 {
     enum { STEPS_AT_ONCE = 64 };

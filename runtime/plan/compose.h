@@ -13,6 +13,7 @@
 
 enum plan_parse_flags {
     PLAN_PARSE_OWN = 1, /* the document was made by oci_compose: hybrid's extensions are allowed */
+    PLAN_PARSE_UPDATE = 2, /* parse_resources: device rules stay as they are */
 };
 
 /*
@@ -27,6 +28,19 @@ int plan_parse(json_t *document, unsigned int flags, struct plan *plan, struct e
  */
 int plan_parse_process(json_t *process, const struct plan *base, unsigned int flags,
                        struct plan *plan, struct error *err);
+
+/*
+ * Parses linux.resources alone, for `hybrid update`, into plan->resources. Takes resources over,
+ * also on failure. Returns 0, or -1 with *err.
+ */
+int plan_parse_update(json_t *resources, struct plan *plan, struct error *err);
+
+/*
+ * Reads a configuration from text. Go programs write unlimited as 2^64-1: a whole number that does
+ * not fit into 63 bits is read as a string of its digits, so that no value is changed unseen. New
+ * reference, or NULL with *where.
+ */
+json_t *plan_load_json(const char *text, json_error_t *where);
 
 struct option_list { /* repeated options, in order; strings are borrowed */
     const char **values;
@@ -102,6 +116,10 @@ json_t *seccomp_default_profile(uint64_t capabilities);
 /* "CAP_NET_RAW", "net_raw", any case -> number; -1: unknown. */
 int capability_from_name(const char *name);
 const char *capability_name(int number);
+
+/* For `hybrid features`: linux.seccomp of features.md, and names of namespaces. New references. */
+json_t *seccomp_features(void);
+json_t *namespace_names(void);
 
 /* "TERM", "SIGTERM", "15", "RTMIN+3" -> number; -1: unknown. */
 int signal_from_name(const char *name);

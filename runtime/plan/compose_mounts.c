@@ -102,12 +102,11 @@ static int check_tmpfs_option(const char *argument, const char *option, struct e
             strncmp(tmpfs_options[i].name, option, length) == 0)
             return check_tmpfs_value(argument, option, i, err);
     struct plan_mount mount = { .target = "" };
-    struct error ignored;
-    enum mount_option_result result = mount_option_apply(option, &mount, &ignored);
-    if (result == MOUNT_OPTION_APPLIED && !mount.propagation && !mount.recursive_set &&
-        !mount.recursive_clear && !(mount.flags & (MS_BIND | MS_REMOUNT)))
+    bool known = mount_option_apply(option, &mount);
+    if (known && !mount.propagation && !mount.recursive_set && !mount.recursive_clear &&
+        !mount.idmap && !(mount.flags & (MS_BIND | MS_REMOUNT)))
         return 0;
-    if (result != MOUNT_OPTION_OTHER)
+    if (known)
         return error_set(err, EXIT_OURS,
                          "--tmpfs %.200s: %s has no meaning for a new file system; remove it",
                          argument, option);

@@ -106,7 +106,23 @@ static void add_sysctl(struct text *text, const struct plan_step *step)
 
 static void add_oom_score(struct text *text, const struct plan_step *step)
 {
-    add(text, "%d", step->oom_score);
+    add(text, "%d", step->oom_score.score);
+}
+
+static void add_personality(struct text *text, const struct plan_step *step)
+{
+    add(text, "%#lx", step->personality);
+}
+
+static void add_scheduler(struct text *text, const struct plan_step *step)
+{
+    add(text, "policy %u nice %d priority %u", step->scheduler.policy, step->scheduler.nice,
+        step->scheduler.priority);
+}
+
+static void add_io_priority(struct text *text, const struct plan_step *step)
+{
+    add(text, "%#x", (unsigned int)step->io_priority);
 }
 
 static void add_umask(struct text *text, const struct plan_step *step)
@@ -171,6 +187,12 @@ static void add_capabilities(struct text *text, const struct plan_step *step)
         add_set(text, " ambient ", sets->ambient);
 }
 
+static void add_hook(struct text *text, const struct plan_step *step)
+{
+    add(text, "%s ", step->hook.kind);
+    add_word(text, step->hook.path);
+}
+
 static void add_exec(struct text *text, const struct plan_step *step)
 {
     for (size_t i = 0; step->exec.argv[i]; i++) {
@@ -190,6 +212,8 @@ static const struct {
     [PLAN_DEVICE] = { "device", "", add_device },
     [PLAN_SYMLINK] = { "symlink", "", add_symlink },
     [PLAN_CONSOLE] = { "console", "the terminal on /dev/console", NULL },
+    [PLAN_HOOKS] = { "hooks", "prestart and createRuntime, outside", NULL },
+    [PLAN_HOOK_CREATE] = { "hook", "", add_hook },
     [PLAN_ROOT] = { "root", "enter the new root, leave the old one", NULL },
     [PLAN_MASK] = { "mask", "", add_path },
     [PLAN_READONLY_PATH] = { "read-only", "", add_path },
@@ -199,12 +223,16 @@ static const struct {
     [PLAN_DOMAINNAME] = { "domainname", "", add_name },
     [PLAN_LOOPBACK_UP] = { "network", "loopback up", NULL },
     [PLAN_OOM_SCORE] = { "oom-score", "", add_oom_score },
+    [PLAN_PERSONALITY] = { "personality", "", add_personality },
+    [PLAN_SCHEDULER] = { "scheduler", "", add_scheduler },
+    [PLAN_IO_PRIORITY] = { "io-priority", "", add_io_priority },
     [PLAN_RLIMIT] = { "rlimit", "", add_rlimit },
     [PLAN_UMASK] = { "umask", "", add_umask },
     [PLAN_USER] = { "user", "", add_user },
     [PLAN_CWD] = { "cwd", "", add_path },
     [PLAN_CAPABILITIES] = { "capabilities", "", add_capabilities },
     [PLAN_NO_NEW_PRIVS] = { "privileges", "no new ones, whatever is executed", NULL },
+    [PLAN_HOOK_START] = { "hook", "", add_hook },
     [PLAN_SECCOMP] = { "seccomp", "load the filter", NULL },
     [PLAN_EXEC] = { "exec", "", add_exec },
 };
@@ -235,7 +263,7 @@ static void print_namespaces(const struct plan *plan, FILE *out)
         { "mount", CLONE_NEWNS, PLAN_NS_MOUNT },      { "pid", CLONE_NEWPID, PLAN_NS_PID },
         { "ipc", CLONE_NEWIPC, PLAN_NS_IPC },         { "uts", CLONE_NEWUTS, PLAN_NS_UTS },
         { "network", CLONE_NEWNET, PLAN_NS_NETWORK }, { "cgroup", CLONE_NEWCGROUP, PLAN_NS_CGROUP },
-        { "user", CLONE_NEWUSER, PLAN_NS_USER },
+        { "user", CLONE_NEWUSER, PLAN_NS_USER },      { "time", CLONE_NEWTIME, PLAN_NS_TIME },
     };
     (void)fprintf(out, "%-13s", "namespaces");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -270,9 +298,13 @@ static void print_limits(const struct plan_resources *resources, FILE *out)
         { "processes", resources->pids_limit, "" },
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (numbers[i].value >= 0)
+        if (numbers[i].value == PLAN_UNLIMITED)
+            (void)fprintf(out, "%-13s%s unlimited\n", "limit", numbers[i].name);
+        else if (numbers[i].value >= 0)
             (void)fprintf(out, "%-13s%s %lld%s\n", "limit", numbers[i].name,
                           (long long)numbers[i].value, numbers[i].unit);
+    for (size_t i = 0; i < resources->setting_count; i++)
+        (void)fprintf(out, "%-13s%s\n", "limit", resources->settings[i].what);
     if (resources->cpuset_cpus)
         (void)fprintf(out, "%-13scpus %s\n", "limit", resources->cpuset_cpus);
     if (resources->cpuset_mems)

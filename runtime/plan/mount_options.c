@@ -1,6 +1,7 @@
 #include "mount_options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -11,14 +12,14 @@
 #endif
 
 enum option_kind {
-    SET,           /* a flag of the mount */
-    CLEAR,         /* its opposite */
-    PROPAGATION,   /* MS_PRIVATE and its kin */
-    TREE_SET,      /* an attribute of the whole tree: mount_setattr(2) with AT_RECURSIVE */
-    TREE_CLEAR,    /* its opposite */
-    TREE_ATIME,    /* one of the exclusive access time modes, of the whole tree */
-    COPY_UP,       /* tmpcopyup */
-    NOT_SUPPORTED, /* refused by name */
+    SET,         /* a flag of the mount */
+    CLEAR,       /* its opposite */
+    PROPAGATION, /* MS_PRIVATE and its kin */
+    TREE_SET,    /* an attribute of the whole tree: mount_setattr(2) with AT_RECURSIVE */
+    TREE_CLEAR,  /* its opposite */
+    TREE_ATIME,  /* one of the exclusive access time modes, of the whole tree */
+    COPY_UP,     /* tmpcopyup */
+    IDMAP,       /* ids mapped; value: whether recursively */
 };
 
 static const struct mount_option {
@@ -86,8 +87,8 @@ static const struct mount_option {
     { "rstrictatime", TREE_ATIME, MOUNT_ATTR_STRICTATIME },
     { "rnostrictatime", TREE_ATIME, MOUNT_ATTR_RELATIME },
     { "tmpcopyup", COPY_UP, 0 },
-    { "idmap", NOT_SUPPORTED, 0 },
-    { "ridmap", NOT_SUPPORTED, 0 },
+    { "idmap", IDMAP, 0 },
+    { "ridmap", IDMAP, 1 },
 };
 
 enum { OPTION_COUNT = sizeof options / sizeof *options };
@@ -100,12 +101,11 @@ static const struct mount_option *find(const char *name)
     return NULL;
 }
 
-enum mount_option_result mount_option_apply(const char *option, struct plan_mount *mount,
-                                            struct error *err)
+bool mount_option_apply(const char *option, struct plan_mount *mount)
 {
     const struct mount_option *known = find(option);
     if (!known)
-        return MOUNT_OPTION_OTHER;
+        return false;
     switch (known->kind) {
     case SET:
         mount->flags |= known->value;
@@ -132,12 +132,30 @@ enum mount_option_result mount_option_apply(const char *option, struct plan_moun
     case COPY_UP:
         mount->copy_up = true;
         break;
-    case NOT_SUPPORTED:
-        (void)error_set(err, EXIT_OURS, "mount on %s: option %s is not supported", mount->target,
-                        option);
-        return MOUNT_OPTION_REFUSED;
+    case IDMAP:
+        mount->idmap = true;
+        mount->idmap_recursive = known->value != 0;
+        break;
     }
-    return MOUNT_OPTION_APPLIED;
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+json_t *mount_option_names(void)
+{
+    const char *names[OPTION_COUNT];
+    size_t count = 0;
+    for (int i = 0; i < OPTION_COUNT; i++)
+        names[count++] = options[i].name;
+    qsort(names, count, sizeof *names, by_name);
+    json_t *result = json_array();
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(result, json_string(names[i]));
+    return result;
 }
 
 const char *mount_option_nearest(const char *option)
@@ -169,6 +187,8 @@ static bool describes(const struct mount_option *option, const struct plan_mount
                (mount->recursive_set & MOUNT_ATTR__ATIME) == option->value;
     case COPY_UP:
         return mount->copy_up;
+    case IDMAP:
+        return mount->idmap && mount->idmap_recursive == (option->value != 0);
     default:
         return false;
     }

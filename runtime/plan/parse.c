@@ -6,18 +6,20 @@
 #include "json_read.h"
 #include "parse_parts.h"
 
+#include <sched.h>
 #include <sys/mount.h>
 
 #include "mount_options.h"
 
 static const struct unsupported document_members[] = {
-    { "hooks", false },   { "vm", false },  { "windows", false },
-    { "solaris", false }, { "zos", false }, { NULL, false },
+    { "vm", false }, { "windows", false }, { "solaris", false }, { "zos", false }, { NULL, false },
 };
 
 static const struct unsupported linux_members[] = {
-    { "timeOffsets", false },  { "intelRdt", false },   { "mountLabel", false },
-    { "memoryPolicy", false }, { "netDevices", false }, { NULL, false },
+    { "intelRdt", false },
+    { "memoryPolicy", false },
+    { "netDevices", false },
+    { NULL, false },
 };
 
 /* Whether the value asks for nothing. */
@@ -103,25 +105,10 @@ static int parse_root_propagation(struct plan *plan, const json_t *linux_part, s
     if (!name || !*name)
         return 0;
     struct plan_mount mount = { .target = "/" };
-    if (mount_option_apply(name, &mount, err) != MOUNT_OPTION_APPLIED || !mount.propagation)
+    if (!mount_option_apply(name, &mount) || !mount.propagation)
         return json_read_refuse("linux", "rootfsPropagation",
                                 "shared, slave, private or unbindable, or one of them with r", err);
     plan->root_propagation = mount.propagation;
-    return 0;
-}
-
-static int parse_personality(const json_t *linux_part, struct error *err)
-{
-    json_t *personality = NULL;
-    const char *domain = "LINUX";
-    if (json_read_object(linux_part, "linux", "personality", &personality, err) < 0 ||
-        json_read_string(personality, "linux.personality", "domain", &domain, err) < 0)
-        return -1;
-    if (strcmp(domain, "LINUX") != 0)
-        return error_set(err, EXIT_OURS,
-                         "linux.personality.domain %.40s is not supported; LINUX "
-                         "is",
-                         domain);
     return 0;
 }
 
@@ -149,8 +136,8 @@ static int parse_file_system(struct plan *plan, const json_t *linux_part, unsign
         return -1;
     if (terminal && !plan_add_step(plan, PLAN_CONSOLE, err))
         return -1;
-    if (!plan_add_step(plan, PLAN_ROOT, err) || parse_identity(plan, linux_part, err) < 0 ||
-        parse_paths(plan, linux_part, err) < 0)
+    if (parse_hooks(plan, err) < 0 || !plan_add_step(plan, PLAN_ROOT, err) ||
+        parse_identity(plan, linux_part, err) < 0 || parse_paths(plan, linux_part, err) < 0)
         return -1;
     size_t index;
     const json_t *path;
@@ -178,15 +165,15 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
         json_read_object(plan->document, "", "process", &process, err) < 0 ||
         json_read_boolean(process, "process", "terminal", &terminal, err) < 0)
         return -1;
-    if (!process)
-        return error_set(err, EXIT_OURS, "process is missing; it says what to run");
-    if (parse_root(plan, flags, err) < 0 || parse_personality(linux_part, err) < 0 ||
+    if (parse_root(plan, flags, err) < 0 ||
+        json_read_string(linux_part, "linux", "mountLabel", &plan->mount_label, err) < 0 ||
         parse_root_propagation(plan, linux_part, err) < 0 ||
         parse_annotations(plan, flags, err) < 0 || parse_namespaces(plan, linux_part, err) < 0 ||
         parse_resources(plan, linux_part, flags, err) < 0 ||
         parse_file_system(plan, linux_part, flags, terminal, err) < 0)
         return -1;
-    return parse_process(plan, process, NULL, seccomp != NULL, flags, err);
+    /* Without a process a container can be created, but not started (runtime.md, "Start"). */
+    return process ? parse_process(plan, process, NULL, seccomp != NULL, flags, err) : 0;
 }
 
 static const struct plan_resources no_resources = {
@@ -203,6 +190,18 @@ int plan_parse(json_t *document, unsigned int flags, struct plan *plan, struct e
 {
     *plan = (struct plan){ .document = document, .resources = no_resources };
     if (parse_document(plan, flags, err) == 0)
+        return 0;
+    plan_free(plan);
+    return -1;
+}
+
+int plan_parse_update(json_t *resources, struct plan *plan, struct error *err)
+{
+    *plan = (struct plan){ .document = json_pack("{s:o}", "resources", resources),
+                           .resources = no_resources };
+    if (!plan->document)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (parse_resources(plan, plan->document, PLAN_PARSE_UPDATE, err) == 0)
         return 0;
     plan_free(plan);
     return -1;
@@ -233,6 +232,11 @@ int plan_parse_process(json_t *process, const struct plan *base, unsigned int fl
         .resources = no_resources,
         .namespaces.create = base->namespaces.create,
     };
+    /* All namespaces are joined through the workload's process: by path means no more than made. */
+    if (base->namespaces.path[PLAN_NS_USER])
+        plan->namespaces.create |= CLONE_NEWUSER;
+    if (base->namespaces.path[PLAN_NS_TIME])
+        plan->namespaces.create |= CLONE_NEWTIME;
     const json_t *linux_part = json_object_get(base->document, "linux");
     const json_t *seccomp = json_object_get(linux_part, "seccomp");
     if (!json_is_object(process))

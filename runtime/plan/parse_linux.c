@@ -7,7 +7,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-enum { MAX_MAPS = 340 /* the kernel's, user_namespaces(7) */, DEFAULT_DEVICE_MODE = 0666 };
+enum { DEFAULT_DEVICE_MODE = 0666 };
 
 static const struct {
     const char *type;
@@ -17,7 +17,7 @@ static const struct {
     { "pid", CLONE_NEWPID, PLAN_NS_PID },          { "network", CLONE_NEWNET, PLAN_NS_NETWORK },
     { "mount", CLONE_NEWNS, PLAN_NS_MOUNT },       { "ipc", CLONE_NEWIPC, PLAN_NS_IPC },
     { "uts", CLONE_NEWUTS, PLAN_NS_UTS },          { "user", CLONE_NEWUSER, PLAN_NS_USER },
-    { "cgroup", CLONE_NEWCGROUP, PLAN_NS_CGROUP },
+    { "cgroup", CLONE_NEWCGROUP, PLAN_NS_CGROUP }, { "time", CLONE_NEWTIME, PLAN_NS_TIME },
 };
 
 enum { NAMESPACE_TYPES = sizeof namespace_types / sizeof *namespace_types };
@@ -42,14 +42,17 @@ static int add_namespace(struct plan_namespaces *result, const char *type, const
             result->create |= namespace_types[i].flag;
         return 0;
     }
-    if (strcmp(type, "time") == 0)
-        return error_set(err, EXIT_OURS,
-                         "%s.type time is not supported; remove it from the "
-                         "configuration",
-                         where);
     const char *near = nearest_name(type, names);
     return error_set(err, EXIT_OURS, "%s.type \"%.40s\" is unknown%s%s", where, type,
                      near ? "; did you mean " : "", near ? near : "");
+}
+
+json_t *namespace_names(void)
+{
+    json_t *names = json_array();
+    for (int i = 0; i < NAMESPACE_TYPES; i++)
+        (void)json_array_append_new(names, json_string(namespace_types[i].type));
+    return names;
 }
 
 static bool has_namespace(const struct plan *plan, int flag, enum plan_namespace index)
@@ -57,56 +60,19 @@ static bool has_namespace(const struct plan *plan, int flag, enum plan_namespace
     return (plan->namespaces.create & flag) || plan->namespaces.path[index];
 }
 
-static int read_map(const json_t *entry, const char *path, struct plan_id_map *map,
-                    struct error *err)
-{
-    int64_t container = -1, host = -1, size = -1;
-    if (!json_is_object(entry))
-        return error_set(err, EXIT_OURS, "%s must be an object", path);
-    if (json_read_integer(entry, path, "containerID", 0, UINT32_MAX - 1, &container, err) < 0 ||
-        json_read_integer(entry, path, "hostID", 0, UINT32_MAX - 1, &host, err) < 0 ||
-        json_read_integer(entry, path, "size", 1, UINT32_MAX, &size, err) < 0)
-        return -1;
-    if (container < 0 || host < 0 || size < 0)
-        return error_set(err, EXIT_OURS, "%s must have containerID, hostID and size", path);
-    *map = (struct plan_id_map){ (uint32_t)container, (uint32_t)host, (uint32_t)size };
-    return 0;
-}
-
-static int parse_maps(struct plan *plan, const json_t *linux_part, const char *key,
-                      const struct plan_id_map **result, size_t *count, struct error *err)
-{
-    json_t *entries = NULL;
-    if (json_read_array(linux_part, "linux", key, &entries, err) < 0)
-        return -1;
-    size_t index, size = json_array_size(entries);
-    if (size > MAX_MAPS)
-        return error_set(err, EXIT_OURS, "linux.%s has more than %d ranges, the kernel's limit",
-                         key, MAX_MAPS);
-    struct plan_id_map *maps = plan_allocate(plan, size, sizeof *maps, err);
-    if (!maps)
-        return -1;
-    const json_t *entry;
-    json_array_foreach(entries, index, entry)
-    {
-        char path[48];
-        (void)snprintf(path, sizeof path, "linux.%s[%zu]", key, index);
-        if (read_map(entry, path, &maps[index], err) < 0)
-            return -1;
-    }
-    *result = maps;
-    *count = size;
-    return 0;
-}
-
 static int check_namespaces(const struct plan *plan, struct error *err)
 {
     bool new_user = plan->namespaces.create & CLONE_NEWUSER;
     bool mapped = plan->uid_map_count > 0 && plan->gid_map_count > 0;
-    if (!(plan->namespaces.create & CLONE_NEWNS))
+    if (!has_namespace(plan, CLONE_NEWNS, PLAN_NS_MOUNT))
+        return error_set(
+            err, EXIT_OURS,
+            "linux.namespaces must have a mount namespace: the mounts would be made on "
+            "the host");
+    if (plan->namespaces.time_offset_count > 0 && !(plan->namespaces.create & CLONE_NEWTIME))
         return error_set(err, EXIT_OURS,
-                         "linux.namespaces must have a mount namespace without a path: the mounts "
-                         "would be made on the host");
+                         "linux.timeOffsets needs a time namespace without a path in "
+                         "linux.namespaces");
     if (new_user && !mapped)
         return error_set(err, EXIT_OURS,
                          "linux.namespaces has a user namespace, but "
@@ -115,6 +81,30 @@ static int check_namespaces(const struct plan *plan, struct error *err)
         return error_set(err, EXIT_OURS,
                          "linux.uidMappings and gidMappings need a new user "
                          "namespace in linux.namespaces");
+    return 0;
+}
+
+/* linux.timeOffsets: seconds and nanoseconds by clock. */
+static int parse_time_offsets(struct plan *plan, const json_t *linux_part, struct error *err)
+{
+    static const char *const clocks[] = { "monotonic", "boottime" };
+    json_t *offsets = NULL;
+    if (json_read_object(linux_part, "linux", "timeOffsets", &offsets, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof clocks / sizeof *clocks; i++) {
+        json_t *offset = NULL;
+        int64_t seconds = 0, nanoseconds = 0;
+        int present = json_read_object(offsets, "linux.timeOffsets", clocks[i], &offset, err);
+        if (present < 0 ||
+            json_read_integer(offset, "linux.timeOffsets", "secs", INT32_MIN, INT32_MAX, &seconds,
+                              err) < 0 ||
+            json_read_integer(offset, "linux.timeOffsets", "nanosecs", 0, 999999999, &nanoseconds,
+                              err) < 0)
+            return -1;
+        if (present)
+            plan->namespaces.time_offsets[plan->namespaces.time_offset_count++] =
+                (struct plan_time_offset){ clocks[i], seconds, (uint32_t)nanoseconds };
+    }
     return 0;
 }
 
@@ -142,9 +132,12 @@ int parse_namespaces(struct plan *plan, const json_t *linux_part, struct error *
         if (add_namespace(&plan->namespaces, type, path, where, err) < 0)
             return -1;
     }
-    if (parse_maps(plan, linux_part, "uidMappings", &plan->uid_maps, &plan->uid_map_count, err) <
-            0 ||
-        parse_maps(plan, linux_part, "gidMappings", &plan->gid_maps, &plan->gid_map_count, err) < 0)
+    if (parse_maps(plan, linux_part, "linux", "uidMappings", &plan->uid_maps, &plan->uid_map_count,
+                   err) < 0 ||
+        parse_maps(plan, linux_part, "linux", "gidMappings", &plan->gid_maps, &plan->gid_map_count,
+                   err) < 0)
+        return -1;
+    if (parse_time_offsets(plan, linux_part, err) < 0)
         return -1;
     return check_namespaces(plan, err);
 }

@@ -2,17 +2,12 @@
 #include "json_read.h"
 #include "parse_parts.h"
 
+#include <sched.h>
 #include <sys/mount.h>
 
 #include "mount_options.h"
 
 enum { MAX_PATH_LENGTH = 4095, FILE_MODE = 0644 };
-
-static const struct unsupported mount_members[] = {
-    { "uidMappings", false },
-    { "gidMappings", false },
-    { NULL, false },
-};
 
 /* Appends a file system's own option to *data, comma-separated, in memory of the plan. */
 static int append_data(struct plan *plan, const char **data, const char *option, struct error *err)
@@ -38,29 +33,37 @@ static int read_options(struct plan *plan, const json_t *options, struct plan_mo
     json_array_foreach(options, index, entry)
     {
         const char *option = json_string_value(entry);
-        switch (mount_option_apply(option, mount, err)) {
-        case MOUNT_OPTION_REFUSED:
+        if (!mount_option_apply(option, mount) && *option &&
+            append_data(plan, &mount->data, option, err) < 0)
             return -1;
-        case MOUNT_OPTION_APPLIED:
-            break;
-        case MOUNT_OPTION_OTHER:
-            if (*option && append_data(plan, &mount->data, option, err) < 0)
-                return -1;
-            break;
-        }
     }
     return 0;
 }
 
-/* A bind mount has no file system of its own that could understand other options. */
-static int check_bind(struct plan_mount *mount, struct error *err)
+/*
+ * A bind mount has no file system of its own that could understand other options. Bundles bring
+ * them along nevertheless (size=, mode=), and mount(2) ignores them; what has no value can only be
+ * an option of mounts that was misspelt.
+ */
+static bool has_foreign_options(const struct plan_mount *mount, unsigned int flags)
+{
+    for (const char *at = mount->data; at && *at; at += *at == ',') {
+        size_t length = strcspn(at, ",");
+        if ((flags & PLAN_PARSE_OWN) || !memchr(at, '=', length))
+            return true;
+        at += length;
+    }
+    return false;
+}
+
+static int check_bind(struct plan_mount *mount, unsigned int flags, struct error *err)
 {
     mount->type = "bind";
     mount->flags |= MS_BIND;
     if (!mount->source || !*mount->source)
         return error_set(err, EXIT_OURS, "mount on %.200s: a bind mount needs a source",
                          mount->target);
-    if (mount->data) {
+    if (has_foreign_options(mount, flags)) {
         const char *near = mount_option_nearest(mount->data);
         return error_set(err, EXIT_OURS,
                          "mount on %.200s: %.80s is not an option of a bind mount"
@@ -68,6 +71,7 @@ static int check_bind(struct plan_mount *mount, struct error *err)
                          mount->target, mount->data, near ? "; did you mean " : "",
                          near ? near : "");
     }
+    mount->data = NULL;
     return 0;
 }
 
@@ -101,6 +105,28 @@ static int read_target(struct plan *plan, const char *path, const char **target,
     return 0;
 }
 
+/* The mount's own mapping, or with the option alone the container's. */
+static int parse_mount_maps(struct plan *plan, const json_t *entry, const char *path,
+                            struct plan_mount *mount, struct error *err)
+{
+    if (parse_maps(plan, entry, path, "uidMappings", &mount->uid_maps, &mount->uid_map_count, err) <
+            0 ||
+        parse_maps(plan, entry, path, "gidMappings", &mount->gid_maps, &mount->gid_map_count, err) <
+            0)
+        return -1;
+    if ((mount->uid_map_count > 0) != (mount->gid_map_count > 0))
+        return error_set(err, EXIT_OURS,
+                         "%s must have both uidMappings and gidMappings, or neither", path);
+    if (mount->uid_map_count > 0)
+        mount->idmap = true;
+    if (mount->idmap && mount->uid_map_count == 0 && !(plan->namespaces.create & CLONE_NEWUSER))
+        return error_set(err, EXIT_OURS,
+                         "mount on %.200s: option idmap needs mappings, or a new user namespace in "
+                         "linux.namespaces",
+                         mount->target);
+    return 0;
+}
+
 static int parse_mount(struct plan *plan, const json_t *entry, const char *path, unsigned int flags,
                        json_t *readonly, struct error *err)
 {
@@ -112,16 +138,19 @@ static int parse_mount(struct plan *plan, const json_t *entry, const char *path,
         json_read_string(entry, path, "type", &mount.type, err) < 0 ||
         json_read_string(entry, path, "source", &mount.source, err) < 0 ||
         json_read_strings(entry, path, "options", &options, err) < 0 ||
-        parse_refuse(entry, path, mount_members, err) < 0 ||
         read_target(plan, path, &mount.target, err) < 0 ||
-        read_options(plan, options, &mount, err) < 0)
+        read_options(plan, options, &mount, err) < 0 ||
+        parse_mount_maps(plan, entry, path, &mount, err) < 0)
         return -1;
     bool typed = mount.type && *mount.type;
     if (typed && strcmp(mount.type, "file") == 0 && (flags & PLAN_PARSE_OWN))
         return add_file(plan, &mount, readonly, json_object_get(entry, "destination"), err);
     if ((mount.flags & MS_BIND) || (typed && strcmp(mount.type, "bind") == 0)) {
-        if (check_bind(&mount, err) < 0)
+        if (check_bind(&mount, flags, err) < 0)
             return -1;
+    } else if (mount.idmap) {
+        return error_set(err, EXIT_OURS, "mount on %.200s: only ids of bind mounts can be mapped",
+                         mount.target);
     } else if (!typed) {
         return json_read_refuse(path, "type", "the type of a file system", err);
     }

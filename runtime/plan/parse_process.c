@@ -14,8 +14,10 @@ enum { DEFAULT_UMASK = 0022, OOM_SCORE_LIMIT = 1000, MAX_TERMINAL = UINT16_MAX }
 #define MAX_ID (UINT32_MAX - 1)
 
 static const struct unsupported process_members[] = {
-    { "apparmorProfile", false }, { "selinuxLabel", false },    { "scheduler", false },
-    { "ioPriority", false },      { "execCPUAffinity", false }, { NULL, false },
+    { "apparmorProfile", false },
+    { "selinuxLabel", false },
+    { "execCPUAffinity", false },
+    { NULL, false },
 };
 
 static int parse_console(struct plan *plan, const json_t *process, struct error *err)
@@ -32,7 +34,17 @@ static int parse_console(struct plan *plan, const json_t *process, struct error 
     return 0;
 }
 
-static int parse_oom_score(struct plan *plan, const json_t *process, struct error *err)
+/*
+ * Engines ask for more than some hosts' root may give, by default and for everything: a bundle gets
+ * what there is. Who asks by name, on our own command line, is told.
+ */
+static bool takes_what_there_is(unsigned int flags)
+{
+    return !(flags & PLAN_PARSE_OWN);
+}
+
+static int parse_oom_score(struct plan *plan, const json_t *process, unsigned int flags,
+                           struct error *err)
 {
     int64_t score = 0;
     int present = json_read_integer(process, PATH, "oomScoreAdj", -OOM_SCORE_LIMIT, OOM_SCORE_LIMIT,
@@ -42,19 +54,19 @@ static int parse_oom_score(struct plan *plan, const json_t *process, struct erro
     struct plan_step *step = plan_add_step(plan, PLAN_OOM_SCORE, err);
     if (!step)
         return -1;
-    step->oom_score = (int)score;
+    step->oom_score = (struct plan_oom_score){ (int)score, takes_what_there_is(flags) };
     return 0;
 }
 
 /*
- * Engines write unlimited as 2^64-1, which jansson reads as a real number if told so, and as an
- * error otherwise; hybrid itself writes 2^63-1. No limit is as large as that: both mean none.
+ * Engines write unlimited as 2^64-1, which plan_load_json makes a string; hybrid itself writes
+ * 2^63-1. No limit is as large as that: both mean none.
  */
 static int read_limit(const json_t *entry, const char *path, const char *key, uint64_t *value,
                       struct error *err)
 {
     const json_t *number = json_object_get(entry, key);
-    if (json_is_real(number) && json_real_value(number) >= 9223372036854775807.0) {
+    if (json_is_string(number) && strcmp(json_string_value(number), "18446744073709551615") == 0) {
         *value = RLIM_INFINITY;
         return 0;
     }
@@ -67,10 +79,10 @@ static int read_limit(const json_t *entry, const char *path, const char *key, ui
     return 0;
 }
 
-static int parse_rlimit(struct plan *plan, const json_t *entry, const char *path, uint64_t *seen,
-                        struct error *err)
+static int parse_rlimit(struct plan *plan, const json_t *entry, const char *path,
+                        unsigned int flags, uint64_t *seen, struct error *err)
 {
-    struct plan_rlimit limit = { .name = "" };
+    struct plan_rlimit limit = { .name = "", .at_most = takes_what_there_is(flags) };
     if (!json_is_object(entry))
         return error_set(err, EXIT_OURS, "%s must be an object", path);
     if (json_read_string(entry, path, "type", &limit.name, err) < 0 ||
@@ -94,7 +106,8 @@ static int parse_rlimit(struct plan *plan, const json_t *entry, const char *path
     return 0;
 }
 
-static int parse_rlimits(struct plan *plan, const json_t *process, struct error *err)
+static int parse_rlimits(struct plan *plan, const json_t *process, unsigned int flags,
+                         struct error *err)
 {
     json_t *limits = NULL;
     uint64_t seen = 0;
@@ -106,7 +119,7 @@ static int parse_rlimits(struct plan *plan, const json_t *process, struct error 
     {
         char path[48];
         (void)snprintf(path, sizeof path, PATH ".rlimits[%zu]", index);
-        if (parse_rlimit(plan, entry, path, &seen, err) < 0)
+        if (parse_rlimit(plan, entry, path, flags, &seen, err) < 0)
             return -1;
     }
     return 0;
@@ -233,18 +246,9 @@ static int parse_privileges(struct plan *plan, const json_t *process, const stru
         return -1;
     if (no_new_privs && !plan_add_step(plan, PLAN_NO_NEW_PRIVS, err))
         return -1;
+    if (!base && parse_start_hooks(plan, err) < 0)
+        return -1;
     return seccomp && !plan_add_step(plan, PLAN_SECCOMP, err) ? -1 : 0;
-}
-
-/* The strings of an array as a NULL-terminated vector, borrowed from the document. */
-static const char **string_vector(struct plan *plan, const json_t *strings, struct error *err)
-{
-    const char **vector = plan_allocate(plan, json_array_size(strings) + 1, sizeof *vector, err);
-    size_t index;
-    const json_t *entry;
-    if (vector)
-        json_array_foreach(strings, index, entry) vector[index] = json_string_value(entry);
-    return vector;
 }
 
 static int parse_exec(struct plan *plan, const json_t *process, struct error *err)
@@ -264,7 +268,8 @@ static int parse_exec(struct plan *plan, const json_t *process, struct error *er
             return error_set(err, EXIT_OURS, PATH ".env[%zu] is \"%.80s\", not NAME=VALUE", index,
                              text);
     }
-    struct plan_exec result = { string_vector(plan, args, err), string_vector(plan, env, err) };
+    struct plan_exec result = { plan_string_vector(plan, args, err),
+                                plan_string_vector(plan, env, err) };
     struct plan_step *step = result.argv && result.env ? plan_add_step(plan, PLAN_EXEC, err) : NULL;
     if (!step)
         return -1;
@@ -276,8 +281,9 @@ int parse_process(struct plan *plan, const json_t *process, const struct plan *b
                   unsigned int flags, struct error *err)
 {
     if (parse_refuse(process, PATH, process_members, err) < 0 ||
-        parse_console(plan, process, err) < 0 || parse_oom_score(plan, process, err) < 0 ||
-        parse_rlimits(plan, process, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
+        parse_console(plan, process, err) < 0 || parse_oom_score(plan, process, flags, err) < 0 ||
+        (!base && parse_personality(plan, err) < 0) || parse_scheduler(plan, process, err) < 0 ||
+        parse_rlimits(plan, process, flags, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
         parse_cwd(plan, process, err) < 0 ||
         parse_privileges(plan, process, base, seccomp, err) < 0)
         return -1;

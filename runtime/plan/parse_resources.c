@@ -1,36 +1,21 @@
 /* linux.resources of an OCI configuration. Specification: runtime-spec 1.2, config-linux.md,
- * "Control groups". What no back end can apply yet is refused by name. */
+ * "Control groups". */
 #include "json_read.h"
 #include "parse_parts.h"
 
 #define PATH "linux.resources"
 
-static const struct unsupported resource_members[] = {
-    { "blockIO", false }, { "hugepageLimits", false }, { "network", false },
-    { "rdma", false },    { "unified", false },        { NULL, false },
-};
-
-static const struct unsupported memory_members[] = {
-    { "kernel", false },           { "kernelTCP", false }, { "swappiness", true },
-    { "disableOOMKiller", false }, { NULL, false },
-};
-
-static const struct unsupported cpu_members[] = {
-    { "burst", false },
-    { "realtimeRuntime", false },
-    { "realtimePeriod", false },
-    { "idle", false },
-    { NULL, false },
-};
-
-/* Engines write 0 for what was not asked for; no limit of these can be 0. */
+/* Engines write 0 for what was not asked for; no limit of these can be 0. -1 is no limit. */
 static int read_limit(const json_t *parent, const char *path, const char *key, int64_t *limit,
                       struct error *err)
 {
     int64_t value = -1;
-    if (json_read_integer(parent, path, key, -1, INT64_MAX, &value, err) < 0)
+    int present = json_read_integer(parent, path, key, -1, INT64_MAX, &value, err);
+    if (present < 0)
         return -1;
     *limit = value == 0 ? -1 : value;
+    if (present > 0 && value == -1)
+        *limit = PLAN_UNLIMITED;
     return 0;
 }
 
@@ -38,12 +23,14 @@ static int parse_memory(const json_t *all, struct plan_resources *resources, str
 {
     json_t *memory = NULL;
     if (json_read_object(all, PATH, "memory", &memory, err) < 0 ||
-        parse_refuse(memory, PATH ".memory", memory_members, err) < 0 ||
+        json_read_boolean(memory, PATH ".memory", "checkBeforeUpdate", &resources->check_memory,
+                          err) < 0 ||
         read_limit(memory, PATH ".memory", "limit", &resources->memory_limit, err) < 0 ||
         read_limit(memory, PATH ".memory", "swap", &resources->memory_swap, err) < 0 ||
         read_limit(memory, PATH ".memory", "reservation", &resources->memory_reservation, err) < 0)
         return -1;
-    if (resources->memory_swap > 0 && resources->memory_swap < resources->memory_limit)
+    bool limited = resources->memory_limit > 0 && resources->memory_limit != PLAN_UNLIMITED;
+    if (limited && resources->memory_swap > 0 && resources->memory_swap < resources->memory_limit)
         return error_set(err, EXIT_OURS,
                          PATH ".memory.swap is below .limit; it counts memory plus "
                               "swap");
@@ -54,7 +41,6 @@ static int parse_cpu(const json_t *all, struct plan_resources *resources, struct
 {
     json_t *cpu = NULL;
     if (json_read_object(all, PATH, "cpu", &cpu, err) < 0 ||
-        parse_refuse(cpu, PATH ".cpu", cpu_members, err) < 0 ||
         read_limit(cpu, PATH ".cpu", "shares", &resources->cpu_shares, err) < 0 ||
         read_limit(cpu, PATH ".cpu", "quota", &resources->cpu_quota, err) < 0 ||
         read_limit(cpu, PATH ".cpu", "period", &resources->cpu_period, err) < 0 ||
@@ -176,12 +162,12 @@ int parse_resources(struct plan *plan, const json_t *linux_part, unsigned int fl
 {
     json_t *all = NULL;
     if (json_read_object(linux_part, "linux", "resources", &all, err) < 0 ||
-        parse_refuse(all, PATH, resource_members, err) < 0 ||
         parse_memory(all, &plan->resources, err) < 0 || parse_cpu(all, &plan->resources, err) < 0 ||
-        parse_pids(all, &plan->resources, err) < 0 ||
-        parse_device_rules(plan, all, flags, err) < 0 ||
+        parse_pids(all, &plan->resources, err) < 0 || parse_settings(plan, all, err) < 0 ||
+        (!(flags & PLAN_PARSE_UPDATE) && parse_device_rules(plan, all, flags, err) < 0) ||
         json_read_string(linux_part, "linux", "cgroupsPath", &plan->cgroup_path, err) < 0)
         return -1;
+    plan->resources.every_controller = !(flags & PLAN_PARSE_OWN);
     if (plan->cgroup_path && !*plan->cgroup_path)
         plan->cgroup_path = NULL;
     if (plan->cgroup_path && climbs(plan->cgroup_path))

@@ -2,9 +2,14 @@
  * /sys/fs/cgroup as the workload sees it. On cgroup v2: one mount, whose root is the workload's own
  * cgroup (its cgroup namespace). On v1: a tmpfs with one mount for each hierarchy, as Docker does,
  * but only those in which the workload has a cgroup of its own: the others would show the host's.
+ *
+ * Without a cgroup namespace a mount would show the host's whole hierarchy: the workload's own
+ * directory is bound instead.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -32,21 +37,51 @@ static int link_controllers(int tmpfs_fd, const char *controllers, struct error 
     return 0;
 }
 
+static bool has_namespace(const struct sandbox *sandbox)
+{
+    const struct plan_namespaces *namespaces = &sandbox->plan->namespaces;
+    return (namespaces->create & CLONE_NEWCGROUP) || namespaces->path[PLAN_NS_CGROUP];
+}
+
+/* Binds the workload's own directory of a hierarchy ("" on v2) onto target_fd. */
+static int bind_own(const struct sandbox *sandbox, const char *hierarchy, int target_fd,
+                    unsigned long flags)
+{
+    char path[PATH_MAX];
+    int length = snprintf(path, sizeof path, "/sys/fs/cgroup/%s/%s", hierarchy,
+                          sandbox->request->cgroup_name);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    _cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0 || mount_set_attributes(tree, mount_attributes(flags), 0, false) < 0)
+        return -1;
+    return path_attach(tree, target_fd);
+}
+
 /* In the working directory, a tmpfs of our own: mount(2) by a relative name is the shortest way
  * there. */
-static int mount_hierarchy(int tmpfs_fd, const char *controllers, unsigned long flags,
-                           struct error *err)
+static int mount_hierarchy(const struct sandbox *sandbox, int tmpfs_fd, const char *controllers,
+                           unsigned long flags, struct error *err)
 {
     bool named = strncmp(controllers, "name=", 5) == 0;
     const char *directory = named ? controllers + 5 : controllers;
     char options[128];
     (void)snprintf(options, sizeof options, "%s%s", named ? "none," : "", controllers);
-    if (mkdir(directory, 0755) < 0 || mount("cgroup", directory, "cgroup", flags, options) < 0)
+    int result = mkdir(directory, 0755);
+    if (result == 0 && has_namespace(sandbox)) {
+        result = mount("cgroup", directory, "cgroup", flags, options);
+    } else if (result == 0) {
+        _cleanup_close_ int target = openat(tmpfs_fd, directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        result = target < 0 ? -1 : bind_own(sandbox, directory, target, flags);
+    }
+    if (result < 0)
         return sandbox_fail(err, "cannot mount the cgroup hierarchy %s", controllers);
     return strchr(controllers, ',') ? link_controllers(tmpfs_fd, controllers, err) : 0;
 }
 
-static int mount_hierarchies(struct sandbox *sandbox, int target_fd, unsigned long flags,
+static int mount_hierarchies(const struct sandbox *sandbox, int target_fd, unsigned long flags,
                              struct error *err)
 {
     const struct sandbox_request *request = sandbox->request;
@@ -57,7 +92,7 @@ static int mount_hierarchies(struct sandbox *sandbox, int target_fd, unsigned lo
     if (path_attach(tmpfs, target_fd) < 0 || fchdir(tmpfs) < 0)
         return sandbox_fail(err, "cannot mount a tmpfs for the cgroup hierarchies");
     for (size_t i = 0; i < request->task_fd_count; i++)
-        if (mount_hierarchy(tmpfs, request->task_hierarchies[i], flags, err) < 0)
+        if (mount_hierarchy(sandbox, tmpfs, request->task_hierarchies[i], flags, err) < 0)
             return -1;
     if (chdir("/") < 0 ||
         ((flags & MS_RDONLY) && mount_set_attributes(tmpfs, MOUNT_ATTR_RDONLY, 0, false) < 0))
@@ -72,6 +107,18 @@ int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, stru
         return -1;
     if (!host_is_unified())
         return mount_hierarchies(sandbox, target, mount->flags, err);
+    const struct sandbox_request *request = sandbox->request;
+    if (request->cgroup_fd < 0 && !request->cgroup_name)
+        return error_set(
+            err, EXIT_OURS,
+            "cannot mount cgroups on %s: without a cgroup of its own the container would "
+            "see the host's",
+            mount->target);
+    if (!has_namespace(sandbox))
+        return bind_own(sandbox, "", target, mount->flags) < 0
+                   ? sandbox_fail(err, "cannot bind the cgroup %s on %s", request->cgroup_name,
+                                  mount->target)
+                   : 0;
     /* Options such as "memory_recursiveprot" belong to the one file system all share: none is
      * given. */
     _cleanup_close_ int mount_fd = mount_make("cgroup2", "cgroup", NULL, mount->flags, err);

@@ -1,6 +1,7 @@
 /* The child's side: wait, apply the plan step by step, report, execute. */
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_DEVICE] = device_make,
     [PLAN_SYMLINK] = symlink_make,
     [PLAN_CONSOLE] = console_make,
+    [PLAN_HOOKS] = hooks_await,
+    [PLAN_HOOK_CREATE] = hook_apply,
     [PLAN_ROOT] = root_enter,
     [PLAN_MASK] = mask_path,
     [PLAN_READONLY_PATH] = path_make_readonly,
@@ -30,12 +33,16 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_DOMAINNAME] = domainname_set,
     [PLAN_LOOPBACK_UP] = loopback_up,
     [PLAN_OOM_SCORE] = oom_score_set,
+    [PLAN_PERSONALITY] = personality_set,
+    [PLAN_SCHEDULER] = scheduler_set,
+    [PLAN_IO_PRIORITY] = io_priority_set,
     [PLAN_RLIMIT] = rlimit_set,
     [PLAN_UMASK] = umask_set,
     [PLAN_USER] = user_resolve,
     [PLAN_CWD] = cwd_enter,
     [PLAN_CAPABILITIES] = capabilities_set,
     [PLAN_NO_NEW_PRIVS] = no_new_privs_set,
+    [PLAN_HOOK_START] = hook_apply,
     [PLAN_SECCOMP] = filter_load,
     [PLAN_EXEC] = command_execute,
 };
@@ -46,6 +53,16 @@ static int send_message(int sync_fd, uint32_t type, const struct error *error, c
     if (error)
         message.error = *error;
     return io_send_fds(sync_fd, &message, sizeof message, fd, fd ? 1 : 0);
+}
+
+static bool keep_mount(struct sandbox *sandbox, int fd)
+{
+    int *grown = reallocarray(sandbox->given_mounts, sandbox->given_mount_count + 1, sizeof *grown);
+    if (!grown)
+        return false;
+    sandbox->given_mounts = grown;
+    grown[sandbox->given_mount_count++] = fd;
+    return true;
 }
 
 /* Waits for a message of the caller. If the caller has gone, so does the child. */
@@ -60,6 +77,8 @@ static void await_message(struct sandbox *sandbox, uint32_t wanted)
             _exit(EXIT_OURS);
         if (message.type == SANDBOX_ROOT && fd_count == 1)
             sandbox->given_root_fd = fds[0];
+        if (message.type == SANDBOX_MOUNT && (fd_count != 1 || !keep_mount(sandbox, fds[0])))
+            _exit(EXIT_OURS);
         if (message.type == wanted)
             return;
     }
@@ -108,6 +127,18 @@ static int join_hierarchies(const struct sandbox_request *request, struct error 
     return 0;
 }
 
+/*
+ * The caller's session keyring, root's, must not be the workload's. A kernel without keyrings has
+ * none to protect.
+ */
+static int leave_keyring(const struct sandbox_request *request, struct error *err)
+{
+    if (request->keep_keyring || syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 ||
+        errno == ENOSYS)
+        return 0;
+    return sandbox_fail(err, "cannot make a session keyring (--no-new-keyring keeps the caller's)");
+}
+
 /* Everything before the first step of the plan. */
 static int prepare(struct sandbox *sandbox, struct error *err)
 {
@@ -116,7 +147,8 @@ static int prepare(struct sandbox *sandbox, struct error *err)
         return sandbox_fail(err, "cannot mark descriptors to be closed");
     if (!sandbox->plan->terminal && set_stdio(request, err) < 0)
         return -1;
-    if (join_hierarchies(request, err) < 0 || namespaces_enter(request, err) < 0)
+    if (leave_keyring(request, err) < 0 || join_hierarchies(request, err) < 0 ||
+        namespaces_enter(request, err) < 0)
         return -1;
     sandbox->user_namespace = namespaces_have_user(request);
     if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)
@@ -139,23 +171,86 @@ static int use_terminal(struct sandbox *sandbox, struct error *err)
     return 0;
 }
 
+int hooks_await(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    (void)step;
+    if (send_message(sandbox->sync_fd, SANDBOX_MOUNTED, NULL, NULL) < 0)
+        return sandbox_fail(err, "cannot report to the caller");
+    await_message(sandbox, SANDBOX_SET_UP);
+    return 0;
+}
+
+/* Whether a caller that has just connected wants the command executed, and did not end before. */
+static bool is_start(int fd)
+{
+    struct sandbox_message message;
+    int fds[IO_MAX_FDS];
+    size_t fd_count;
+    ssize_t n = io_receive_fds(fd, &message, sizeof message, fds, &fd_count);
+    while (fd_count > 0)
+        (void)close(fds[--fd_count]);
+    return n == (ssize_t)sizeof message && message.type == SANDBOX_EXECUTE;
+}
+
+/*
+ * Closes everything that is not the command's but the listener: what came from the caller, such as
+ * the lock of its state, must not be held as long as nobody starts the command. Returns the
+ * listener.
+ */
+static int keep_listener(const struct sandbox_request *request)
+{
+    int listener = 3 + request->keep_fds;
+    if (*request->start_listener != listener && dup2(*request->start_listener, listener) < 0)
+        return -1;
+    (void)fcntl(listener, F_SETFD, FD_CLOEXEC);
+    return close_range((unsigned int)listener + 1, ~0U, 0) < 0 ? -1 : listener;
+}
+
+/*
+ * From here on nobody need watch over this process: its state is recorded. The answer to
+ * SANDBOX_EXECUTE goes to who sent it.
+ */
+static void await_start(struct sandbox *sandbox)
+{
+    await_message(sandbox, SANDBOX_RELEASE);
+    int listener = keep_listener(sandbox->request);
+    if (listener < 0)
+        _exit(EXIT_OURS);
+    for (;;) {
+        sandbox->sync_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (sandbox->sync_fd >= 0 && is_start(sandbox->sync_fd))
+            break;
+        if (sandbox->sync_fd < 0 && errno != EINTR && errno != ECONNABORTED)
+            _exit(EXIT_OURS);
+        cleanup_close(&sandbox->sync_fd);
+    }
+    (void)close(listener);
+}
+
 /* Tells the caller that all is set up, and waits until the command may start. */
 static int rendezvous(struct sandbox *sandbox, struct error *err)
 {
     if (use_terminal(sandbox, err) < 0)
+        return -1;
+    bool held = sandbox->request->start_listener != NULL;
+    /* Who starts the command later is not who can still choose another one: look now. */
+    if (held && command_check(sandbox, err) < 0)
         return -1;
     const int *fd = sandbox->terminal_fd >= 0 ? &sandbox->terminal_fd : NULL;
     if (send_message(sandbox->sync_fd, SANDBOX_READY, NULL, fd) < 0)
         return sandbox_fail(err, "cannot report to the caller");
     cleanup_close(&sandbox->terminal_fd);
     sandbox->terminal_fd = -1;
-    await_message(sandbox, SANDBOX_EXECUTE);
+    if (held)
+        await_start(sandbox);
+    else
+        await_message(sandbox, SANDBOX_EXECUTE);
     return 0;
 }
 
 static bool belongs_to_execution(enum plan_step_kind kind)
 {
-    return kind == PLAN_SECCOMP || kind == PLAN_EXEC;
+    return kind == PLAN_HOOK_START || kind == PLAN_SECCOMP || kind == PLAN_EXEC;
 }
 
 static int apply_plan(struct sandbox *sandbox, struct error *err)
@@ -177,7 +272,9 @@ static int apply_plan(struct sandbox *sandbox, struct error *err)
         if (step_table[step->kind](sandbox, step, err) < 0)
             return -1;
     }
-    return error_set(err, EXIT_OURS, "the plan ends without a command");
+    if (!met && rendezvous(sandbox, err) < 0)
+        return -1;
+    return error_set(err, EXIT_OURS, "there is no command: the configuration has no process");
 }
 
 void child_run(const struct sandbox_request *request, int sync_fd)
@@ -207,6 +304,6 @@ void child_run(const struct sandbox_request *request, int sync_fd)
     await_message(&sandbox, SANDBOX_SET_UP);
     if (prepare(&sandbox, &error) == 0)
         (void)apply_plan(&sandbox, &error);
-    (void)send_message(sync_fd, SANDBOX_FAILED, &error, NULL);
+    (void)send_message(sandbox.sync_fd, SANDBOX_FAILED, &error, NULL);
     _exit(error.exit_code);
 }

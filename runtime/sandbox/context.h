@@ -13,11 +13,15 @@
 enum sandbox_message_type {
     /* caller -> child */
     SANDBOX_ROOT = 1, /* a detached mount comes along: the root, made outside the user namespace */
+    SANDBOX_MOUNT,    /* a detached mount comes along: the next of those with mapped ids */
     SANDBOX_SET_UP,   /* apply the plan */
     SANDBOX_EXECUTE,  /* execute the command; success is the end of the socket (close-on-exec) */
+    SANDBOX_RELEASE,  /* wait for a connection to the start_listener, and for SANDBOX_EXECUTE there
+                       */
     /* child -> caller */
-    SANDBOX_READY,  /* the plan is applied; the terminal's master comes along if there is one */
-    SANDBOX_FAILED, /* exit_code and text; the child ends */
+    SANDBOX_MOUNTED, /* PLAN_HOOKS is reached */
+    SANDBOX_READY,   /* the plan is applied; the terminal's master comes along if there is one */
+    SANDBOX_FAILED,  /* exit_code and text; the child ends */
 };
 
 struct sandbox_message {
@@ -40,6 +44,8 @@ struct sandbox {
     const struct sandbox_request *request;
     const struct plan *plan;
     int sync_fd;
+    int *given_mounts; /* from SANDBOX_MOUNT, in the order of the plan; malloc'd */
+    size_t given_mount_count, used_mount_count;
     int given_root_fd;          /* from SANDBOX_ROOT; -1: make it here */
     int root_fd;                /* O_PATH: the workload's /, whether entered already or not */
     int workshop_fd;            /* a tmpfs that only this process sees, gone with the old root */
@@ -74,6 +80,13 @@ uint64_t mount_attributes(unsigned long flags);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
 int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
 
+/* idmap.c: in the caller, a detached bind with mapped ids. pid: whose user namespace the
+ * container's is. Returns the mount, or -1 with *err. */
+int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *err);
+
+/* copy.c: fills a new, still detached mount with the directory it will cover. -1 with errno. */
+int directory_copy_up(int target_fd, int mount_fd);
+
 /* device.c, file.c, mask.c */
 sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
 
@@ -84,12 +97,13 @@ int mask_prepare(struct sandbox *sandbox, struct error *err);
 int proc_open(struct sandbox *sandbox, struct error *err);
 int proc_adopt(struct sandbox *sandbox, int mount_fd, struct error *err);
 
-/* ids.c, caps.c, limits.c */
+/* ids.c, caps.c, limits.c, scheduler.c */
 sandbox_step user_resolve, capabilities_set, no_new_privs_set;
 int identity_assume(struct sandbox *sandbox, struct error *err);
 int identity_enter_user_namespace(struct error *err);
 uint64_t capabilities_held(void);
 sandbox_step rlimit_set, umask_set, cwd_enter;
+sandbox_step personality_set, scheduler_set, io_priority_set;
 
 /* tty.c, seccomp.c, exec.c, init.c */
 sandbox_step console_make, filter_load, command_execute;
@@ -98,7 +112,14 @@ int terminal_take(struct sandbox *sandbox, struct error *err);
 void init_conceal(struct sandbox *sandbox);
 int init_start(struct sandbox *sandbox, struct error *err);
 
+/* hook.c */
+sandbox_step hook_apply;
+
+/* exec.c: whether the command could be executed as things are. 0, or -1 with *err. */
+int command_check(struct sandbox *sandbox, struct error *err);
+
 /* child.c */
+sandbox_step hooks_await;
 void child_run(const struct sandbox_request *request, int sync_fd) __attribute__((noreturn));
 
 /* Sets *err for a failure of hybrid's own, with errno's text. */

@@ -10,6 +10,20 @@
 #include "context.h"
 #include "path.h"
 
+/* As far as the hard limit that we have ourselves. */
+static int set_what_there_is(const struct plan_rlimit *limit, struct error *err)
+{
+    struct rlimit have;
+    if (getrlimit((__rlimit_resource_t)limit->resource, &have) < 0)
+        return sandbox_fail(err, "cannot read the limit %s", limit->name);
+    if (limit->hard < have.rlim_max)
+        have.rlim_max = limit->hard;
+    have.rlim_cur = limit->soft < have.rlim_max ? limit->soft : have.rlim_max;
+    return setrlimit((__rlimit_resource_t)limit->resource, &have) < 0
+               ? sandbox_fail(err, "cannot set the limit %s", limit->name)
+               : 0;
+}
+
 int rlimit_set(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     (void)sandbox;
@@ -19,6 +33,8 @@ int rlimit_set(struct sandbox *sandbox, const struct plan_step *step, struct err
         return 0;
     int cause = errno;
     struct rlimit have;
+    if (cause == EPERM && limit->at_most)
+        return set_what_there_is(limit, err);
     if (cause != EPERM || getrlimit((__rlimit_resource_t)limit->resource, &have) < 0)
         return error_set_errno(err, EXIT_OURS, cause, "cannot set the limit %s", limit->name);
     return error_set(err, EXIT_OURS,

@@ -136,12 +136,23 @@ static int attach_and_finish(int mount_fd, int target_fd, const struct plan_moun
     return finish(mount_fd, mount, err);
 }
 
+/* The next mount that the caller has made for us; -1 with errno. */
+static int take_given(struct sandbox *sandbox)
+{
+    if (sandbox->used_mount_count == sandbox->given_mount_count) {
+        errno = ENOENT;
+        return -1;
+    }
+    return take_fd(&sandbox->given_mounts[sandbox->used_mount_count++]);
+}
+
 static int mount_bind(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
 {
     unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     if (mount->flags & MS_REC)
         flags |= AT_RECURSIVE;
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, mount->source, flags);
+    _cleanup_close_ int tree =
+        mount->idmap ? take_given(sandbox) : open_tree(AT_FDCWD, mount->source, flags);
     struct stat status;
     if (tree < 0 || fstat(tree, &status) < 0)
         return sandbox_fail(err, "cannot bind %s", mount->source);
@@ -176,7 +187,11 @@ static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, st
     _cleanup_close_ int target =
         needs_real_directory(mount) ? path_make_real_directory(sandbox->root_fd, mount->target, err)
                                     : path_make_directory(sandbox->root_fd, mount->target, err);
-    if (target < 0 || attach_and_finish(mount_fd, target, mount, err) < 0)
+    if (target < 0)
+        return -1;
+    if (mount->copy_up && directory_copy_up(target, mount_fd) < 0)
+        return sandbox_fail(err, "cannot copy what is on %s (option tmpcopyup)", mount->target);
+    if (attach_and_finish(mount_fd, target, mount, err) < 0)
         return -1;
     if (strcmp(mount->type, "proc") == 0 && strcmp(mount->target, "/proc") == 0)
         return proc_adopt(sandbox, take_fd(&mount_fd), err);
@@ -192,10 +207,6 @@ int mount_apply(struct sandbox *sandbox, const struct plan_step *step, struct er
     const struct plan_mount *mount = &step->mount;
     cleanup_close(&sandbox->parent_fd); /* it may be covered by this one */
     sandbox->parent_fd = -1;
-    if (mount->copy_up)
-        return error_set(err, EXIT_OURS,
-                         "cannot mount on %s with option tmpcopyup: it is not supported",
-                         mount->target);
     if (strcmp(mount->type, "bind") == 0)
         return mount_bind(sandbox, mount, err);
     if (strcmp(mount->type, "cgroup") == 0 || strcmp(mount->type, "cgroup2") == 0)

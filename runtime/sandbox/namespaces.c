@@ -1,9 +1,11 @@
 #include "namespaces.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -17,7 +19,8 @@ static const struct {
 } namespace_table[] = {
     { PLAN_NS_USER, CLONE_NEWUSER, "user" },       { PLAN_NS_NETWORK, CLONE_NEWNET, "network" },
     { PLAN_NS_IPC, CLONE_NEWIPC, "ipc" },          { PLAN_NS_UTS, CLONE_NEWUTS, "uts" },
-    { PLAN_NS_CGROUP, CLONE_NEWCGROUP, "cgroup" }, { PLAN_NS_MOUNT, CLONE_NEWNS, "mount" },
+    { PLAN_NS_CGROUP, CLONE_NEWCGROUP, "cgroup" }, { PLAN_NS_TIME, CLONE_NEWTIME, "time" },
+    { PLAN_NS_MOUNT, CLONE_NEWNS, "mount" },
 };
 
 enum { NAMESPACE_COUNT = sizeof namespace_table / sizeof *namespace_table };
@@ -34,7 +37,7 @@ static int made_later(const struct sandbox_request *request)
     if (request->task_fd_count > 0)
         later |= namespaces->create & CLONE_NEWCGROUP;
     if (namespaces->path[PLAN_NS_USER])
-        later |= namespaces->create & ~CLONE_NEWPID;
+        later |= namespaces->create & ~(CLONE_NEWPID | CLONE_NEWTIME);
     return later;
 }
 
@@ -42,7 +45,9 @@ uint64_t namespaces_at_birth(const struct sandbox_request *request)
 {
     if (request->join_pidfd >= 0)
         return 0;
-    return (uint64_t)(unsigned int)(request->plan->namespaces.create & ~made_later(request));
+    /* A time namespace is the child's by birth already: namespaces_prepare made it. */
+    return (uint64_t)(unsigned int)(request->plan->namespaces.create & ~made_later(request) &
+                                    ~CLONE_NEWTIME);
 }
 
 bool namespaces_have_user(const struct sandbox_request *request)
@@ -51,8 +56,39 @@ bool namespaces_have_user(const struct sandbox_request *request)
     return (namespaces->create & CLONE_NEWUSER) || namespaces->path[PLAN_NS_USER];
 }
 
+static int write_time_offsets(const struct plan_namespaces *namespaces, struct error *err)
+{
+    for (size_t i = 0; i < namespaces->time_offset_count; i++) {
+        const struct plan_time_offset *offset = &namespaces->time_offsets[i];
+        char text[64];
+        int length = snprintf(text, sizeof text, "%s %lld %u\n", offset->clock,
+                              (long long)offset->seconds, offset->nanoseconds);
+        _cleanup_close_ int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, text, (size_t)length) != length)
+            return sandbox_fail(err, "cannot set the offset of the clock %s (linux.timeOffsets)",
+                                offset->clock);
+    }
+    return 0;
+}
+
+/*
+ * A time namespace is made for the children of its maker, and its offsets can be set only as long
+ * as no process is in it: before the child is born.
+ */
+static int prepare_time(const struct plan_namespaces *namespaces, int *restore_fd,
+                        struct error *err)
+{
+    if (!(namespaces->create & CLONE_NEWTIME))
+        return 0;
+    _cleanup_close_ int own = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC);
+    if (own < 0 || unshare(CLONE_NEWTIME) < 0)
+        return sandbox_fail(err, "cannot make a time namespace");
+    *restore_fd = take_fd(&own);
+    return write_time_offsets(namespaces, err);
+}
+
 /* setns(2) for a pid namespace concerns children only, so the caller can come back afterwards. */
-int namespaces_prepare(const struct sandbox_request *request, int *restore_fd, struct error *err)
+static int prepare_pid(const struct sandbox_request *request, int *restore_fd, struct error *err)
 {
     const struct plan_namespaces *namespaces = &request->plan->namespaces;
     const char *path = namespaces->path[PLAN_NS_PID];
@@ -75,11 +111,26 @@ int namespaces_prepare(const struct sandbox_request *request, int *restore_fd, s
     return 0;
 }
 
-int namespaces_restore(int restore_fd, struct error *err)
+int namespaces_prepare(const struct sandbox_request *request, struct namespaces_restore *restore,
+                       struct error *err)
 {
-    if (restore_fd >= 0 && setns(restore_fd, CLONE_NEWPID) < 0)
-        return sandbox_fail(err, "cannot return to hybrid's own pid namespace");
-    return 0;
+    if (request->join_pidfd < 0 &&
+        prepare_time(&request->plan->namespaces, &restore->time_fd, err) < 0)
+        return -1;
+    return prepare_pid(request, &restore->pid_fd, err);
+}
+
+int namespaces_restore(struct namespaces_restore *restore, struct error *err)
+{
+    int result = 0;
+    if (restore->pid_fd >= 0 && setns(restore->pid_fd, CLONE_NEWPID) < 0)
+        result = sandbox_fail(err, "cannot return to hybrid's own pid namespace");
+    if (restore->time_fd >= 0 && setns(restore->time_fd, CLONE_NEWTIME) < 0)
+        result = sandbox_fail(err, "cannot return to hybrid's own time namespace");
+    cleanup_close(&restore->pid_fd);
+    cleanup_close(&restore->time_fd);
+    *restore = (struct namespaces_restore){ -1, -1 };
+    return result;
 }
 
 static int write_map(pid_t pid, const char *name, const struct plan_id_map *maps, size_t count,
@@ -113,8 +164,31 @@ static int join_workload(const struct sandbox_request *request, struct error *er
     int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNS;
     if (namespaces_have_user(request))
         flags |= CLONE_NEWUSER; /* joining the own one is an error */
+    if (request->plan->namespaces.create & CLONE_NEWTIME)
+        flags |= CLONE_NEWTIME;
     if (setns(request->join_pidfd, flags) < 0)
         return sandbox_fail(err, "cannot join the workload's namespaces");
+    return 0;
+}
+
+/*
+ * The root of a joined mount namespace is exchanged for all that is in it: it must be neither the
+ * caller's own (whose copy this process may already have left) nor that of the host's init.
+ */
+static int refuse_hosts_mounts(int fd, const char *path, struct error *err)
+{
+    static const char *const hosts[] = { "/proc/self/ns/mnt", "/proc/1/ns/mnt" };
+    struct stat wanted, host;
+    if (fstat(fd, &wanted) < 0)
+        return sandbox_fail(err, "cannot look at the mount namespace %s", path);
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
+        if (stat(hosts[i], &host) == 0 && host.st_ino == wanted.st_ino &&
+            host.st_dev == wanted.st_dev)
+            return error_set(
+                err, EXIT_OURS,
+                "refusing the mount namespace %s: it is the host's, whose root would be "
+                "exchanged",
+                path);
     return 0;
 }
 
@@ -124,6 +198,9 @@ int namespaces_enter(const struct sandbox_request *request, struct error *err)
         return join_workload(request, err);
     int fds[NAMESPACE_COUNT];
     int result = 0;
+    char directory[PATH_MAX];
+    if (!getcwd(directory, sizeof directory))
+        return sandbox_fail(err, "cannot read the working directory");
     /* All are opened before one is entered: the paths are the caller's. */
     for (int i = 0; i < NAMESPACE_COUNT; i++) {
         const char *path = request->plan->namespaces.path[namespace_table[i].index];
@@ -131,12 +208,18 @@ int namespaces_enter(const struct sandbox_request *request, struct error *err)
         if (path && fds[i] < 0 && result == 0)
             result =
                 sandbox_fail(err, "cannot open the %s namespace %s", namespace_table[i].name, path);
+        if (result == 0 && fds[i] >= 0 && namespace_table[i].index == PLAN_NS_MOUNT)
+            result = refuse_hosts_mounts(fds[i], path, err);
     }
     for (int i = 0; i < NAMESPACE_COUNT; i++) {
         if (result == 0 && fds[i] >= 0 && setns(fds[i], namespace_table[i].flag) < 0)
             result = sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
         cleanup_close(&fds[i]);
     }
+    /* Joining a mount namespace leads to its root; relative paths of a bundle begin where we were.
+     */
+    if (result == 0 && request->plan->namespaces.path[PLAN_NS_MOUNT] && chdir(directory) < 0)
+        result = sandbox_fail(err, "cannot enter %s in the mount namespace", directory);
     int later = made_later(request);
     if (result == 0 && later && unshare(later) < 0)
         result = sandbox_fail(err, "cannot make the remaining namespaces");

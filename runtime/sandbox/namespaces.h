@@ -14,12 +14,19 @@ uint64_t namespaces_at_birth(const struct sandbox_request *request);
 /* Whether the child ends up in a user namespace other than the caller's. */
 bool namespaces_have_user(const struct sandbox_request *request);
 
+/* The caller's own namespaces, while its children are to be born in others; -1: not changed. */
+struct namespaces_restore {
+    int pid_fd, time_fd;
+};
+
 /*
- * In the caller: makes its next child be born in the pid namespace to be joined. *restore_fd: to be
- * given to namespaces_restore after clone3; -1 if there is none. Returns 0, or -1 with *err.
+ * In the caller: makes its next child be born in the pid namespace to be joined, and in a new time
+ * namespace. *restore (-1, -1 before) is to be given to namespaces_restore after clone3, also on
+ * failure. Returns 0, or -1 with *err.
  */
-int namespaces_prepare(const struct sandbox_request *request, int *restore_fd, struct error *err);
-int namespaces_restore(int restore_fd, struct error *err);
+int namespaces_prepare(const struct sandbox_request *request, struct namespaces_restore *restore,
+                       struct error *err);
+int namespaces_restore(struct namespaces_restore *restore, struct error *err);
 
 /* In the caller: writes the id maps of a new user namespace. Returns 0, or -1 with *err. */
 int namespaces_write_maps(const struct plan *plan, pid_t pid, struct error *err);

@@ -62,12 +62,14 @@ int oom_score_set(struct sandbox *sandbox, const struct plan_step *step, struct 
     if (sandbox->user_namespace)
         (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     _cleanup_close_ int fd = path_open_beneath(sandbox->proc_fd, name, O_RDWR);
-    int written = fd < 0 ? -1 : write_oom_score(fd, step->oom_score);
+    int written = fd < 0 ? -1 : write_oom_score(fd, step->oom_score.score);
     int cause = errno;
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (written < 0 && cause == EACCES && step->oom_score.at_least)
+        return 0;
     if (written < 0)
         return error_set_errno(err, EXIT_OURS, cause, "cannot set the OOM score to %d%s",
-                               step->oom_score,
+                               step->oom_score.score,
                                cause == EACCES ? " (lowering it needs CAP_SYS_RESOURCE)" : "");
     return 0;
 }

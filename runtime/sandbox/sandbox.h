@@ -4,9 +4,15 @@
  *
  *   sandbox_spawn     clone3 into the plan's namespaces; the child waits
  *     (caller: cgroup v1 membership; the id maps are written here)
+ *   sandbox_mount     with PLAN_HOOKS only: the child applies the steps before it
+     (caller: runs the hooks)
  *   sandbox_set_up    the child applies every step up to the command; the terminal arrives
  *   sandbox_execute   the child executes the command
  * Between the calls the caller may run hooks, record state, join the terminal.
+ *
+ * With a `start_listener`, another process than the caller has the command executed: the caller
+ calls
+ * sandbox_release and may end. Whoever connects to the socket then calls sandbox_execute.
  */
 #ifndef HYBRID_SANDBOX_H
 #define HYBRID_SANDBOX_H
@@ -31,10 +37,16 @@ struct sandbox_request {
     const int *task_fds; /* `tasks` files of cgroup v1 directories that the child joins by itself */
     const char *const *task_hierarchies; /* controllers of each: "memory", "name=systemd" */
     size_t task_fd_count;
-    int join_pidfd;         /* exec: the process whose namespaces are joined; -1: none */
-    int keep_fds;           /* descriptors 3..3+n-1 stay open for the command (--preserve-fds) */
-    uint16_t rows, columns; /* initial size of the terminal; 0: the plan's, or none */
-    int death_signal;       /* for PR_SET_PDEATHSIG; 0: none */
+    const char *cgroup_name;   /* below each hierarchy; NULL: none of its own */
+    int join_pidfd;            /* exec: the process whose namespaces are joined; -1: none */
+    int keep_fds;              /* descriptors 3..3+n-1 stay open for the command (--preserve-fds) */
+    uint16_t rows, columns;    /* initial size of the terminal; 0: the plan's, or none */
+    bool keep_keyring;         /* the caller's session keyring, instead of a new one */
+    int death_signal;          /* for PR_SET_PDEATHSIG; 0: none */
+    const int *start_listener; /* listening SOCK_SEQPACKET that tells when to execute; NULL: the
+                                  caller tells */
+    const char *hook_state; /* for hooks among the steps: a JSON object without its last brace, to
+                               which status and pid are added; NULL: there are none */
 };
 
 struct sandbox_child {
@@ -57,12 +69,27 @@ int sandbox_imitate_root(const char *upper, const char *top_layer, const struct 
 int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,
                   struct error *err);
 
+/* Lets the child apply the steps before PLAN_HOOKS. On failure the child has ended. */
+int sandbox_mount(struct sandbox_child *child, struct error *err);
+
 /* Lets the child apply the plan up to the last step before exec. On failure the child has ended. */
 int sandbox_set_up(struct sandbox_child *child, struct error *err);
 
 /* Lets the child execute the command. err->exit_code is 126 or 127 where the command is at fault.
  */
 int sandbox_execute(struct sandbox_child *child, struct error *err);
+
+/*
+ * Lets go of a child with a start_listener: it waits for a connection, whatever becomes of the
+ * caller. The descriptors are closed. Returns 0, or -1 with *err and the child ended.
+ */
+int sandbox_release(struct sandbox_child *child, struct error *err);
+
+/*
+ * Runs one hook with `state` (JSON) on its standard input, and waits for it at most as long as it
+ * may take. Returns 0, or -1 with *err: what it printed, if it failed.
+ */
+int hook_run(const struct plan_hook *hook, const char *state, struct error *err);
 
 /* Ends the child if it still waits, reaps it and closes the descriptors. Safe on a zeroed struct
  * whose descriptors are -1. */

@@ -58,6 +58,21 @@ static int equip_user_namespace(const struct sandbox_request *request,
     return root < 0 ? -1 : send_request(child->sync_fd, SANDBOX_ROOT, &root, err);
 }
 
+/* Mounts that only the caller can make, in the order of the plan. */
+static int send_mounts(const struct sandbox_request *request, const struct sandbox_child *child,
+                       struct error *err)
+{
+    for (size_t i = 0; i < request->plan->step_count; i++) {
+        const struct plan_step *step = &request->plan->steps[i];
+        if (step->kind != PLAN_MOUNT || !step->mount.idmap)
+            continue;
+        _cleanup_close_ int mount = idmap_make_mount(&step->mount, child->pid, err);
+        if (mount < 0 || send_request(child->sync_fd, SANDBOX_MOUNT, &mount, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int spawn(const struct sandbox_request *request, struct sandbox_child *child,
                  struct error *err)
 {
@@ -66,21 +81,22 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
         return sandbox_fail(err, "cannot make a socket pair");
     child->sync_fd = pair[0];
     _cleanup_close_ int other = pair[1];
-    _cleanup_close_ int restore = -1;
-    if (namespaces_prepare(request, &restore, err) < 0)
-        return -1;
-    int pid = clone_child(request, &child->pidfd, err);
+    struct namespaces_restore restore = { -1, -1 };
+    int pid = namespaces_prepare(request, &restore, err) < 0
+                  ? -1
+                  : clone_child(request, &child->pidfd, err);
     if (pid == 0) {
         (void)close(pair[0]);
         child_run(request, other);
     }
     if (pid > 0)
         child->pid = pid;
-    if (namespaces_restore(restore, err) < 0 || pid < 0)
+    if (namespaces_restore(&restore, err) < 0 || pid < 0)
         return -1;
-    if (namespaces_at_birth(request) & CLONE_NEWUSER)
-        return equip_user_namespace(request, child, err);
-    return 0;
+    if ((namespaces_at_birth(request) & CLONE_NEWUSER) &&
+        equip_user_namespace(request, child, err) < 0)
+        return -1;
+    return send_mounts(request, child, err);
 }
 
 int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,
@@ -126,17 +142,37 @@ static int receive_answer(struct sandbox_child *child, struct error *err)
     return (int)message.type;
 }
 
-int sandbox_set_up(struct sandbox_child *child, struct error *err)
+/* Lets the child go on to the point where it says `wanted`. */
+static int advance(struct sandbox_child *child, int wanted, struct error *err)
 {
     int answer = send_request(child->sync_fd, SANDBOX_SET_UP, NULL, err);
     if (answer == 0)
         answer = receive_answer(child, err);
-    if (answer == SANDBOX_READY)
+    if (answer == wanted)
         return 0;
     if (answer == 0)
         (void)explain_silence(child, err);
     sandbox_abandon(child);
     return -1;
+}
+
+int sandbox_mount(struct sandbox_child *child, struct error *err)
+{
+    return advance(child, SANDBOX_MOUNTED, err);
+}
+
+int sandbox_set_up(struct sandbox_child *child, struct error *err)
+{
+    return advance(child, SANDBOX_READY, err);
+}
+
+int sandbox_release(struct sandbox_child *child, struct error *err)
+{
+    int result = send_request(child->sync_fd, SANDBOX_RELEASE, NULL, err);
+    if (result == 0)
+        child->pid = 0; /* not ours any more */
+    sandbox_abandon(child);
+    return result;
 }
 
 int sandbox_execute(struct sandbox_child *child, struct error *err)

@@ -25,7 +25,8 @@ struct state {
     char *id;
     char *image;     /* reference as resolved; NULL for a bundle */
     char *isolation; /* "container" or "vm" */
-    char *bundle;    /* for OCI callers; NULL */
+    char *bundle;    /* absolute; NULL: made from an image. An engine's container has no monitor: it
+                        runs as long as its process does, and the lock is held by commands only */
     enum state_status status;
     pid_t pid;          /* container's first process, or hybrid-vmm; 0: none */
     uint64_t pid_start; /* its start time (field 22 of /proc/pid/stat), against reuse */
@@ -105,6 +106,9 @@ json_t *state_to_json(const struct state *state);
 
 /* Reads what state_to_json wrote. Returns 0, or -1 with *err; *state is safe to free either way. */
 int state_from_json(const json_t *document, struct state *state, struct error *err);
+
+/* Whether the process with this start time exists and has not ended: a zombie has. */
+bool state_process_lives(pid_t pid, uint64_t start);
 
 /* Start time of a process as the kernel counts it, 0 if there is no such process. */
 uint64_t state_process_start(pid_t pid);

@@ -185,7 +185,9 @@ int state_create(const char *root, const struct state *state, const char *config
 
 static int refuse_absent(const char *id, struct error *err)
 {
-    return error_set(err, EXIT_OURS, "no such workload: %.140s; `hybrid ps -a` lists them", id);
+    /* Engines look for "does not exist". */
+    return error_set(err, EXIT_OURS,
+                     "no such workload: %.140s does not exist; `hybrid ps -a` lists them", id);
 }
 
 static int open_directory(const char *root, const char *id, struct error *err)
@@ -268,7 +270,10 @@ static int read_state(const char *root, const char *id, bool ours, struct state 
         state_free(state);
         return -1;
     }
-    if (!held && state->status != STATE_STOPPED) {
+    if (state->bundle && state->status != STATE_CREATING) {
+        if (!state_process_lives(state->pid, state->pid_start))
+            state->status = STATE_STOPPED;
+    } else if (!held && state->status != STATE_STOPPED) {
         state->abandoned = true;
         state->status = STATE_STOPPED;
     }
@@ -394,18 +399,38 @@ int state_remove(const char *root, const char *id, struct error *err)
     return 0;
 }
 
-uint64_t state_process_start(pid_t pid)
+/* Reads field 3 and field 22 of /proc/pid/stat. Returns false if there is no such process. */
+static bool read_process(pid_t pid, char *letter, uint64_t *start)
 {
     char path[32], text[1024];
     (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : io_read_all(fd, text, sizeof text - 1);
     if (length <= 0)
-        return 0;
+        return false;
     text[length] = '\0';
     /* The name in parentheses may hold anything; field 3 begins after the last one. */
     const char *at = strrchr(text, ')');
+    *letter = '?';
+    if (at && at[1])
+        *letter = at[2];
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
-    return at ? strtoull(at + 1, NULL, 10) : 0;
+    *start = at ? strtoull(at + 1, NULL, 10) : 0;
+    return at != NULL;
+}
+
+uint64_t state_process_start(pid_t pid)
+{
+    char letter;
+    uint64_t start;
+    return read_process(pid, &letter, &start) ? start : 0;
+}
+
+bool state_process_lives(pid_t pid, uint64_t start)
+{
+    char letter;
+    uint64_t found;
+    return pid > 0 && read_process(pid, &letter, &found) && found == start && letter != 'Z' &&
+           letter != 'X';
 }

@@ -22,8 +22,9 @@ static const uint64_t RAM_STEP = 2 << 20;
 
 uint64_t vm_memory_limit(const struct plan_resources *resources)
 {
-    return resources->memory_limit > 0 ? (uint64_t)resources->memory_limit
-                                       : DEFAULT_MEMORY_MIB * MIB;
+    return resources->memory_limit > 0 && resources->memory_limit != PLAN_UNLIMITED
+               ? (uint64_t)resources->memory_limit
+               : DEFAULT_MEMORY_MIB * MIB;
 }
 
 uint64_t vm_ram_size(uint64_t memory_limit)

@@ -278,14 +278,34 @@ static void test_operand_counts(void **context)
     verb.max_operands = -1;
 }
 
+/* As Go's flag package has it, for verbs that its users call. */
+static void test_single_dash(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct error err = { 0 };
+    size_t count;
+    char *with[] = { "-name", "x", "-all", "-count=5", "-it", "operand", NULL };
+    verb.single_dash = true;
+    assert_int_equal(cli_parse(&verb, with, &settings, &count, &err), 0);
+    assert_string_equal(settings.name, "x");
+    assert_true(settings.all && settings.interactive && settings.tty && settings.count == 5);
+    assert_int_equal(count, 1);
+    char *without[] = { "-name", "x", NULL };
+    verb.single_dash = false;
+    assert_int_equal(cli_parse(&verb, without, &settings, &count, &err), -1);
+    assert_string_equal(err.message, "try: unknown option -n; `hybrid try --help` lists them");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),       cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_operands),    cmocka_unit_test(test_flags_with_values),
-        cmocka_unit_test(test_many_values), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_decimals),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_help),        cmocka_unit_test(test_operand_counts),
+        cmocka_unit_test(test_forms),          cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_operands),       cmocka_unit_test(test_flags_with_values),
+        cmocka_unit_test(test_many_values),    cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_decimals),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_single_dash),    cmocka_unit_test(test_help),
+        cmocka_unit_test(test_operand_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

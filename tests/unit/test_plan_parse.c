@@ -1,8 +1,6 @@
 /* From an OCI configuration to a plan: the order of steps, every option. */
 /* link: plan */
-#include "test_plan_json.h"
-
-#include "runtime/plan/compose.h"
+#include "test_plan.h"
 
 #include <linux/capability.h>
 #include <sched.h>
@@ -10,35 +8,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static void parse_well(const char *changes, unsigned int flags, struct plan *plan)
-{
-    struct error error = { 0 };
-    if (plan_parse(changed(changes), flags, plan, &error) < 0)
-        fail_msg("%s: %s", changes, error.message);
-}
-
-static const struct plan_step *first_step(const struct plan *plan, enum plan_step_kind kind)
-{
-    for (size_t i = 0; i < plan->step_count; i++)
-        if (plan->steps[i].kind == kind)
-            return &plan->steps[i];
-    return NULL;
-}
-
 /* --- the order ----------------------------------------------------------------------------------
  */
-
-static void assert_order(const struct plan *plan, const enum plan_step_kind *expected, size_t count)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < plan->step_count; i++) {
-        if (i > 0 && plan->steps[i].kind == plan->steps[i - 1].kind)
-            continue; /* a run of one kind counts once */
-        assert_true(at < count);
-        assert_int_equal(plan->steps[i].kind, expected[at++]);
-    }
-    assert_int_equal(at, count);
-}
 
 static void test_order(void **state)
 {
@@ -350,8 +321,9 @@ static void test_resources(void **state)
         0, &plan);
     const struct plan_resources *some = &plan.resources;
     assert_true(some->memory_limit == 10 && some->memory_swap == 20 &&
-                some->memory_reservation == 5 && some->cpu_shares == 512 && some->cpu_quota == -1 &&
-                some->cpu_period == -1 && some->pids_limit == 7 && !some->cpuset_mems);
+                some->memory_reservation == 5 && some->cpu_shares == 512 &&
+                some->cpu_quota == PLAN_UNLIMITED && some->cpu_period == -1 &&
+                some->pids_limit == 7 && !some->cpuset_mems);
     assert_string_equal(some->cpuset_cpus, "0-1");
     assert_string_equal(plan.cgroup_path, "/a/b");
     assert_true(some->devices[0].read && some->devices[0].write && some->devices[0].mknod);
@@ -373,7 +345,7 @@ static void test_process_members(void **state)
     assert_int_equal(first_step(&plan, PLAN_UMASK)->umask, 077);
     assert_null(first_step(&plan, PLAN_USER)->user.name);
     assert_string_equal(first_step(&plan, PLAN_CWD)->path, "/srv");
-    assert_int_equal(first_step(&plan, PLAN_OOM_SCORE)->oom_score, -5);
+    assert_int_equal(first_step(&plan, PLAN_OOM_SCORE)->oom_score.score, -5);
     assert_true(first_step(&plan, PLAN_CAPABILITIES)->capabilities.ambient == 1 << CAP_KILL);
     const struct plan_exec *exec = &first_step(&plan, PLAN_EXEC)->exec;
     assert_string_equal(exec->argv[0], "sh");

@@ -220,8 +220,8 @@ static void test_commands_that_cannot_run(void **state)
         { "", EXIT_NOT_FOUND, "not found" },
         { no_interpreter, EXIT_NOT_FOUND, "interpreter" },
         { no_format, EXIT_NOT_EXECUTABLE, "exec format error" },
-        { plain, EXIT_NOT_EXECUTABLE, "Permission denied" },
-        { "/tmp", EXIT_NOT_EXECUTABLE, "Permission denied" },
+        { plain, EXIT_NOT_EXECUTABLE, "permission denied" },
+        { "/tmp", EXIT_NOT_EXECUTABLE, "permission denied" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct fixture fixture;

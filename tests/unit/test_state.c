@@ -325,12 +325,71 @@ static void test_tree(void **context)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_place, remove_place)
 
+/*
+ * A container of a bundle has no monitor: it is what its process is, whoever holds the lock; one
+ * that was never finished is left over.
+ */
+static void test_bundle(void **context)
+{
+    const struct place *place = *context;
+    struct error err = { 0 };
+    int lock = -1;
+    struct state state = sample("bundle");
+    struct state seen;
+    state.bundle = strdup("/bundle");
+    state.status = STATE_CREATING;
+    assert_int_equal(state_create(place->root, &state, "{}", &lock, &err), 0);
+    assert_int_equal(state_read(place->root, "bundle", &seen, &err), 0);
+    assert_int_equal(seen.status, STATE_CREATING);
+    assert_false(seen.abandoned);
+    state_free(&seen);
+    assert_int_equal(state_read_locked(place->root, "bundle", &seen, &err), 0);
+    assert_true(seen.abandoned);
+    state_free(&seen);
+
+    state.status = STATE_CREATED;
+    state.pid = getpid();
+    state.pid_start = state_process_start(getpid());
+    assert_int_equal(state_write(place->root, &state, &err), 0);
+    (void)close(lock);
+    assert_int_equal(state_read(place->root, "bundle", &seen, &err), 0);
+    assert_int_equal(seen.status, STATE_CREATED);
+    assert_false(seen.abandoned);
+    state_free(&seen);
+
+    state.pid_start++; /* another process by now */
+    assert_int_equal(state_write(place->root, &state, &err), 0);
+    assert_int_equal(state_read(place->root, "bundle", &seen, &err), 0);
+    assert_int_equal(seen.status, STATE_STOPPED);
+    assert_false(seen.abandoned);
+    state_free(&seen);
+    state_free(&state);
+}
+
+/* A zombie has ended, though its number is still taken. */
+static void test_process_lives(void **context)
+{
+    (void)context;
+    assert_true(state_process_lives(getpid(), state_process_start(getpid())));
+    assert_false(state_process_lives(getpid(), 1));
+    assert_false(state_process_lives(0, 0));
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    uint64_t start = state_process_start(pid);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    assert_false(state_process_lives(pid, start));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_ids),           TEST(test_round_trip), TEST(test_name_in_use), TEST(test_absent),
-        TEST(test_abandoned),     TEST(test_damaged),    TEST(test_list),        TEST(test_remains),
-        TEST(test_process_start), TEST(test_tree),
+        TEST(test_ids),    TEST(test_round_trip), TEST(test_name_in_use),
+        TEST(test_absent), TEST(test_abandoned),  TEST(test_damaged),
+        TEST(test_list),   TEST(test_remains),    TEST(test_process_start),
+        TEST(test_tree),   TEST(test_bundle),     TEST(test_process_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

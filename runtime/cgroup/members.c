@@ -1,0 +1,119 @@
+/* The processes of a cgroup: listed, stopped and let go on. */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "hierarchy.h"
+
+enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000 };
+
+struct pid_list {
+    pid_t *pids;
+    size_t count;
+};
+
+static int append(struct pid_list *list, pid_t pid)
+{
+    if ((list->count & (list->count - 1)) == 0) { /* full whenever it is a power of two */
+        size_t room = list->count ? list->count * 2 : 1;
+        pid_t *grown = realloc(list->pids, room * sizeof *grown);
+        if (!grown)
+            return -1;
+        list->pids = grown;
+    }
+    list->pids[list->count++] = pid;
+    return 0;
+}
+
+static int read_members(int directory_fd, struct pid_list *list)
+{
+    int fd = openat(directory_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    _cleanup_fclose_ FILE *file = fd < 0 ? NULL : fdopen(fd, "re");
+    char line[32];
+    while (file && fgets(line, sizeof line, file))
+        if (append(list, (pid_t)strtol(line, NULL, 10)) < 0)
+            return -1;
+    return 0;
+}
+
+/* The cgroup's own and those of the cgroups below it. */
+static int read_tree(int directory_fd, struct pid_list *list)
+{
+    if (read_members(directory_fd, list) < 0)
+        return -1;
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        _cleanup_close_ int child =
+            openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (child >= 0 && read_tree(child, list) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const pid_t left = *(const pid_t *)a, right = *(const pid_t *)b;
+    return (left > right) - (left < right);
+}
+
+int cgroup_list_processes(const struct cgroup *cgroup, pid_t **pids, size_t *count,
+                          struct error *err)
+{
+    struct pid_list list = { 0 };
+    int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
+    if (read_tree(fd, &list) < 0) {
+        free(list.pids);
+        return error_set(err, EXIT_OURS, "out of memory");
+    }
+    if (list.count > 0)
+        qsort(list.pids, list.count, sizeof *list.pids, by_number);
+    *pids = list.pids;
+    *count = list.count;
+    return 0;
+}
+
+/* Whether all members have stopped (or go on). */
+static bool has_settled(const struct cgroup *cgroup, int v1_fd, bool frozen)
+{
+    if (v1_fd < 0)
+        return cgroup_read_key(cgroup->v2_fd, "cgroup.events", "frozen") == (frozen ? 1U : 0U);
+    char text[32];
+    return cgroup_read_file(v1_fd, "freezer.state", text, sizeof text) > 0 &&
+           strncmp(text, frozen ? "FROZEN" : "THAWED", 6) == 0;
+}
+
+int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct error *err)
+{
+    int v1_fd = cgroup_v1_fd(cgroup, "freezer");
+    int written = -1;
+    if (v1_fd >= 0)
+        written = cgroup_write_file(v1_fd, "freezer.state", frozen ? "FROZEN" : "THAWED");
+    else if (cgroup->v2_fd >= 0)
+        written = cgroup_write_file(cgroup->v2_fd, "cgroup.freeze", frozen ? "1" : "0");
+    else
+        errno = ENOENT;
+    if (written < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot %s the cgroup %s",
+                               frozen ? "freeze" : "thaw", cgroup->name);
+    for (int i = 0; !has_settled(cgroup, v1_fd, frozen); i++) {
+        if (i == FREEZE_TRIES) {
+            if (frozen)
+                (void)(v1_fd >= 0 ? cgroup_write_file(v1_fd, "freezer.state", "THAWED")
+                                  : cgroup_write_file(cgroup->v2_fd, "cgroup.freeze", "0"));
+            return error_set(err, EXIT_OURS, "the processes of %s do not %s", cgroup->name,
+                             frozen ? "stop" : "go on");
+        }
+        /* v1: a process that forked meanwhile is only caught by another attempt. */
+        if (v1_fd >= 0 && frozen && i % 50 == 49)
+            (void)cgroup_write_file(v1_fd, "freezer.state", "FROZEN");
+        (void)usleep(FREEZE_PAUSE_US);
+    }
+    return 0;
+}

@@ -1,0 +1,88 @@
+#include "bundle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "io.h"
+#include "workload.h"
+
+#define CONFIG_FILE          "config.json"
+#define ISOLATION_ANNOTATION "hybrid.isolation"
+
+enum { MAX_CONFIG = 16 * 1024 * 1024 };
+
+static char *read_config(const char *path, struct error *err)
+{
+    _cleanup_close_ int fd = open(CONFIG_FILE, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot open %s/" CONFIG_FILE, path);
+        return NULL;
+    }
+    if (!S_ISREG(status.st_mode) || status.st_size > MAX_CONFIG) {
+        (void)error_set(err, EXIT_OURS, "%s/" CONFIG_FILE " is no regular file of at most 16 MiB",
+                        path);
+        return NULL;
+    }
+    _cleanup_free_ char *text = calloc((size_t)status.st_size + 1, 1);
+    if (!text || io_read_all(fd, text, (size_t)status.st_size) < 0) {
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot read %s/" CONFIG_FILE, path);
+        return NULL;
+    }
+    return take_pointer(&text);
+}
+
+/*
+ * The name hybrid is called by and the annotation both may ask for a VM; the stronger wins. There
+ * are no VMs of bundles yet, and nothing weaker takes their place.
+ */
+static int check_isolation(const struct cli *cli, const json_t *document, struct error *err)
+{
+    const json_t *annotation =
+        json_object_get(json_object_get(document, "annotations"), ISOLATION_ANNOTATION);
+    const char *asked = json_is_string(annotation) ? json_string_value(annotation) : "container";
+    bool vm = strcmp(asked, "vm") == 0;
+    if (annotation && !vm && strcmp(asked, "container") != 0)
+        return error_set(err, EXIT_OURS,
+                         "annotations: " ISOLATION_ANNOTATION " must be \"container\" or \"vm\"");
+    if (!vm && strcmp(cli->called_as, "hybrid-vm") != 0)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "cannot run this bundle as a VM (%s): only images can be, with hybrid run "
+                     "--isolation=vm; nothing weaker is done instead",
+                     vm ? "annotation " ISOLATION_ANNOTATION "=vm" : "called as hybrid-vm");
+}
+
+int bundle_load(const struct cli *cli, const char *path, struct bundle *bundle, struct error *err)
+{
+    *bundle = (struct bundle){ .path = realpath(path, NULL) };
+    if (!bundle->path || chdir(bundle->path) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot enter the bundle %s", path);
+    bundle->config_text = read_config(bundle->path, err);
+    if (!bundle->config_text)
+        return -1;
+    json_error_t where;
+    json_t *document = plan_load_json(bundle->config_text, &where);
+    if (!document)
+        return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
+                         where.line, where.text);
+    if (check_isolation(cli, document, err) < 0) {
+        json_decref(document);
+        return -1;
+    }
+    return launch_make_plan(cli, document, 0, &bundle->plan, &bundle->filter, err);
+}
+
+void bundle_free(struct bundle *bundle)
+{
+    plan_free(&bundle->plan);
+    free(bundle->filter);
+    free(bundle->config_text);
+    free(bundle->path);
+    *bundle = (struct bundle){ 0 };
+}

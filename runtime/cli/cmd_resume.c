@@ -1,0 +1,21 @@
+/* hybrid resume: the processes of a paused container go on. */
+#include "engine.h"
+#include "verbs.h"
+
+static int run_resume(const struct cli *cli, const void *settings, char **operands, size_t count,
+                      struct error *err)
+{
+    (void)settings, (void)count;
+    return engine_pause(cli, operands[0], false, err);
+}
+
+const struct verb verb_resume = {
+    .name = "resume",
+    .group = CLI_GROUP_ENGINES,
+    .synopsis = "ID",
+    .summary = "Let the processes of a paused container go on",
+    .min_operands = 1,
+    .max_operands = 1,
+    .single_dash = true,
+    .run = run_resume,
+};

@@ -1,0 +1,274 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "engine_parts.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/container/container.h"
+#include "runtime/container/hooks.h"
+#include "runtime/plan/compose.h"
+#include "runtime/state/local_socket.h"
+#include "workload.h"
+
+enum { KILL_PATIENCE_MS = 10000 };
+
+bool engine_owns(const struct cli *cli, const char *id)
+{
+    _cleanup_state_ struct state state = { 0 };
+    struct error ignored;
+    return state_read(cli->root, id, &state, &ignored) == 0 && state.bundle;
+}
+
+int engine_require(const struct state *state, struct error *err)
+{
+    if (state->bundle)
+        return 0;
+    return error_set(
+        err, EXIT_OURS,
+        "%s was not created from a bundle but is a workload of `hybrid run`, which looks "
+        "after it: use stop, kill and rm",
+        state->id);
+}
+
+int engine_lock(const struct cli *cli, const char *id, int *lock, struct state *state,
+                struct error *err)
+{
+    if (state_read(cli->root, id, state, err) < 0 || engine_require(state, err) < 0)
+        return -1;
+    int locked = workload_lock_soon(cli, id, lock, err);
+    if (locked == 1)
+        return error_set(err, EXIT_OURS, "%s is being used by another command; try again", id);
+    state_free(state);
+    return locked < 0 ? -1 : state_read_locked(cli->root, id, state, err);
+}
+
+int engine_open_process(const struct state *state, struct error *err)
+{
+    _cleanup_close_ int pidfd = state->pid > 0 ? (int)syscall(SYS_pidfd_open, state->pid, 0) : -1;
+    if (pidfd < 0 && state->pid > 0 && errno != ESRCH)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open process %d", state->pid);
+    /* Looked at after it was opened: the number cannot have become another process's in between. */
+    if (pidfd < 0 || !state_process_lives(state->pid, state->pid_start))
+        return error_set(err, EXIT_OURS, "%s: container not running", state->id);
+    return take_fd(&pidfd);
+}
+
+/* --- start --------------------------------------------------------------------------------------
+ */
+
+static int refuse_start(const struct state *state, struct error *err)
+{
+    return error_set(err, EXIT_OURS, "cannot start %s: it is %s; only a created container can be",
+                     state->id, state_status_name(state->status));
+}
+
+/* Reads the plan back, for its hooks: without the filter. */
+static int load_plan(const struct cli *cli, const char *id, struct plan *plan, struct error *err)
+{
+    *plan = (struct plan){ 0 };
+    _cleanup_free_ char *text = state_read_config(cli->root, id, err);
+    json_error_t where;
+    json_t *document = text ? plan_load_json(text, &where) : NULL;
+    if (text && !document)
+        return error_set(err, EXIT_OURS, "the configuration of %s: %s", id, where.text);
+    return document ? plan_parse(document, 0, plan, err) : -1;
+}
+
+static void run_hooks_or_warn(const struct plan *plan, enum plan_hooks kind,
+                              const struct state *state, const char *status, pid_t pid)
+{
+    struct error why = { 0 };
+    _cleanup_free_ char *open_state = hooks_open_state(state->id, state->bundle, plan);
+    if (open_state && hooks_run(plan, kind, open_state, status, pid, &why) < 0)
+        cli_warn(why.message);
+}
+
+void engine_run_last_hooks(const struct plan *plan, const struct state *state)
+{
+    run_hooks_or_warn(plan, PLAN_HOOKS_POSTSTOP, state, "stopped", 0);
+}
+
+/* Has the waiting process execute its command. */
+static int execute(const struct cli *cli, struct state *state, struct error *err)
+{
+    _cleanup_free_ char *directory = state_directory(cli->root, state->id, err);
+    if (!directory)
+        return -1;
+    struct sandbox_child child = { .pidfd = -1, .terminal_fd = -1 };
+    child.sync_fd = local_socket_connect(directory, START_SOCKET);
+    /* Nobody listens any more: an earlier start was killed when it had done its work. */
+    if (child.sync_fd < 0 && errno == ECONNREFUSED)
+        state->status = STATE_RUNNING;
+    if (child.sync_fd < 0)
+        return state->status == STATE_RUNNING
+                   ? refuse_start(state, err)
+                   : error_set_errno(err, EXIT_OURS, errno, "cannot reach the process of %s",
+                                     state->id);
+    if (sandbox_execute(&child, err) < 0)
+        return -1;
+    state->status = STATE_RUNNING;
+    state->started = time(NULL);
+    return state_write(cli->root, state, err);
+}
+
+int engine_start(const struct cli *cli, const char *id, struct error *err)
+{
+    _cleanup_close_ int lock = -1;
+    _cleanup_state_ struct state state = { 0 };
+    if (engine_lock(cli, id, &lock, &state, err) < 0)
+        return -1;
+    if (state.status != STATE_CREATED)
+        return refuse_start(&state, err);
+    struct plan plan;
+    int result = load_plan(cli, id, &plan, err);
+    if (result == 0)
+        result = execute(cli, &state, err);
+    if (result == 0)
+        run_hooks_or_warn(&plan, PLAN_HOOKS_POSTSTART, &state, "running", state.pid);
+    plan_free(&plan);
+    return result;
+}
+
+/* --- signals ------------------------------------------------------------------------------------
+ */
+
+static int thaw(const struct state *state, struct error *err)
+{
+    struct cgroup *cgroup = cgroup_open(state->cgroup, err);
+    int result = cgroup ? cgroup_freeze(cgroup, false, err) : -1;
+    cgroup_close(cgroup);
+    return result;
+}
+
+static int signal_all(const struct state *state, int signal, struct error *err)
+{
+    if (!state->cgroup || !*state->cgroup)
+        return error_set(err, EXIT_OURS, "%s has no cgroup by which all its processes are known",
+                         state->id);
+    struct error missing;
+    struct cgroup *cgroup = cgroup_open(state->cgroup, &missing);
+    if (!cgroup)
+        return error_set(err, EXIT_OURS, "%s: container not running", state->id);
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = 0;
+    int result = 0;
+    if (signal == SIGKILL)
+        cgroup_kill(cgroup);
+    else
+        result = cgroup_list_processes(cgroup, &pids, &count, err);
+    for (size_t i = 0; i < count; i++)
+        (void)kill(pids[i], signal);
+    cgroup_close(cgroup);
+    return result;
+}
+
+int engine_signal(const struct cli *cli, const char *id, int signal, bool all, struct error *err)
+{
+    _cleanup_state_ struct state state = { 0 };
+    if (state_read(cli->root, id, &state, err) < 0)
+        return -1;
+    if (engine_require(&state, err) < 0)
+        return -1;
+    if (all)
+        return signal_all(&state, signal, err);
+    _cleanup_close_ int pidfd = engine_open_process(&state, err);
+    if (pidfd < 0)
+        return -1;
+    if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0)
+        return errno == ESRCH
+                   ? error_set(err, EXIT_OURS, "%s: container not running", id)
+                   : error_set_errno(err, EXIT_OURS, errno, "cannot send signal %d to process %d",
+                                     signal, state.pid);
+    /* On v1, a frozen process dies when it is thawed. */
+    if (signal == SIGKILL && state.status == STATE_PAUSED)
+        return thaw(&state, err);
+    return 0;
+}
+
+int engine_pause(const struct cli *cli, const char *id, bool pause, struct error *err)
+{
+    _cleanup_close_ int lock = -1;
+    _cleanup_state_ struct state state = { 0 };
+    if (engine_lock(cli, id, &lock, &state, err) < 0)
+        return -1;
+    enum state_status from = pause ? STATE_RUNNING : STATE_PAUSED;
+    if (state.status != from)
+        return error_set(err, EXIT_OURS, "cannot %s %s: it is %s", pause ? "pause" : "resume", id,
+                         state_status_name(state.status));
+    if (!state.cgroup || !*state.cgroup)
+        return error_set(err, EXIT_OURS, "cannot pause %s: it has no cgroup of its own", id);
+    struct cgroup *cgroup = cgroup_open(state.cgroup, err);
+    int result = cgroup ? cgroup_freeze(cgroup, pause, err) : -1;
+    cgroup_close(cgroup);
+    state.status = pause ? STATE_PAUSED : STATE_RUNNING;
+    return result < 0 ? -1 : state_write(cli->root, &state, err);
+}
+
+/* --- delete -------------------------------------------------------------------------------------
+ */
+
+static int end_process(const struct state *state, struct error *err)
+{
+    struct error ended;
+    _cleanup_close_ int pidfd = engine_open_process(state, &ended);
+    if (pidfd < 0)
+        return 0;
+    (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    if (state->status == STATE_PAUSED && thaw(state, err) < 0)
+        return -1;
+    struct pollfd end = { .fd = pidfd, .events = POLLIN };
+    if (poll(&end, 1, KILL_PATIENCE_MS) == 1)
+        return 0;
+    return error_set(err, EXIT_OURS, "process %d of %s does not end", state->pid, state->id);
+}
+
+/* A create that was killed before it had made its directory whole leaves a part: listing removes
+ * it. */
+static int sweep(const struct cli *cli, struct error *err)
+{
+    struct state_list list;
+    if (state_list_read(cli->root, &list, err) < 0)
+        return -1;
+    state_list_free(&list);
+    return 0;
+}
+
+int engine_delete(const struct cli *cli, const char *id, bool force, struct error *err)
+{
+    _cleanup_close_ int lock = -1;
+    _cleanup_state_ struct state state = { 0 };
+    _cleanup_free_ char *directory = state_directory(cli->root, id, err);
+    if (!directory)
+        return -1;
+    if (force && access(directory, F_OK) < 0 && errno == ENOENT)
+        return sweep(cli, err);
+    if (engine_lock(cli, id, &lock, &state, err) < 0)
+        return -1;
+    if (!force && state.status != STATE_STOPPED)
+        return error_set(err, EXIT_OURS,
+                         "cannot delete %s: it is %s; stop it first, or kill and delete it: hybrid "
+                         "delete --force %s",
+                         id, state_status_name(state.status), id);
+    struct plan plan;
+    struct error unreadable = { 0 };
+    bool hooks = load_plan(cli, id, &plan, &unreadable) == 0;
+    if (!hooks)
+        cli_warn(unreadable.message); /* no reason to keep the container */
+    int result = end_process(&state, err);
+    if (result == 0 && state.cgroup && *state.cgroup)
+        result = cgroup_remove(state.cgroup, err);
+    if (result == 0)
+        result = state_remove(cli->root, id, err);
+    if (result == 0 && hooks)
+        engine_run_last_hooks(&plan, &state);
+    plan_free(&plan);
+    return result;
+}

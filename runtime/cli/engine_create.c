@@ -1,0 +1,225 @@
+/* A container from a bundle, up to the point where it waits for its start. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bundle.h"
+#include "cleanup.h"
+#include "console.h"
+#include "engine.h"
+#include "engine_parts.h"
+#include "runtime/container/container.h"
+#include "runtime/state/local_socket.h"
+#include "workload.h"
+
+struct creation {
+    const struct cli *cli;
+    char *pid_file, *console_socket; /* absolute */
+    int *terminal_fd;                /* as in the options */
+    struct bundle bundle;
+    struct paths paths;
+    struct state state;
+    int lock;
+    int start_listener;
+    struct workload_hold hold;
+    bool recorded; /* there is a state directory of ours */
+};
+
+/* What is to be limited cannot be, without a cgroup. */
+static bool has_limits(const struct plan_resources *resources)
+{
+    return resources->memory_limit > 0 || resources->memory_swap > 0 ||
+           resources->memory_reservation > 0 || resources->cpu_shares > 0 ||
+           resources->cpu_quota > 0 || resources->cpuset_cpus || resources->cpuset_mems ||
+           resources->pids_limit > 0;
+}
+
+static int check_cgroup_manager(struct creation *creation, struct error *err)
+{
+    const char *manager = creation->cli->cgroup_manager;
+    if (strcmp(manager, "systemd") == 0)
+        return error_set(
+            err, EXIT_OURS,
+            "--cgroup-manager=systemd is not supported yet; let the engine use cgroupfs "
+            "(podman --cgroup-manager=cgroupfs; dockerd --exec-opt "
+            "native.cgroupdriver=cgroupfs; containerd SystemdCgroup = false)");
+    creation->hold.no_cgroup = strcmp(manager, "disabled") == 0;
+    if (creation->hold.no_cgroup && has_limits(&creation->bundle.plan.resources))
+        return error_set(
+            err, EXIT_OURS,
+            "--cgroup-manager=disabled: linux.resources has limits, which only a cgroup "
+            "can enforce");
+    return 0;
+}
+
+/* A number of descriptors that are there: otherwise one of our own could take such a number. */
+static int check_preserved(int64_t count, struct error *err)
+{
+    for (int fd = 3; fd < 3 + count; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            return error_set(err, EXIT_OURS, "--preserve-fds=%lld: descriptor %d is not open",
+                             (long long)count, fd);
+    return 0;
+}
+
+static int fill_state(struct creation *creation, const char *id, struct error *err)
+{
+    const struct plan *plan = &creation->bundle.plan;
+    const json_t *process = json_object_get(plan->document, "process");
+    char cgroup[PATH_MAX] = "";
+    if (!creation->hold.no_cgroup)
+        container_cgroup_name(plan, id, cgroup);
+    creation->state = (struct state){
+        .id = strdup(id),
+        .isolation = strdup("container"),
+        .bundle = strdup(creation->bundle.path),
+        .cgroup = strdup(cgroup),
+        .status = STATE_CREATING,
+        .created = time(NULL),
+        .command = json_incref(json_object_get(process, "args")),
+    };
+    const struct state *state = &creation->state;
+    if (!state->id || !state->isolation || !state->bundle || !state->cgroup)
+        return error_set(err, EXIT_OURS, "out of memory");
+    return 0;
+}
+
+static int record(struct creation *creation, struct error *err)
+{
+    const char *id = creation->state.id;
+    int created = state_create(creation->cli->root, &creation->state, creation->bundle.config_text,
+                               &creation->lock, err);
+    if (created == 1)
+        return error_set(err, EXIT_OURS, "a container with the id %s already exists in %s", id,
+                         creation->cli->root);
+    if (created < 0)
+        return -1;
+    creation->recorded = true;
+    creation->start_listener = local_socket_listen(creation->paths.state_dir, START_SOCKET, 0, err);
+    creation->hold.start_listener = &creation->start_listener;
+    return creation->start_listener < 0 ? -1 : 0;
+}
+
+/* A label means nothing to a kernel without SELinux; with it, there is nobody here who would set
+ * it. */
+static int check_labels(const struct plan *plan, struct error *err)
+{
+    if (!plan->mount_label || !*plan->mount_label || access("/sys/fs/selinux/enforce", F_OK) < 0)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "linux.mountLabel is not supported on a host with SELinux; remove it from the "
+                     "configuration");
+}
+
+/* Everything that can be refused before anything is changed. */
+static int prepare(struct creation *creation, const char *id,
+                   const struct engine_create_options *options, struct error *err)
+{
+    creation->hold.keep_fds = (int)options->preserve_fds;
+    creation->hold.keep_keyring = options->no_new_keyring;
+    if (state_check_id(id, err) < 0 || check_preserved(options->preserve_fds, err) < 0 ||
+        path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
+        path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
+        bundle_load(creation->cli, options->bundle, &creation->bundle, err) < 0 ||
+        check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
+        (!options->terminal_fd &&
+         console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
+        (!creation->hold.no_cgroup &&
+         container_check_cgroup(&creation->bundle.plan, id, err) < 0) ||
+        paths_make(creation->cli, id, &creation->paths, err) < 0)
+        return -1;
+    return fill_state(creation, id, err);
+}
+
+/* Copies of the caller's streams: the back end closes those that it is given. */
+static int copy_streams(int stdio[3], struct error *err)
+{
+    for (int i = 0; i < 3; i++) {
+        stdio[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
+        if (stdio[i] < 0) {
+            int cause = errno;
+            while (i-- > 0)
+                (void)close(stdio[i]);
+            return error_set_errno(err, EXIT_OURS, cause, "cannot copy stream %d", i);
+        }
+    }
+    return 0;
+}
+
+static struct workload *spawn(struct creation *creation, int *terminal_fd, struct error *err)
+{
+    struct workload_spec spec = {
+        .id = creation->state.id,
+        .paths = creation->paths.paths,
+        .plan = &creation->bundle.plan,
+        .config_text = creation->bundle.config_text,
+        .bundle = creation->bundle.path,
+        .hold = &creation->hold,
+        .stdio = { -1, -1, -1 },
+    };
+    if (!creation->bundle.plan.terminal && copy_streams(spec.stdio, err) < 0)
+        return NULL;
+    return container_ops.create(&spec, terminal_fd, err);
+}
+
+/* Hands over the terminal and the number, and makes the state that of a created container. */
+static int hand_over(struct creation *creation, const struct workload *workload, int terminal_fd,
+                     struct error *err)
+{
+    struct state *state = &creation->state;
+    if (creation->terminal_fd)
+        *creation->terminal_fd = terminal_fd;
+    else if (terminal_fd >= 0 && console_send(creation->console_socket, terminal_fd, err) < 0)
+        return -1;
+    state->pid = container_ops.pid(workload);
+    state->pid_start = state_process_start(state->pid);
+    state->status = STATE_CREATED;
+    if (state_write(creation->cli->root, state, err) < 0)
+        return -1;
+    return creation->pid_file ? pid_file_write(creation->pid_file, state->pid, err) : 0;
+}
+
+static int create(struct creation *creation, struct error *err)
+{
+    int terminal_fd = -1;
+    if (record(creation, err) < 0)
+        return -1;
+    struct workload *workload = spawn(creation, &terminal_fd, err);
+    if (!workload)
+        return -1;
+    if (hand_over(creation, workload, terminal_fd, err) == 0)
+        return container_release(workload, err);
+    container_ops.destroy(workload);
+    return -1;
+}
+
+int engine_create(const struct cli *cli, const char *id,
+                  const struct engine_create_options *options, struct error *err)
+{
+    struct creation creation = {
+        .cli = cli,
+        .terminal_fd = options->terminal_fd,
+        .lock = -1,
+        .start_listener = -1,
+    };
+    int result = prepare(&creation, id, options, err);
+    if (result == 0)
+        result = create(&creation, err);
+    if (result < 0 && creation.recorded) {
+        struct error ignored; /* what went wrong first is what the caller must know */
+        engine_run_last_hooks(&creation.bundle.plan, &creation.state);
+        (void)state_remove(cli->root, id, &ignored);
+    }
+    cleanup_close(&creation.lock);
+    cleanup_close(&creation.start_listener);
+    state_free(&creation.state);
+    paths_free(&creation.paths);
+    bundle_free(&creation.bundle);
+    free(creation.pid_file);
+    free(creation.console_socket);
+    return result;
+}

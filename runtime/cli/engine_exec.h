@@ -1,0 +1,31 @@
+/* exec in the form of OCI runtimes. */
+#ifndef HYBRID_CLI_ENGINE_EXEC_H
+#define HYBRID_CLI_ENGINE_EXEC_H
+
+#include <jansson.h>
+
+#include "plan.h"
+#include "runtime/state/state.h"
+
+struct engine_exec_options {
+    const char *process;        /* file with an OCI process object; NULL: a command is given */
+    const char *pid_file;       /* NULL: none */
+    const char *console_socket; /* NULL: none */
+    int64_t preserve_fds;
+    bool detach;
+};
+
+/*
+ * Reads JSON from a file, or standard input ("-"). option: its name, for messages. New reference,
+ * or NULL with *err.
+ */
+json_t *engine_read_json(const char *path, const char *option, struct error *err);
+
+/*
+ * Starts a process in a container and leaves it to whoever adopts it. pidfd: the container's first
+ * process. Returns 0, or -1 with *err and no process left.
+ */
+int engine_exec_detached(const struct state *state, int pidfd, const struct plan *plan,
+                         const struct engine_exec_options *options, struct error *err);
+
+#endif

@@ -1,0 +1,41 @@
+/* What engines are told of containers. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "engine.h"
+#include "runtime/plan/compose.h"
+
+static void format_time(int64_t seconds, char text[32])
+{
+    struct tm utc;
+    time_t when = (time_t)seconds;
+    if (!gmtime_r(&when, &utc) || strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+        text[0] = '\0';
+}
+
+json_t *engine_describe(const struct cli *cli, const struct state *state, struct error *err)
+{
+    _cleanup_free_ char *text = state_read_config(cli->root, state->id, err);
+    json_error_t where;
+    json_t *config = text ? plan_load_json(text, &where) : NULL;
+    if (!config)
+        return NULL;
+    char created[32];
+    format_time(state->created, created);
+    bool alive = state->status != STATE_STOPPED && state->status != STATE_CREATING;
+    json_t *result =
+        json_pack("{s:O, s:s, s:s, s:i, s:s?, s:s?, s:s}", "ociVersion",
+                  json_object_get(config, "ociVersion"), "id", state->id, "status",
+                  state_status_name(state->status), "pid", alive ? (int)state->pid : 0, "bundle",
+                  state->bundle ? state->bundle : "", "rootfs",
+                  json_string_value(json_object_get(json_object_get(config, "root"), "path")),
+                  "created", created);
+    json_t *annotations = json_object_get(config, "annotations");
+    if (json_is_object(annotations))
+        (void)json_object_set(result, "annotations", annotations);
+    json_decref(config);
+    if (!result)
+        (void)error_set(err, EXIT_OURS, "out of memory");
+    return result;
+}

@@ -1,0 +1,550 @@
+"""OCI bundles, driven as container engines drive a runtime: create, start, exec, kill, delete and the rest."""
+
+import array
+import copy
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from harness import Skip, descendants, process_stat
+from table import test
+
+BUSYBOX = "/bin/busybox"
+APPLETS = ("sh", "cat", "echo", "sleep", "ls", "id", "kill", "grep", "tty", "stat", "readlink", "mkdir", "true",
+           "hostname", "touch", "uname", "head", "ps")
+CONFIG = {
+    "ociVersion": "1.2.0",
+    "process": {"cwd": "/", "args": ["true"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+    "root": {"path": "rootfs"},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+         "options": ["newinstance", "ptmxmode=0666", "mode=0620"]},
+    ],
+    "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network", "cgroup")]},
+}
+CONTAINERS = {"isolations": ("container",)}
+
+
+class Bundle:
+    """A directory with a root file system of busybox, and a configuration to be changed before write()."""
+
+    def __init__(self, t, command, **process):
+        if not os.path.exists(BUSYBOX):
+            raise Skip(f"{BUSYBOX} is not installed")
+        self.t, self.id, self.path = t, t.name(), f"{t.host.files}/{t.names[-1]}.bundle"
+        os.makedirs(self.path + "/rootfs/bin")
+        shutil.copy(BUSYBOX, self.path + "/rootfs/bin/busybox")
+        for applet in APPLETS:
+            os.symlink("busybox", f"{self.path}/rootfs/bin/{applet}")
+        self.config = copy.deepcopy(CONFIG)
+        self.config["process"].update(process, args=["sh", "-c", command] if isinstance(command, str) else command)
+        t.closers.append(lambda: shutil.rmtree(self.path, ignore_errors=True))
+        t.closers.append(lambda: t.hybrid("delete", "--force", self.id))
+
+    def write(self):
+        with open(self.path + "/config.json", "w", encoding="utf-8") as file:
+            json.dump(self.config, file)
+
+    def create(self, *options, status=0, program=None, **settings):
+        """Creates it, with output into a file: nobody would read a pipe to its end."""
+        self.write()
+        with open(self.path + "/output", "wb") as output:
+            command = [program or self.t.host.hybrid, "create", "--bundle", self.path, *options, self.id]
+            process = self.t.spawn(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
+                                   **settings)
+            # Read from the process alone: the container keeps its copy of the pipe.
+            process.wait(20 * self.t.slow)
+            os.set_blocking(process.stderr.fileno(), False)
+            errors = (process.stderr.read() or b"").decode()
+        self.t.equal("exit status of create", status, process.returncode)
+        return errors
+
+    def state(self):
+        return json.loads(self.t.verb("state", self.id))
+
+    def status(self):
+        return self.state()["status"]
+
+    def await_status(self, status):
+        self.t.eventually(f"status {status}", lambda: self.status() == status)
+
+    def output(self):
+        with open(self.path + "/output", encoding="utf-8") as file:
+            return file.read()
+
+    def await_output(self, text):
+        self.t.eventually(f"{text!r} in the output", lambda: text in self.output())
+
+    def read(self, name):
+        with open(self.path + "/rootfs/" + name, encoding="utf-8") as file:
+            return file.read()
+
+    def run(self, *options, status=0, **settings):
+        self.write()
+        result = self.t.hybrid("run", "--bundle", self.path, *options, self.id, **settings)
+        self.t.equal("exit status of run --bundle", status, result.exit, result)
+        return result.out
+
+
+def cgroup_file(name, v1, v2):
+    """The content of a control file of the cgroup called `name`, on either version."""
+    for path in (f"/sys/fs/cgroup/{v1.split('.')[0]}/{name}/{v1}", f"/sys/fs/cgroup/{name}/{v2}"):
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as file:
+                return file.read().strip()
+    raise Skip(f"this host has no {v1} or {v2}")
+
+
+@test("bundle/lifecycle", **CONTAINERS)
+def lifecycle(t):
+    bundle = Bundle(t, "echo ran > /ran; exec sleep 1000")
+    bundle.create("--pid-file", bundle.path + "/pid")
+    state = bundle.state()
+    t.equal("state", ("created", bundle.id, bundle.path, "1.2.0"),
+            (state["status"], state["id"], state["bundle"], state["ociVersion"]))
+    with open(bundle.path + "/pid", encoding="ascii") as file:
+        t.equal("pid file", str(state["pid"]), file.read())
+    t.check(not os.path.exists(bundle.path + "/rootfs/ran"), "the command ran before its start")
+    t.verb("delete", bundle.id, status=125)
+    t.verb("start", bundle.id)
+    t.equal("status after start", "running", bundle.status())
+    t.eventually("the command runs", lambda: os.path.exists(bundle.path + "/rootfs/ran"))
+    t.match("second start", "only a created container", t.hybrid("start", bundle.id).err)
+    t.match("delete of a running one", "is running", t.hybrid("delete", bundle.id).err)
+    t.verb("kill", bundle.id, "KILL")
+    bundle.await_status("stopped")
+    t.equal("pid after the end", 0, bundle.state()["pid"])
+    t.match("kill of a stopped one", "container not running", t.hybrid("kill", bundle.id, "9").err)
+    t.verb("delete", bundle.id)
+    t.match("state of a deleted one", "does not exist", t.hybrid("state", bundle.id).err)
+    t.verb("delete", "--force", bundle.id)
+
+
+@test("bundle/create-leaves-only-the-container", **CONTAINERS)
+def no_monitor(t):
+    """The container's first process is all that stays, and it holds nothing that is not its command's."""
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.create()
+    pid = bundle.state()["pid"]
+    t.equal("processes left by create", {pid}, set(descendants(os.getpid())) & {pid} | {
+        below for below in descendants(os.getpid()) if (process_stat(below) or ("",))[0].startswith("hybrid")})
+    names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    t.equal("descriptors beyond the streams", 1, len([name for name in names if name.startswith("socket:")]))
+    t.equal("all descriptors", 4, len(names))
+    t.verb("start", bundle.id)
+    t.eventually("its descriptors are the streams",
+                 lambda: sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"])
+
+
+@test("bundle/run", **CONTAINERS)
+def run(t):
+    bundle = Bundle(t, "cat; echo $A; exit 7", env=["PATH=/bin", "A=b"])
+    t.equal("stdout", "input\nb\n", bundle.run(status=7, stdin=b"input\n"))
+    t.match("it is deleted", "does not exist", t.hybrid("state", bundle.id).err)
+    t.match("options of images", "--memory is for images",
+            t.hybrid("run", "--bundle", bundle.path, "-m", "64m", bundle.id).err)
+
+
+@test("bundle/run-with-a-terminal", **CONTAINERS)
+def run_terminal(t):
+    bundle = Bundle(t, "stty size 2>/dev/null || busybox stty size; tty; read line; echo got $line; exit 9",
+                    terminal=True)
+    bundle.write()
+    terminal = t.terminal(verb=("run", "--bundle", bundle.path, bundle.id), rows=33, columns=77)
+    terminal.expect("33 77")
+    terminal.expect("/dev/pts/0")
+    terminal.send("words\r")
+    terminal.expect("got words")
+    t.equal("exit status", 9, terminal.wait())
+
+
+@test("bundle/command-that-cannot-be-executed", **CONTAINERS)
+def not_executable(t):
+    """Told by create, in the words that engines look for."""
+    for command, status, words in ((["nosuch"], 127, "executable file not found in PATH"),
+                                   (["/nosuch"], 127, "no such file or directory"),
+                                   (["/proc"], 126, "permission denied")):
+        bundle = Bundle(t, command)
+        t.match(f"create with {command}", words, bundle.create(status=status))
+        t.match("nothing is left", "does not exist", t.hybrid("state", bundle.id).err)
+
+
+@test("bundle/hooks", **CONTAINERS)
+def hooks(t):
+    """Six points, in order, with the state on stdin, each where it belongs."""
+    bundle = Bundle(t, "echo command >> /order")
+    order = bundle.path + "/rootfs/order"
+
+    def hook(kind, path):
+        return {"path": "/bin/sh", "args": ["sh", "-c", f'echo "{kind} $HOOK $(cat)" >> {path}'],
+                "env": ["PATH=/bin:/usr/bin", "HOOK=h"]}
+    bundle.config["annotations"] = {"key": "value"}
+    bundle.config["hooks"] = {
+        **{kind: [hook(kind, order)] for kind in ("prestart", "createRuntime", "createContainer", "poststart",
+                                                  "poststop")},
+        "startContainer": [hook("startContainer", "/order")]}
+    bundle.create()
+    pid = bundle.state()["pid"]
+    t.verb("start", bundle.id)
+    bundle.await_status("stopped")
+    t.verb("delete", bundle.id)
+    seen = [line.split(" ", 2) for line in bundle.read("order").splitlines()]
+    kinds = [words[0] for words in seen]
+    t.equal("before the start", ["prestart", "createRuntime", "createContainer", "startContainer"], kinds[:4])
+    t.equal("at the start, in either order", ["command", "poststart"], sorted(kinds[4:6]))
+    t.equal("at the end", ["poststop"], kinds[6:])
+    for kind, status, number in (("createRuntime", "creating", pid), ("createContainer", "creating", 1),
+                                 ("startContainer", "created", 1), ("poststart", "running", pid),
+                                 ("poststop", "stopped", None)):
+        words = seen[kinds.index(kind)]
+        state = json.loads(words[2])
+        t.equal(f"state given to {kind}",
+                ("h", bundle.id, status, number, bundle.path, {"key": "value"}),
+                (words[1], state["id"], state["status"], state.get("pid"), state["bundle"], state["annotations"]))
+
+
+@test("bundle/hook-that-fails", **CONTAINERS)
+def failing_hooks(t):
+    for kind in ("prestart", "createRuntime", "createContainer"):
+        bundle = Bundle(t, ["true"])
+        bundle.config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", "echo reason; exit 3"]}]}
+        t.match(kind, f"the {kind} hook /bin/sh failed with exit status 3: reason", bundle.create(status=125))
+        t.match("nothing is left", "does not exist", t.hybrid("state", bundle.id).err)
+    bundle = Bundle(t, ["true"])
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}]}
+    t.match("timeout", "did not end within 1 seconds", bundle.create(status=125))
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.config["hooks"] = {"poststart": [{"path": "/bin/false"}], "poststop": [{"path": "/nosuch"}]}
+    bundle.create()
+    t.match("a poststart hook is only warned of", "poststart hook /bin/false", t.hybrid("start", bundle.id).err)
+    result = t.hybrid("delete", "--force", bundle.id)
+    t.equal("exit status of delete", 0, result.exit, result)
+    t.match("so is a poststop hook", "poststop hook /nosuch", result.err)
+
+
+@test("bundle/console-socket", **CONTAINERS)
+def console(t):
+    bundle = Bundle(t, "tty; echo to-the-terminal; sleep 1000", terminal=True)
+    t.match("without", "say with --console-socket", bundle.create(status=125))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    t.closers.append(listener.close)
+    listener.bind(bundle.path + "/console")
+    listener.listen()
+    bundle.create("--console-socket", bundle.path + "/console")
+    connection = listener.accept()[0]
+    _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+    connection.close()
+    master = array.array("i", ancillary[0][2])[0]
+    t.closers.append(lambda: os.close(master))
+    t.check(os.isatty(master), "what came is no terminal")
+    t.verb("start", bundle.id)
+    seen = b""
+    while b"to-the-terminal" not in seen:
+        seen += os.read(master, 4096)
+    t.match("tty", "/dev/pts/0", seen.decode())
+
+
+@test("bundle/exec", **CONTAINERS)
+def execute(t):
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.create()
+    t.verb("start", bundle.id)
+    result = t.hybrid("exec", bundle.id, "sh", "-c", "echo out; exit 5")
+    t.equal("exec ID COMMAND", (5, "out\n"), (result.exit, result.out))
+    process = {"cwd": "/bin", "args": ["sh", "-c", "echo $A $PWD $(id -u) > /detached; exec sleep 1000"],
+               "env": ["PATH=/bin", "A=b"], "user": {"uid": 0, "gid": 0}}
+    file = t.file("process.json", json.dumps(process))
+    # Its streams are the caller's, which it keeps: no pipes that would be read to their end.
+    t.verb("exec", "--process", file, "--detach", "--pid-file", bundle.path + "/exec.pid", bundle.id,
+           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(bundle.path + "/exec.pid", encoding="ascii") as opened:
+        pid = int(opened.read())
+    t.eventually("its output", lambda: os.path.exists(bundle.path + "/rootfs/detached")
+                 and bundle.read("detached") == "b /bin 0\n")
+    t.equal("ps", sorted((bundle.state()["pid"], pid)), json.loads(t.verb("ps", "--format", "json", bundle.id)))
+    t.equal("its namespaces", os.readlink(f"/proc/{bundle.state()['pid']}/ns/mnt"), os.readlink(f"/proc/{pid}/ns/mnt"))
+    process["args"] = ["nosuch"]
+    missing = t.hybrid("exec", "--process", t.file("process.json", json.dumps(process)), "-d", bundle.id)
+    t.equal("a command that does not exist", 127, missing.exit, missing)
+    t.verb("kill", "--all", bundle.id, "KILL")
+    bundle.await_status("stopped")
+    t.match("exec after the end", "container not running", t.hybrid("exec", bundle.id, "true").err)
+
+
+@test("bundle/pause", **CONTAINERS)
+def pause(t):
+    bundle = Bundle(t, "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done")
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("2\n")
+    t.verb("pause", bundle.id)
+    t.equal("status", "paused", bundle.status())
+    before = bundle.output()
+    time.sleep(0.5)
+    t.equal("output while it is paused", before, bundle.output())
+    t.match("exec", "is paused", t.hybrid("exec", bundle.id, "true").err)
+    t.verb("pause", bundle.id, status=125)
+    t.verb("resume", bundle.id)
+    t.equal("status", "running", bundle.status())
+    t.eventually("it goes on", lambda: len(bundle.output()) > len(before))
+    t.verb("pause", bundle.id)
+    t.verb("kill", bundle.id, "KILL")
+    bundle.await_status("stopped")
+
+
+@test("bundle/update-and-events", **CONTAINERS)
+def update(t):
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 20}}
+    bundle.create()
+    t.verb("start", bundle.id)
+    name = "hybrid-" + bundle.id
+    t.equal("memory limit", str(64 << 20), cgroup_file(name, "memory.limit_in_bytes", "memory.max"))
+    t.verb("update", "--memory", "128m", "--pids-limit", "30", bundle.id)
+    t.equal("new limit", str(128 << 20), cgroup_file(name, "memory.limit_in_bytes", "memory.max"))
+    resources = {"memory": {"limit": 96 << 20}, "pids": {"limit": -1}, "devices": None}
+    t.verb("update", "--resources", "-", bundle.id, stdin=json.dumps(resources).encode())
+    t.equal("from stdin", (str(96 << 20), "max"), (cgroup_file(name, "memory.limit_in_bytes", "memory.max"),
+                                                   cgroup_file(name, "pids.max", "pids.max")))
+    event = json.loads(t.verb("events", "--stats", bundle.id))
+    t.equal("event", ("stats", bundle.id, 96 << 20),
+            (event["type"], event["id"], event["data"]["memory"]["usage"]["limit"]))
+    t.check(event["data"]["memory"]["usage"]["usage"] > 0 and event["data"]["pids"]["current"] == 1, f"{event}")
+
+
+@test("bundle/isolation-is-never-weaker", **CONTAINERS)
+def isolation(t):
+    bundle = Bundle(t, ["true"])
+    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
+    t.match("by annotation", "nothing weaker", bundle.create(status=125))
+    bundle.config["annotations"] = {"hybrid.isolation": "vms"}
+    t.match("a misspelt one", "must be", bundle.create(status=125))
+    del bundle.config["annotations"]
+    link = bundle.path + "/hybrid-vm"
+    os.symlink(t.host.hybrid, link)
+    t.match("by name", "called as hybrid-vm", bundle.create(status=125, program=link))
+    plan = t.finish([link, "run", "--dry-run", "--isolation=container", t.host.image("test")], None, 20, None)
+    t.match("an image by that name", "isolation +vm", plan.out)
+
+
+@test("bundle/log", **CONTAINERS)
+def log(t):
+    """The last line is what the shim reports; global options with one dash, as Go programs write them."""
+    bundle = Bundle(t, ["true"])
+    path = bundle.path + "/log"
+    t.verb("--root", t.host.root, "--log", path, "--log-format", "json", "delete", bundle.id, status=125)
+    t.verb("-log", path, "-log-format=json", "-debug", "state", bundle.id, status=125)
+    with open(path, encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    t.equal("levels", ["error", "debug", "error"], [line["level"] for line in lines])
+    t.match("message", "does not exist", lines[-1]["msg"])
+
+
+@test("bundle/preserved-descriptors", **CONTAINERS)
+def preserved(t):
+    bundle = Bundle(t, "read line <&3; echo $line; for fd in 0 1 2 3 4 5 6 7 8 9; do test -e /proc/self/fd/$fd "
+                       "&& echo $fd; done; true")
+    reader, writer = os.pipe()
+    os.write(writer, b"through the pipe\n")
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    bundle.write()
+    # Its number is another one in this process: a shell puts it there, and leaks a second one.
+    script = f'exec 3<&{reader} 4<&{reader}; exec "$0" "$@"'
+    result = t.finish(["sh", "-c", script, t.host.hybrid, "run", "--bundle", bundle.path, "--preserve-fds", "1",
+                       bundle.id], None, 20, None, pass_fds=(reader,))
+    os.close(reader)
+    t.equal("exit status", 0, result.exit, result)
+    t.equal("what it has", "through the pipe\n0\n1\n2\n3\n", result.out)
+    missing = t.hybrid("run", "--bundle", bundle.path, "--preserve-fds", "9", bundle.id)
+    t.match("descriptors that are not there", "is not open", missing.err)
+
+
+@test("bundle/cgroup-of-others", **CONTAINERS)
+def foreign_cgroup(t):
+    """Its cgroup is killed with it: one with other processes in it is refused."""
+    first, second = Bundle(t, ["sleep", "1000"]), Bundle(t, ["true"])
+    first.create()
+    second.config["linux"]["cgroupsPath"] = f"/hybrid-{first.id}"
+    t.match("create", "processes in the cgroup", second.create(status=125))
+    t.equal("the other one", "created", first.status())
+
+
+@test("bundle/own-cgroup-only", **CONTAINERS)
+def own_cgroup(t):
+    """Without a cgroup namespace as well, a container does not see the host's cgroups."""
+    bundle = Bundle(t, "ls /sys/fs/cgroup /sys/fs/cgroup/memory 2>/dev/null; cat /sys/fs/cgroup/memory/cgroup.procs "
+                       "/sys/fs/cgroup/cgroup.procs 2>/dev/null | grep -c .")
+    bundle.config["linux"]["namespaces"] = [{"type": "pid"}, {"type": "mount"}]
+    bundle.config["mounts"] += [
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}]
+    out = bundle.run()
+    t.check("hybrid-" not in out and int(out.split()[-1]) < 8, out)
+
+
+@test("bundle/members-of-the-configuration", **CONTAINERS)
+def members(t):
+    bundle = Bundle(t, "uname -m; cat /proc/self/oom_score_adj; grep -c 'boottime *100000' /proc/self/timens_offsets; "
+                       "cat /proc/sys/kernel/msgmax; hostname; grep policy /proc/self/sched",
+                    scheduler={"policy": "SCHED_BATCH"}, oomScoreAdj=500,
+                    ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6},
+                    rlimits=[{"type": "RLIMIT_NOFILE", "soft": 18446744073709551615, "hard": 18446744073709551615}])
+    bundle.config["linux"]["personality"] = {"domain": "LINUX32"}
+    bundle.config["linux"]["namespaces"].append({"type": "time"})
+    bundle.config["linux"]["timeOffsets"] = {"boottime": {"secs": 100000, "nanosecs": 0}}
+    bundle.config["linux"]["sysctl"] = {"kernel.msgmax": "4096"}
+    bundle.config["hostname"] = "named"
+    lines = bundle.run().splitlines()
+    t.equal("what it sees", ["i686", "500", "1", "4096", "named"], lines[:5])
+    t.match("scheduler", r":\s+3$", lines[5] if len(lines) > 5 else "policy : 3")
+
+
+@test("bundle/copy-up", **CONTAINERS)
+def copy_up(t):
+    bundle = Bundle(t, "stat -c '%a %u' /data/file; readlink /data/link; cat /data/sub/file; touch /data/new")
+    os.makedirs(bundle.path + "/rootfs/data/sub")
+    for name in ("file", "sub/file"):
+        with open(f"{bundle.path}/rootfs/data/{name}", "w", encoding="ascii") as file:
+            file.write(name + "\n")
+    os.chmod(bundle.path + "/rootfs/data/file", 0o4750)
+    os.chown(bundle.path + "/rootfs/data/file", 7, 8)
+    os.chmod(bundle.path + "/rootfs/data/file", 0o4750)
+    os.symlink("/etc/passwd", bundle.path + "/rootfs/data/link")
+    bundle.config["mounts"].append({"destination": "/data", "type": "tmpfs", "source": "tmpfs",
+                                    "options": ["tmpcopyup"]})
+    t.equal("stdout", "4750 7\n/etc/passwd\nsub/file\n", bundle.run())
+    t.check(not os.path.exists(bundle.path + "/rootfs/data/new"), "the covered directory was written to")
+
+
+@test("bundle/joined-namespaces", **CONTAINERS)
+def joined(t):
+    first, second = Bundle(t, ["sleep", "1000"]), Bundle(t, "hostname; readlink /proc/self/ns/net; ps | grep -c sleep")
+    first.config["hostname"] = "shared"
+    first.create()
+    t.verb("start", first.id)
+    pid = first.state()["pid"]
+    second.config["linux"]["namespaces"] = [
+        {"type": "mount"}, *({"type": kind, "path": f"/proc/{pid}/ns/{name}"}
+                             for kind, name in (("pid", "pid"), ("network", "net"), ("uts", "uts"), ("ipc", "ipc")))]
+    lines = second.run().splitlines()
+    t.equal("what the second one sees", ["shared", os.readlink(f"/proc/{pid}/ns/net")], lines[:2])
+    t.check(int(lines[2]) >= 1, "the first one's processes are not seen")
+
+
+@test("bundle/mapped-mounts", **CONTAINERS)
+def mapped(t):
+    """Ids of a bind mount by a mapping of its own, and by the container's user namespace."""
+    source = t.host.files + "/mapped"
+    os.makedirs(source, exist_ok=True)
+    with open(source + "/file", "w", encoding="ascii") as file:
+        file.write("content\n")
+    os.chown(source + "/file", 5, 6)
+    bundle = Bundle(t, "stat -c '%u:%g' /data/file")
+    mount = {"destination": "/data", "source": source, "options": ["bind"],
+             "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 100}],
+             "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 100}]}
+    bundle.config["mounts"].append(mount)
+    bundle.write()
+    result = t.hybrid("run", "--bundle", bundle.path, bundle.id)
+    if "its file system may not know how" in result.err:
+        raise Skip(result.err.strip())
+    t.equal("stdout", "1005:2006\n", result.out, result)
+    inside = Bundle(t, "stat -c '%u:%g' /data/file && touch /data/new && stat -c '%u' /data/new")
+    inside.config["mounts"].append({"destination": "/data", "source": source, "options": ["bind", "idmap"]})
+    inside.config["mounts"][2]["options"] = ["newinstance", "ptmxmode=0666", "mode=0620"]
+    inside.config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        inside.config["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    for directory in ("proc", "dev", "data"):  # the root in there cannot make them: it is another's here
+        os.mkdir(f"{inside.path}/rootfs/{directory}")
+    t.equal("in a user namespace", "5:6\n0\n", inside.run())
+    t.equal("the owner outside", 0, os.stat(source + "/new").st_uid)
+
+
+@test("bundle/mount-namespace-of-the-host", **CONTAINERS)
+def host_mounts(t):
+    """Its root would be exchanged for everybody."""
+    bundle = Bundle(t, ["true"])
+    for path, complaint in (("/proc/self/ns/mnt", "it is the host's"), (None, "must have a mount namespace")):
+        bundle.config["linux"]["namespaces"] = [{"type": "pid"}, *([{"type": "mount", "path": path}] if path else [])]
+        t.match(f"{path}", complaint, bundle.create(status=125))
+
+
+@test("bundle/create-killed-at-any-moment", seconds=120, **CONTAINERS)
+def killed_create(t):
+    """kill -9 of create: delete --force clears up whatever there is, and nothing stays (the harness looks)."""
+    for step in range(25):
+        bundle = Bundle(t, ["sleep", "1000"])
+        bundle.write()
+        with open(os.devnull, "wb") as output:
+            process = t.spawn(t.command("create", "--bundle", bundle.path, bundle.id), stdin=subprocess.DEVNULL,
+                              stdout=output, stderr=output)
+            time.sleep(0.0008 * step)
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+        t.verb("delete", "--force", bundle.id)
+        t.equal("traces", [], t.host.traces(bundle.id))
+
+
+@test("bundle/many", seconds=120, **CONTAINERS)
+def many(t):
+    """Twenty at once, each through its whole life."""
+    bundles = [Bundle(t, ["sleep", "1000"]) for _ in range(20)]
+
+    def each(*arguments):
+        running = [t.spawn(t.command(*(word if word != "ID" else bundle.id for word in arguments)),
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           cwd=bundle.path) for bundle in bundles]
+        t.equal(f"exit statuses of {arguments[0]}", [0] * len(bundles),
+                [process.wait(60 * t.slow) for process in running])
+    for bundle in bundles:
+        bundle.write()
+    each("create", "ID")
+    each("start", "ID")
+    each("kill", "ID", "KILL")
+    for bundle in bundles:
+        bundle.await_status("stopped")
+    each("delete", "ID")
+
+
+@test("bundle/working-directory-outside", **CONTAINERS)
+def outside(t):
+    """A descriptor that leaks from the caller is no way out, at create as at exec (CVE-2024-21626)."""
+    leak = os.open("/", os.O_RDONLY)
+    t.closers.append(lambda: os.close(leak))
+    running = Bundle(t, ["sleep", "1000"])
+    running.create()
+    t.verb("start", running.id)
+    for number in {*range(3, 12), leak}:
+        bundle = Bundle(t, "cat /etc/shadow; pwd", cwd=f"/proc/self/fd/{number}")
+        bundle.create(status=125, pass_fds=(leak,))
+        process = {"cwd": f"/proc/self/fd/{number}", "args": ["pwd"], "env": ["PATH=/bin"]}
+        result = t.hybrid("exec", "--process", t.file("process.json", json.dumps(process)), running.id,
+                          pass_fds=(leak,))
+        t.equal(f"exec with descriptor {number}", 125, result.exit, result)
+
+
+@test("bundle/own-program-is-out-of-reach", **CONTAINERS)
+def own_program(t):
+    """What a container executes of us is a read-only copy, for create, run and exec (CVE-2019-5736)."""
+    script = "exec 3</proc/$PPID/exe 2>/dev/null || exec 3</proc/1/exe; (echo x >/proc/self/fd/3) 2>&1; true"
+    bundle = Bundle(t, ["/proc/self/exe", "--version"])
+    with open(t.host.hybrid, "rb") as file:
+        before = file.read()
+    bundle.write()
+    t.hybrid("run", "--bundle", bundle.path, bundle.id)
+    running = Bundle(t, ["sleep", "1000"])
+    running.create()
+    pid = running.state()["pid"]
+    t.check(os.statvfs(f"/proc/{pid}/exe").f_flag & os.ST_RDONLY, "a created container's program is writable")
+    t.verb("start", running.id)
+    t.hybrid("exec", running.id, "sh", "-c", script)
+    with open(t.host.hybrid, "rb") as file:
+        t.check(file.read() == before, "the program was changed")

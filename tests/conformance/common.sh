@@ -1,0 +1,142 @@
+# Shared by the scripts of this directory, each of which drives hybrid through one real container engine: on private
+# paths, with a daemon that it starts and stops itself. Sourced with bash; $1 of the script is the build directory.
+#
+# Engines that are not installed are unpacked (not installed: their daemons would be started) from Debian's packages
+# into the cache. What cannot be had is SKIP with the reason.
+set -u
+
+ENGINE=$(basename "$0")
+BUILD=$(realpath "${1:?usage: $0 BUILD}")
+HYBRID=$BUILD/hybrid
+CACHE=${HYBRID_CACHE:-$HOME/.cache/hybrid}/conformance
+failures=0
+daemons=()
+
+skip() {
+    echo "SKIP conformance/$ENGINE: $*"
+    exit 0
+}
+
+[ "$(id -u)" = 0 ] || skip "needs root"
+[ -x "$HYBRID" ] || { echo "FAIL conformance/$ENGINE: $HYBRID is not built"; exit 1; }
+ON_TERMINAL=$(dirname "$(realpath "$0")")/on_terminal
+DIRECTORY=$(mktemp -d /tmp/hybrid-conformance-XXXXXX)
+export HYBRID_DATA=$DIRECTORY/data
+unset HYBRID_ROOT
+
+stop_daemons() {
+    local i pid
+    for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do
+        pid=${daemons[i]}
+        kill "$pid" 2>/dev/null
+        for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+        kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    done
+}
+
+clean_up() {
+    type -t end_engine >/dev/null && end_engine >/dev/null 2>&1
+    stop_daemons
+    awk -v d="$DIRECTORY/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount -l
+    rm -rf "$DIRECTORY"
+    # What engines make and leave for their next run: their own directories, and parents of cgroups.
+    rmdir /run/containerd/s /run/containerd/fifo /run/containerd /run/docker/plugins /run/docker 2>/dev/null
+    cgroup_parents | sort -r | comm -23 - "$DIRECTORY.cgroups" | xargs -r rmdir 2>/dev/null
+    rm -f "$DIRECTORY.cgroups"
+    return 0
+}
+cgroup_parents() {
+    find /sys/fs/cgroup -mindepth 1 -maxdepth 4 -type d -regex '.*/\(docker\|conformance\|libpod_parent\)\(/.*\)?'
+}
+
+cgroup_parents | sort -r >"$DIRECTORY.cgroups"
+trap clean_up EXIT
+trap 'exit 143' TERM HUP
+trap 'exit 130' INT
+
+# Makes programs available: need PACKAGE... -- PROGRAM...
+need() {
+    local packages=() program missing=
+    while [ "$1" != -- ]; do packages+=("$1"); shift; done
+    shift
+    export PATH=$PATH:$CACHE/root/usr/bin:$CACHE/root/usr/sbin:/usr/sbin:/sbin
+    for program; do command -v "$program" >/dev/null || missing="$missing $program"; done
+    [ -n "$missing" ] || return 0
+    mkdir -p "$CACHE/packages" "$CACHE/root"
+    (cd "$CACHE/packages" && apt-get download -qq "${packages[@]}" >/dev/null 2>"$DIRECTORY/apt") ||
+        skip "not installed and not to be had:$missing ($(tail -n 1 "$DIRECTORY/apt"))"
+    for package in "${packages[@]}"; do
+        dpkg-deb -x "$(ls -t "$CACHE/packages/${package}"_*.deb | head -n 1)" "$CACHE/root"
+    done
+    for program; do
+        missing=$(ldd "$(command -v "$program")" 2>/dev/null | grep 'not found')
+        [ -z "$missing" ] || skip "$program lacks libraries: $missing"
+    done
+}
+
+# A daemon of this run: its output goes to a log that is shown if something fails.
+start_daemon() { # NAME SOCKET COMMAND...
+    local name=$1 socket=$2
+    shift 2
+    setsid "$@" >"$DIRECTORY/$name.log" 2>&1 &
+    daemons+=($!)
+    for _ in $(seq 150); do
+        [ -S "$socket" ] && return 0
+        kill -0 "${daemons[-1]}" 2>/dev/null || break
+        sleep 0.2
+    done
+    skip "$name does not start here: $(tail -n 1 "$DIRECTORY/$name.log" | cut -c1-300)"
+}
+
+# A root file system of Debian's busybox, as a tar archive.
+busybox_archive() {
+    local root=$DIRECTORY/busybox applet
+    [ -x /bin/busybox ] || skip "/bin/busybox is not installed"
+    mkdir -p "$root/bin" "$root/tmp" "$root/etc"
+    cp /bin/busybox "$root/bin/"
+    /bin/busybox --list | while read -r applet; do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
+    printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
+    tar -C "$root" -c . >"$DIRECTORY/busybox.tar"
+}
+
+# Functions end by themselves; programs are given two minutes.
+limited() {
+    if [ "$(type -t "$1")" = function ]; then "$@"; else timeout 120 "$@"; fi
+}
+
+# Runs a command and judges it: check NAME STATUS EXPRESSION COMMAND... STATUS is an expression too.
+# EXPRESSION is matched against everything it printed; '' is not looked at.
+check() {
+    local name=$1 status=$2 expression=$3 seen out
+    shift 3
+    out=$(limited "$@" </dev/null 2>&1 | tr -d '\0'; exit "${PIPESTATUS[0]}")
+    seen=$?
+    if [[ $seen =~ ^($status)$ ]] && { [ -z "$expression" ] || grep -qE -- "$expression" <<<"$out"; }; then
+        echo "PASS conformance/$ENGINE/$name"
+    else
+        failures=$((failures + 1))
+        echo "FAIL conformance/$ENGINE/$name: status $seen (wanted $status), output (wanted /$expression/): $(tr '\n' ' ' <<<"$out" | cut -c1-600)"
+    fi
+}
+
+# A program on the path of this script, with arguments given already: wrap NAME COMMAND...
+wrap() {
+    local name=$1
+    shift
+    mkdir -p "$DIRECTORY/bin"
+    printf '#!/bin/sh\nexec %s "$@"\n' "$(printf '%q ' "$@")" >"$DIRECTORY/bin/$name"
+    chmod +x "$DIRECTORY/bin/$name"
+    PATH=$DIRECTORY/bin:$PATH
+}
+
+# Whether a command succeeds within ten seconds.
+eventually() {
+    local i
+    for i in $(seq 100); do "$@" && return; sleep 0.1; done
+    return 1
+}
+
+finish() {
+    [ "$failures" = 0 ]
+    exit
+}
