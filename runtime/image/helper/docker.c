@@ -85,6 +85,7 @@ static int read_image(struct source *source, const json_t *entry, struct incomin
     const char *config;
     const json_t *layers;
     const json_t *tags;
+    const struct platform host = platform_host();
     if (document_get_string(entry, "Config", what, &config, err) < 0 ||
         document_get_array(entry, "Layers", what, &layers, err) < 0 ||
         document_check_strings(entry, "Layers", what, err) < 0 ||
@@ -97,7 +98,7 @@ static int read_image(struct source *source, const json_t *entry, struct incomin
         if (incoming_add_name(image, json_string_value(json_array_get(tags, i)), err) < 0)
             return -1;
     if (source_get(source, config, NULL, -1, &image->config, err) < 0 ||
-        incoming_read_config(source, image, json_array_size(layers), err) < 0)
+        incoming_read_config(source->staging, &host, image, json_array_size(layers), err) < 0)
         return -1;
     for (size_t i = 0; i < image->layer_count; i++)
         if (source_get(source, json_string_value(json_array_get(layers, i)), NULL, -1,
