@@ -13,6 +13,7 @@ extern const struct verb verb_stop;
 extern const struct verb verb_kill;
 extern const struct verb verb_wait;
 extern const struct verb verb_rm;
+extern const struct verb verb_pull;
 extern const struct verb verb_load;
 extern const struct verb verb_images;
 extern const struct verb verb_inspect;

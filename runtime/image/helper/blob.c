@@ -75,7 +75,7 @@ static int copy(const struct byte_source *source, int fd, int64_t limit, struct 
 }
 
 /* Removed again by staging_end, if commit does not move it. */
-static int create_file(const struct staging *staging, struct blob *blob, struct error *err)
+int blob_create(const struct staging *staging, struct blob *blob, struct error *err)
 {
     uint64_t number;
     if (getrandom(&number, sizeof number, 0) != sizeof number)
@@ -96,7 +96,7 @@ int blob_receive(const struct staging *staging, const struct byte_source *source
     blob->file[0] = '\0';
     bool exists =
         known && digest_is_hex(known) && faccessat(staging->store->blobs_fd, known, F_OK, 0) == 0;
-    if (!exists && (fd = create_file(staging, blob, err)) < 0)
+    if (!exists && (fd = blob_create(staging, blob, err)) < 0)
         return -1;
     if (sha256_begin(&hash, err) < 0)
         return -1;
@@ -104,6 +104,24 @@ int blob_receive(const struct staging *staging, const struct byte_source *source
     if (sha256_end(&hash, result == 0 ? blob->hex : NULL, err) < 0)
         return -1;
     return result;
+}
+
+int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,
+              struct error *err)
+{
+    struct stat status;
+    if (fstatat(staging->store->blobs_fd, hex, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set_errno(err, EXIT_OURS, errno, "cannot examine blob sha256:%s", hex);
+    if (size >= 0 && size != status.st_size)
+        return error_set(err, EXIT_OURS,
+                         "blob sha256:%s has %lld bytes, not %lld as the manifest says", hex,
+                         (long long)status.st_size, (long long)size);
+    struct blob found = { .size = status.st_size }; /* hex may point into *blob */
+    (void)snprintf(found.hex, sizeof found.hex, "%s", hex);
+    *blob = found;
+    return 1;
 }
 
 int blob_open(const struct staging *staging, const struct blob *blob, struct error *err)

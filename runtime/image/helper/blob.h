@@ -40,6 +40,19 @@ ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err);
 int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
                  int64_t limit, const char *what, struct blob *blob, struct error *err);
 
+/*
+ * Makes an empty file for blob in the staging directory: sets blob->file. Returns a descriptor to
+ * write to, or -1 with *err.
+ */
+int blob_create(const struct staging *staging, struct blob *blob, struct error *err);
+
+/*
+ * Does the store have the blob already? Then *blob is it. size: as others say, which must be so.
+ * 1: it has, 0: not, -1: *err.
+ */
+int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,
+              struct error *err);
+
 /* Opens a received blob for reading. Returns the descriptor, or -1 with *err. */
 int blob_open(const struct staging *staging, const struct blob *blob, struct error *err);
 

@@ -70,3 +70,32 @@ int descriptor_refuse_type(const struct descriptor *descriptor, const char *what
                      document_printable(descriptor->media_type ? descriptor->media_type : "",
                                         printable, sizeof printable));
 }
+
+int manifest_parse(const json_t *manifest, const char *type, struct descriptor *config,
+                   const json_t **layers, struct error *err)
+{
+    const char *own_type;
+    char printable[150];
+    if (document_get_string(manifest, "mediaType", "manifest", &own_type, err) < 0)
+        return -1;
+    type = own_type ? own_type : type;
+    if (type && !media_is_listed(type, media_manifest_types))
+        return error_set(err, EXIT_OURS, "the manifest is none of an image: its type is \"%s\"",
+                         document_printable(type, printable, sizeof printable));
+    if (descriptor_parse(json_object_get(manifest, "config"), "manifest", config, err) < 0 ||
+        document_get_array(manifest, "layers", "manifest", layers, err) < 0)
+        return -1;
+    if (!media_is_listed(config->media_type, media_config_types))
+        return descriptor_refuse_type(config, "configuration", err);
+    return 0;
+}
+
+int manifest_parse_layer(const json_t *layers, size_t position, struct descriptor *layer,
+                         struct error *err)
+{
+    if (descriptor_parse(json_array_get(layers, position), "manifest", layer, err) < 0)
+        return -1;
+    return media_is_listed(layer->media_type, media_layer_types)
+               ? 0
+               : descriptor_refuse_type(layer, "layer", err);
+}

@@ -33,4 +33,15 @@ int descriptor_parse(const json_t *value, const char *what, struct descriptor *d
 int descriptor_refuse_type(const struct descriptor *descriptor, const char *what,
                            struct error *err);
 
+/*
+ * Checks an image manifest: its own media type (`type` if it names none; NULL: unknown) and that of
+ * its configuration, whose descriptor it reads. *layers is borrowed. Returns 0, or -1 with *err.
+ */
+int manifest_parse(const json_t *manifest, const char *type, struct descriptor *config,
+                   const json_t **layers, struct error *err);
+
+/* Reads the descriptor of a layer and checks its media type. Returns 0, or -1 with *err. */
+int manifest_parse_layer(const json_t *layers, size_t position, struct descriptor *layer,
+                         struct error *err);
+
 #endif

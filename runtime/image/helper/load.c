@@ -58,7 +58,7 @@ static int convert_new(const struct staging *staging, const struct incoming *inc
     if (!jobs)
         return error_set(err, EXIT_OURS, "out of memory");
     size_t count = plan_jobs(staging->store, incoming, jobs);
-    return convert_layers(staging, jobs, count, quiet, err);
+    return convert_layers(staging, jobs, count, NULL, quiet, err);
 }
 
 static int announce(const struct incoming *incoming, struct error *err)
@@ -110,6 +110,8 @@ static int work(const struct staging *staging, void *context, struct error *err)
 int load_run(const char *store_path, const struct load_options *options, struct error *err)
 {
     struct load_options copy = *options;
-    const struct session session = { .root = options->root, .work = work, .context = &copy };
+    const struct session session = {
+        .root = options->root, .handover = -1, .work = work, .context = &copy
+    };
     return session_run(store_path, &session, err);
 }

@@ -12,17 +12,22 @@
 #include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
+#include "runtime/image/helper/pull.h"
+#include "runtime/image/registry/settings.h"
 
 static const char usage[] =
     "Usage: hybrid-image --store DIR [--root DIR] load [-q] [--name REF] FILE|DIR|-\n"
+    "       hybrid-image --store DIR [--root DIR] pull [-q] [--platform P] [--plain-http] "
+    "[--missing] NAME\n"
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
-    "Writes hybrid's image store; `hybrid load` and `hybrid rmi` run it.\n";
+    "Writes hybrid's image store; `hybrid load`, `pull` and `rmi` run it.\n";
 
 struct settings {
     const char *store;
     const char *root;
     const char *name;
-    bool quiet, force;
+    const char *platform;
+    bool quiet, force, plain_http, missing;
 };
 
 static int run_load(const struct settings *settings, char **operands, struct error *err)
@@ -64,12 +69,31 @@ static int run_rmi(const struct settings *settings, char **operands, struct erro
     return result;
 }
 
+static int run_pull(const struct settings *settings, char **operands, struct error *err)
+{
+    const char *file = getenv("HYBRID_REGISTRIES");
+    if (!operands[0] || operands[1])
+        return error_set(err, EXIT_OURS, "pull takes the name of one image");
+    const struct pull_options options = {
+        .name = operands[0],
+        .platform = settings->platform,
+        .settings = file && *file ? file : REGISTRY_SETTINGS_PATH,
+        .root = settings->root,
+        .plain_http = settings->plain_http,
+        .quiet = settings->quiet,
+        .missing = settings->missing,
+    };
+    return pull_run(settings->store, &options, err);
+}
+
 static const struct {
     const char *name;
     int (*run)(const struct settings *settings, char **operands, struct error *err);
+    bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "load", run_load },
-    { "rmi", run_rmi },
+    { "load", run_load, false },
+    { "pull", run_pull, true },
+    { "rmi", run_rmi, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -78,18 +102,27 @@ static int run_verb(const struct settings *settings, char **operands, struct err
         return error_set(err, EXIT_OURS, "hybrid-image needs --store DIR and a verb");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(operands[0], verbs[i].name) == 0)
-            return privileges_reduce(err) < 0 ? -1 : verbs[i].run(settings, operands + 1, err);
-    return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; it has load and rmi",
+            return !verbs[i].reduces && privileges_reduce(err) < 0
+                       ? -1
+                       : verbs[i].run(settings, operands + 1, err);
+    return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; --help lists them",
                      operands[0]);
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "store", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-        { "name", required_argument, NULL, 'n' },  { "quiet", no_argument, NULL, 'q' },
-        { "force", no_argument, NULL, 'f' },       { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },     { NULL, 0, NULL, 0 },
+        { "store", required_argument, NULL, 's' },
+        { "root", required_argument, NULL, 'r' },
+        { "name", required_argument, NULL, 'n' },
+        { "quiet", no_argument, NULL, 'q' },
+        { "force", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
+        { "platform", required_argument, NULL, 'p' },
+        { "plain-http", no_argument, NULL, 'P' },
+        { "missing", no_argument, NULL, 'm' },
+        { "version", no_argument, NULL, 'v' },
+        { NULL, 0, NULL, 0 },
     };
     struct settings settings = { 0 };
     struct error err = { 0 };
@@ -110,6 +143,15 @@ int main(int argc, char **argv)
             break;
         case 'f':
             settings.force = true;
+            break;
+        case 'p':
+            settings.platform = optarg;
+            break;
+        case 'P':
+            settings.plain_http = true;
+            break;
+        case 'm':
+            settings.missing = true;
             break;
         case 'h':
             return fputs(usage, stdout) < 0 ? EXIT_OURS : 0;

@@ -31,11 +31,8 @@ static int read_layers(struct source *source, const json_t *layers, struct incom
 {
     for (size_t i = 0; i < image->layer_count; i++) {
         struct descriptor layer;
-        if (descriptor_parse(json_array_get(layers, i), "manifest", &layer, err) < 0)
-            return -1;
-        if (!media_is_listed(layer.media_type, media_layer_types))
-            return descriptor_refuse_type(&layer, "layer", err);
-        if (get_blob(source, &layer, &image->layers[i].blob, err) < 0)
+        if (manifest_parse_layer(layers, i, &layer, err) < 0 ||
+            get_blob(source, &layer, &image->layers[i].blob, err) < 0)
             return -1;
     }
     return 0;
@@ -46,22 +43,11 @@ static int read_manifest(struct source *source, const struct descriptor *descrip
 {
     struct descriptor config;
     const json_t *layers;
-    const char *type;
     const struct platform host = platform_host();
     _cleanup_json_ json_t *manifest =
         get_document(source, descriptor, "manifest", &image->manifest, err);
-    if (!manifest)
-        return -1;
-    if (descriptor_parse(json_object_get(manifest, "config"), "manifest", &config, err) < 0 ||
-        document_get_array(manifest, "layers", "manifest", &layers, err) < 0 ||
-        document_get_string(manifest, "mediaType", "manifest", &type, err) < 0)
-        return -1;
-    if (type && !media_is_listed(type, media_manifest_types))
-        return error_set(err, EXIT_OURS, "manifest sha256:%.12s says it is something else",
-                         descriptor->hex);
-    if (!media_is_listed(config.media_type, media_config_types))
-        return descriptor_refuse_type(&config, "configuration", err);
-    if (get_blob(source, &config, &image->config, err) < 0 ||
+    if (!manifest || manifest_parse(manifest, NULL, &config, &layers, err) < 0 ||
+        get_blob(source, &config, &image->config, err) < 0 ||
         incoming_read_config(source->staging, &host, image, json_array_size(layers), err) < 0)
         return -1;
     return read_layers(source, layers, image, err);

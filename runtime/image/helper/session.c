@@ -21,7 +21,7 @@ static void signals_to_wait_for(sigset_t *set)
  * As a subreaper this process also waits for the worker's own children, which die with it: when
  * all are gone, nobody writes to the staging directory any more.
  */
-static int supervise(pid_t worker, pid_t companion, const sigset_t *signals)
+static int supervise(pid_t worker, const sigset_t *signals)
 {
     int status = EXIT_OURS;
     bool signalled = false;
@@ -32,10 +32,6 @@ static int supervise(pid_t worker, pid_t companion, const sigset_t *signals)
             return status;
         if (child == worker && !signalled)
             status = WIFEXITED(ended) ? WEXITSTATUS(ended) : EXIT_OURS;
-        if (child == worker && companion > 0)
-            (void)kill(companion, SIGKILL);
-        if (child == companion)
-            companion = 0;
         if (child > 0)
             continue;
         int number = sigwaitinfo(signals, NULL);
@@ -93,8 +89,9 @@ static int run_in(const struct store *store, const struct session *session, stru
     pid_t worker = fork();
     if (worker == 0)
         run_worker(&staging, session, &unblocked, self);
+    cleanup_close(&session->handover); /* who serves the work ends when its other end closes */
     int status = worker < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot fork")
-                            : supervise(worker, session->companion, &signals);
+                            : supervise(worker, &signals);
     if (staging_end(&staging, err) < 0)
         return -1;
     if (status != 0 && collect(store, session->root, worker < 0 ? NULL : err) < 0)

@@ -9,7 +9,7 @@
 
 struct session {
     const char *root; /* where workloads are, for collect_garbage; NULL: unknown */
-    pid_t companion;  /* a child that serves the work and ends with it; 0: none */
+    int handover;     /* a descriptor for the work alone: closed here once it runs; -1: none */
     int (*work)(const struct staging *staging, void *context, struct error *err);
     void *context;
 };
