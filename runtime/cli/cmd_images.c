@@ -72,10 +72,11 @@ static int64_t parse_time(const char *text)
 static void split_reference(const char *reference, struct name *name)
 {
     const char *shown = reference ? reference_familiar(reference) : "<none>";
-    const char *colon = reference ? strrchr(shown, ':') : NULL;
+    bool by_digest = reference && strchr(shown, '@');
+    const char *colon = !reference ? NULL : by_digest ? strchr(shown, '@') : strrchr(shown, ':');
     int length = colon ? (int)(colon - shown) : (int)strlen(shown);
     (void)snprintf(name->repository, sizeof name->repository, "%.*s", length, shown);
-    (void)snprintf(name->tag, sizeof name->tag, "%s", colon ? colon + 1 : "<none>");
+    (void)snprintf(name->tag, sizeof name->tag, "%s", colon && !by_digest ? colon + 1 : "<none>");
 }
 
 static void fill_row(const void *things, size_t number, char **cells)

@@ -25,6 +25,8 @@ _hybrid_values() {
     --isolation) echo container vm ;;
     --format) echo table json ;;
     --network) echo none ;;
+    --pull) echo missing always never ;;
+    --platform) echo linux/amd64 linux/arm64 ;;
     --userns) echo host 0:100000:65536 ;;
     --security-opt) echo seccomp= seccomp=unconfined no-new-privileges ;;
     --stop-signal | --signal | -s) echo HUP INT QUIT KILL USR1 USR2 TERM WINCH ;;
@@ -38,7 +40,7 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    run | pull | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     esac
     case $2 in
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;

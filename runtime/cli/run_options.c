@@ -1,5 +1,7 @@
 #include "run_options.h"
 
+#include "run_image.h"
+
 #define OPTION(long_name, short_name, of_kind, argument_name, member, text)                        \
     CLI_OPTION(of_kind, struct run_settings, member, long_name, short_name, argument_name, text)
 #define FLAG(long_name, short_name, member, text)                                                  \
@@ -73,7 +75,9 @@ const struct cli_option run_option_table[] = {
     FLAG("dry-run", 0, dry_run, "Print what would be done, step by step, and do nothing"),
     CHOICE("format", "FORMAT", format, cli_formats,
            "Of --dry-run: table (the default), or json: the OCI configuration"),
-    FLAG("quiet", 'q', quiet, "Do not explain how the workload ended"),
+    CHOICE("pull", "POLICY", pull, run_image_policies,
+           "Pull the image if it is missing (the default), always, or never"),
+    FLAG("quiet", 'q', quiet, "Do not show a pull, nor explain how the workload ended"),
     REFUSED("volume", 'v', no_volumes),
     REFUSED("mount", 0, no_volumes),
     REFUSED("volumes-from", 0, no_volumes),
@@ -109,8 +113,9 @@ const struct cli_option run_option_table[] = {
     REFUSED("log-driver", 0, no_log_driver),
     REFUSED("log-opt", 0, no_log_driver),
     REFUSED("attach", 'a', "output is attached without -d, input with -i"),
-    REFUSED("platform", 0, "an image runs on this machine's own architecture only"),
-    REFUSED("pull", 0, "images are loaded by `hybrid load`"),
+    REFUSED("platform", 0,
+            "an image runs on this machine's own architecture only; `hybrid pull --platform` "
+            "fetches others"),
     REFUSED("runtime", 0, "choose with --isolation=container or vm"),
     { 0 },
 };
@@ -119,4 +124,5 @@ const struct run_settings run_defaults = {
     .run = { .memory = -1, .memory_swap = -1, .pids_limit = -1, .isolation = "container" },
     .network = "none",
     .format = "table",
+    .pull = "missing",
 };

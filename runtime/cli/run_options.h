@@ -10,6 +10,7 @@ struct run_settings {
     const char *name;
     const char *network;
     const char *format;
+    const char *pull;
     bool remove, detach, interactive, dry_run, quiet;
 };
 

@@ -230,8 +230,7 @@ static enum transfer_outcome fail_redirection(struct transfer *transfer, CURLcod
 
 static enum transfer_outcome judge_connection(struct transfer *transfer, CURLcode code)
 {
-    static const char unreachable[] = "check the network and the name, or add the image from an "
-                                      "archive with `hybrid load FILE`";
+    static const char unreachable[] = "check the network and the name";
     char text[400];
     (void)snprintf(text, sizeof text, "%s", curl_easy_strerror(code));
     switch (code) {
