@@ -859,8 +859,7 @@ def test_output(store):
 # --- the run -------------------------------------------------------------------------------------------
 
 
-def run_test(name, test, hybrid):
-    store = Store(hybrid)
+def run_test(name, test, store):
     try:
         test(store)
         print(f"PASS {name}", flush=True)
@@ -877,18 +876,22 @@ def run_test(name, test, hybrid):
         store.remove()
 
 
-def main():
-    build = sys.argv[1] if len(sys.argv) > 1 else "build"
-    hybrid = os.path.realpath(build + "/hybrid")
-    tests = [(name.replace("test_", "images_"), test) for name, test in globals().items()
-             if name.startswith("test_")]
+def run_tests(tests, hybrid, make_store):
+    """Runs (name, function of a store) pairs, those that the variable ONLY is part of; the exit status."""
     if os.geteuid() != 0:
         for name, _ in tests:
             print(f"SKIP {name}: the image store needs root")
         return 0
     only = os.environ.get("ONLY", "")
-    results = [run_test(name, test, hybrid) for name, test in tests if only in name]
+    results = [run_test(name, test, make_store(hybrid)) for name, test in tests if only in name]
     return 0 if all(results) else 1
+
+
+def main():
+    build = sys.argv[1] if len(sys.argv) > 1 else "build"
+    tests = [(name.replace("test_", "images_"), test) for name, test in globals().items()
+             if name.startswith("test_")]
+    return run_tests(tests, os.path.realpath(build + "/hybrid"), Store)
 
 
 if __name__ == "__main__":

@@ -267,7 +267,8 @@ static enum transfer_outcome judge_connection(struct transfer *transfer, CURLcod
 static bool learn_scheme(struct endpoint *endpoint, CURLcode code, long status)
 {
     enum { BAD_REQUEST = 400 }; /* what a TLS server answers, if it answers */
-    if (endpoint->scheme != ENDPOINT_EITHER || code == CURLE_COULDNT_CONNECT)
+    if (endpoint->scheme != ENDPOINT_EITHER || code == CURLE_COULDNT_CONNECT ||
+        code == CURLE_OPERATION_TIMEDOUT)
         return false;
     bool answered = status > 0 && status != BAD_REQUEST;
     endpoint->scheme = answered ? ENDPOINT_HTTP : ENDPOINT_HTTPS;

@@ -180,8 +180,9 @@ static long ask(const struct http_client *client, const struct endpoint *endpoin
         char printable[200];
         (void)error_set(err, EXIT_OURS, "its authorization service %s cannot be used: %s",
                         document_printable(request->url, printable, sizeof printable),
-                        curl_easy_strerror(code));
-        return 0;
+                        code == CURLE_WRITE_ERROR ? "its answer is too large"
+                                                  : curl_easy_strerror(code));
+        return code == CURLE_WRITE_ERROR ? -1 : 0;
     }
     (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     return status;
