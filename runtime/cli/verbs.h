@@ -15,9 +15,12 @@ extern const struct verb verb_wait;
 extern const struct verb verb_rm;
 extern const struct verb verb_pull;
 extern const struct verb verb_load;
+extern const struct verb verb_save;
 extern const struct verb verb_images;
 extern const struct verb verb_inspect;
+extern const struct verb verb_history;
 extern const struct verb verb_rmi;
+extern const struct verb verb_tag;
 extern const struct verb verb_version;
 
 #endif

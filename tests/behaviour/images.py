@@ -856,6 +856,123 @@ def test_output(store):
         check(store.run(verb, "--help").stdout.startswith(b"Usage: hybrid " + verb.encode()), verb)
 
 
+# --- tag, history, save -------------------------------------------------------------------------------
+
+
+def names_of(store):
+    return {f"{item['Repository']}:{item['Tag']}": item["Id"][7:]
+            for item in json.loads(store.run("images", "--format=json").stdout)}
+
+
+def test_tag(store):
+    first, second = small("first:1"), small("second:1", b"other")
+    store.load(first.archive())
+    store.load(second.archive())
+    store.run("tag", "first:1", "registry.example:5000/team/app")
+    store.run("tag", first.id()[:12], "third")
+    equal(names_of(store), {"first:1": first.id(), "second:1": second.id(), "third:latest": first.id(),
+                            "registry.example:5000/team/app:latest": first.id()}, "names")
+    store.run("tag", "second:1", "third")
+    store.run("tag", "first:1", "second:1")  # second:1 loses this name and keeps the other
+    equal(names_of(store)["second:1"], first.id(), "second:1")
+    store.run("tag", "first:1", "third")      # and now its last one
+    equal(names_of(store)["<none>:<none>"], second.id(), "the image that lost its last name")
+    store.run("tag", second.id(), "back")
+    check("<none>:<none>" not in names_of(store), "an image with a name is listed without")
+    before = store.snapshot()
+    for arguments, word in ((("absent", "x"), b"no such image"), (("first:1", "UPPER"), b"upper-case"),
+                            (("first:1", "x@sha256:" + "0" * 64), b"digest"), (("first:1",), b"too few"),
+                            (("first:1", "a", "b"), b"too many")):
+        check(word in store.run("tag", *arguments, status=125).stderr, f"{arguments}")
+    same_files(store.snapshot(), before, "the store has changed")
+
+
+def test_history(store):
+    history = [{"created": "2020-01-01T00:00:00Z", "created_by": "ADD rootfs"},
+               {"created": "2020-01-02T00:00:00Z", "created_by": "ENV A=1 \x1b[31m", "empty_layer": True},
+               {"created_by": "RUN " + "x" * 100, "comment": "buildkit"}]
+    layers = [tar([entry(f"f{number}", data=b"x" * 10000)]) for number in range(3)]
+    store.load(Image(layers, "told", history=history).archive())
+    steps = json.loads(store.run("history", "--format=json", "told").stdout)
+    equal([step["CreatedBy"] for step in steps],
+          [None, "RUN " + "x" * 100, "ENV A=1 \x1b[31m", "ADD rootfs"], "newest first")
+    equal([bool(step["Size"]) for step in steps], [True, True, False, True], "sizes")
+    table = store.run("history", "told").stdout.decode()
+    check("xxx..." in table and "x" * 100 not in table and "\x1b" not in table and "buildkit" in table, table)
+    check("x" * 100 in store.run("history", "--no-trunc", "told").stdout.decode(), "--no-trunc")
+    check(b"no such image" in store.run("history", "absent", status=125).stderr, "absent")
+    store.load(Image(layers, "wrong", history={"a": 1}).archive())
+    check(b"array" in store.run("history", "wrong", status=125).stderr, "a history that is none")
+
+
+def members_of(path):
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+
+
+def test_save(store):
+    one = Image([tar([entry("common")]), tar([entry("one", data=b"1" * 100000)])], "one:1", compression="+gzip")
+    two = Image([tar([entry("common")]), tar([entry("two")])], "two:1", compression="+gzip")
+    for image in (one, two):
+        store.load(image.archive())
+    path = store.top + "/saved.tar"
+    equal(store.run("save", "one:1", "two:1", "-o", path).stdout, b"", "output")
+    equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "mode")
+    saved = members_of(path)
+    blobs = {name: data for image in (one, two) for name, data in image.members().items() if name[:5] == "blobs"}
+    equal({name: data for name, data in saved.items() if name.startswith("blobs/")}, blobs, "blobs")
+    names = [item["annotations"]["org.opencontainers.image.ref.name"]
+             for item in json.loads(saved["index.json"])["manifests"]]
+    equal(names, ["docker.io/library/one:1", "docker.io/library/two:1"], "names")
+    again = store.run("save", "one:1", "two:1")
+    with open(path, "rb") as file:
+        equal(file.read() == again.stdout, True, "the same bytes twice")
+    store.run("rmi", "one:1", "two:1")
+    check("one:1" in store.run("load", stdin=again.stdout).stdout.decode(), "load from standard input")
+    equal(names_of(store), {"one:1": one.id(), "two:1": two.id()}, "names after loading")
+    by_id = members_of(store.file(store.run("save", one.id()[:12]).stdout))
+    check("annotations" not in by_id["index.json"].decode(), "an image saved by its id has a name")
+
+
+def test_save_is_read_by_others(store):
+    store.load(Image([tar([entry("x", data=b"1" * 1000)])], "one:1", compression="+gzip").archive())
+    path = store.top + "/saved.tar"
+    store.run("save", "one:1", "-o", path)
+    read = []
+    if shutil.which("skopeo"):
+        said = subprocess.run(["skopeo", "inspect", "--config", "oci-archive:" + path], stdout=subprocess.PIPE,
+                              check=True).stdout
+        equal(json.loads(said)["rootfs"]["diff_ids"], [layer for layer in json.loads(
+            store.run("inspect", "one:1").stdout)[0]["RootFS"]["Layers"]], "diff ids by skopeo")
+        read.append("skopeo")
+    if shutil.which("podman"):
+        said = subprocess.run(["podman", "--root", store.top + "/podman", "--runroot", store.top + "/podman-run",
+                               "--storage-driver", "vfs", "load", "-i", path], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT).stdout
+        check(b"Loaded image: docker.io/library/one:1" in said, f"podman: {said!r}")
+        read.append("podman")
+    if not read:
+        raise Skip("neither skopeo nor podman is installed")
+
+
+def test_save_refused(store):
+    image = Image([tar([entry("x", data=b"1" * 100000)])], "one:1")
+    store.load(image.archive())
+    path = store.top + "/saved.tar"
+    check(b"no such image" in store.run("save", "absent", "-o", path, status=125).stderr, "absent")
+    check(b"No such file" in store.run("save", "one:1", "-o", store.top + "/no/x.tar", status=125).stderr, "directory")
+    blob = f"{store.data}/store/blobs/sha256/{image.manifest['layers'][0]['digest'][7:]}"
+    os.chmod(blob, 0o600)
+    with open(blob, "r+b") as file:
+        file.write(b"spoilt")
+    check(b"is damaged in the store" in store.run("save", "one:1", "-o", path, status=125).stderr, "damaged")
+    equal([name for name in os.listdir(store.top) if "tar" in name or "hybrid" in name], ["archive.tar"], "files")
+    equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(store.command("save", "one:1"), stdout=full, stderr=subprocess.PIPE)
+    check(ended.returncode == 125 and b"No space left" in ended.stderr, f"a full disk: {ended.stderr!r}")
+
+
 # --- the run -------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,8 @@ static int wait_for_reports(const struct progress *progress, struct layer_job *j
     for (nfds_t i = 0; i < used; i++)
         if (polls[i].revents && take_report(progress, rows[i], &jobs[rows[i]], err) < 0)
             return -1;
-    return polls[used].revents ? feed->take(feed->context, progress, jobs, count, err) : 0;
+    return waiting && polls[used].revents ? feed->take(feed->context, progress, jobs, count, err)
+                                          : 0;
 }
 
 static size_t count_workers(void)

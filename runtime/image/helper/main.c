@@ -10,9 +10,11 @@
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/commit.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
 #include "runtime/image/helper/pull.h"
+#include "runtime/image/helper/save.h"
 #include "runtime/image/registry/settings.h"
 
 static const char usage[] =
@@ -20,13 +22,16 @@ static const char usage[] =
     "       hybrid-image --store DIR [--root DIR] pull [-q] [--platform P] [--plain-http] "
     "[--missing] NAME\n"
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
-    "Writes hybrid's image store; `hybrid load`, `pull` and `rmi` run it.\n";
+    "       hybrid-image --store DIR tag IMAGE NAME\n"
+    "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
+    "Writes hybrid's image store; the verbs of hybrid run it.\n";
 
 struct settings {
     const char *store;
     const char *root;
     const char *name;
     const char *platform;
+    const char *output;
     bool quiet, force, plain_http, missing;
 };
 
@@ -86,14 +91,41 @@ static int run_pull(const struct settings *settings, char **operands, struct err
     return pull_run(settings->store, &options, err);
 }
 
+static int run_save(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0])
+        return error_set(err, EXIT_OURS, "save takes the name of an image");
+    const struct save_options options = { .output = settings->output,
+                                          .root = settings->root,
+                                          .names = operands };
+    return save_run(settings->store, &options, err);
+}
+
+static int run_tag(const struct settings *settings, char **operands, struct error *err)
+{
+    struct store store;
+    if (!operands[0] || !operands[1] || operands[2])
+        return error_set(err, EXIT_OURS, "tag takes an image and its new name");
+    _cleanup_free_ char *reference = reference_normalize(operands[1], err);
+    if (!reference)
+        return -1;
+    if (strchr(reference, '@'))
+        return error_set(err, EXIT_OURS, "%s: a digest is not given, it is computed; give a tag",
+                         operands[1]);
+    if (store_open(settings->store, &store, err) < 0)
+        return -1;
+    int result = commit_tag(&store, operands[0], reference, err);
+    store_close(&store);
+    return result;
+}
+
 static const struct {
     const char *name;
     int (*run)(const struct settings *settings, char **operands, struct error *err);
     bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "load", run_load, false },
-    { "pull", run_pull, true },
-    { "rmi", run_rmi, false },
+    { "load", run_load, false }, { "pull", run_pull, true }, { "rmi", run_rmi, false },
+    { "save", run_save, false }, { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -112,17 +144,12 @@ static int run_verb(const struct settings *settings, char **operands, struct err
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "store", required_argument, NULL, 's' },
-        { "root", required_argument, NULL, 'r' },
-        { "name", required_argument, NULL, 'n' },
-        { "quiet", no_argument, NULL, 'q' },
-        { "force", no_argument, NULL, 'f' },
-        { "help", no_argument, NULL, 'h' },
-        { "platform", required_argument, NULL, 'p' },
-        { "plain-http", no_argument, NULL, 'P' },
-        { "missing", no_argument, NULL, 'm' },
-        { "version", no_argument, NULL, 'v' },
-        { NULL, 0, NULL, 0 },
+        { "store", required_argument, NULL, 's' },    { "root", required_argument, NULL, 'r' },
+        { "name", required_argument, NULL, 'n' },     { "quiet", no_argument, NULL, 'q' },
+        { "force", no_argument, NULL, 'f' },          { "help", no_argument, NULL, 'h' },
+        { "platform", required_argument, NULL, 'p' }, { "plain-http", no_argument, NULL, 'P' },
+        { "missing", no_argument, NULL, 'm' },        { "output", required_argument, NULL, 'o' },
+        { "version", no_argument, NULL, 'v' },        { NULL, 0, NULL, 0 },
     };
     struct settings settings = { 0 };
     struct error err = { 0 };
@@ -143,6 +170,9 @@ int main(int argc, char **argv)
             break;
         case 'f':
             settings.force = true;
+            break;
+        case 'o':
+            settings.output = optarg;
             break;
         case 'p':
             settings.platform = optarg;

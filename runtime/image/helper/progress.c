@@ -48,12 +48,10 @@ static void rewrite_row(const struct progress *progress, size_t row, const char 
 static void draw_bar(int64_t bytes, int64_t total, char *text, size_t size)
 {
     enum { WIDTH = 20 };
-    char bar[WIDTH + 1];
-    size_t full = total > 0 ? (size_t)((double)bytes / (double)total * WIDTH) : WIDTH;
-    for (size_t i = 0; i < WIDTH; i++)
-        bar[i] = i < full ? '=' : i == full ? '>' : ' ';
-    bar[WIDTH] = '\0';
-    (void)snprintf(text, size, "[%s] %.1f of %.1f MB", bar, megabytes(bytes), megabytes(total));
+    static const char arrow[] = "====================>";
+    int full = total > 0 ? (int)((double)bytes / (double)total * WIDTH) : WIDTH;
+    (void)snprintf(text, size, "[%-*s] %.1f of %.1f MB", WIDTH + 1, arrow + WIDTH - full,
+                   megabytes(bytes), megabytes(total));
 }
 
 static void show_bar(const struct progress *progress, size_t row, const char *id, const char *what,

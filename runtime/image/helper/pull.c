@@ -34,9 +34,10 @@ static int choose_entry(const struct pull *pull, const json_t *index, struct des
         if (known && chosen->platform && platform_matches(&pull->platform, chosen->platform))
             return 0;
     }
-    return error_set(err, EXIT_OURS, "it is not there for %s/%s%s%s", pull->platform.os,
-                     pull->platform.architecture, *pull->platform.variant ? "/" : "",
-                     pull->platform.variant);
+    (void)error_set(err, EXIT_OURS, "it is not there for %s/%s%s%s", pull->platform.os,
+                    pull->platform.architecture, *pull->platform.variant ? "/" : "",
+                    pull->platform.variant);
+    return -1;
 }
 
 /* Follows indexes down to the manifest. Returns a new reference, or NULL with *err. */
@@ -158,10 +159,10 @@ static void tell_plan(const struct pull *pull, const struct fetch *fetch,
             bytes += jobs[i].blob.size;
         }
     if (!pull->options->quiet)
-        (void)fprintf(stderr,
-                      "%s is sha256:%.12s%s%s: %zu layers, %zu of them to fetch, %.1f MB\n",
+        (void)fprintf(stderr, "%s is sha256:%.12s%s%s: %zu layers, %zu of them to fetch, %.1f MB\n",
                       reference_familiar(pull->reference), image->manifest.hex,
-                      *fetch->host ? " at " : "", fetch->host, image->layer_count, absent, (double)bytes / 1e6);
+                      *fetch->host ? " at " : "", fetch->host, image->layer_count, absent,
+                      (double)bytes / 1e6);
 }
 
 static int fetch_layers(struct fetch *fetch, const struct pull *pull, struct incoming_image *image,

@@ -239,9 +239,10 @@ static int obtain_bearer(const struct http_client *client, struct endpoint *endp
     struct token_request request = { 0 };
     struct answer answer = { 0 };
     CURL *easy = curl_easy_init();
-    int result = easy ? make_request(easy, endpoint, challenge, repository, actions, &request, err)
-                      : error_set(err, EXIT_OURS, "out of memory");
-    if (result == 0)
+    if (!easy)
+        return error_set(err, EXIT_OURS, "out of memory");
+    int result = make_request(easy, endpoint, challenge, repository, actions, &request, err);
+    if (result == 0 && request.url)
         result = fetch(client, endpoint, &request, easy, &answer, err);
     free(answer.text);
     free_request(&request);
