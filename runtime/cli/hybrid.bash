@@ -101,7 +101,7 @@ _hybrid() {
     *)
         if [ -z "$verb" ]; then
             words=$(_hybrid_verbs "$program")
-        elif [ "$verb" = load ]; then
+        elif [ "$verb" = load ] || { [ "$verb" = import ] && [ "$operands" = 0 ]; }; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
         else

@@ -12,12 +12,13 @@
 int image_helper_exec(const struct cli *cli, const char *const *arguments, char *const *operands,
                       struct error *err)
 {
-    size_t operand_count = 0;
-    while (operands[operand_count])
-        operand_count++;
+    size_t count = 0;
+    for (char *const *at = operands; *at; at++)
+        count++;
+    for (const char *const *at = arguments; *at; at++)
+        count++;
     _cleanup_free_ char *program = NULL;
-    _cleanup_free_ const char **argv =
-        calloc(IMAGE_HELPER_MAX_ARGUMENTS + operand_count + 8, sizeof *argv);
+    _cleanup_free_ const char **argv = calloc(count + 8, sizeof *argv); /* and those below */
     if (!argv || asprintf(&program, "%s/hybrid-image", cli->exe_dir) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
     size_t used = 0;

@@ -973,6 +973,90 @@ def test_save_refused(store):
     check(ended.returncode == 125 and b"No space left" in ended.stderr, f"a full disk: {ended.stderr!r}")
 
 
+# --- import ------------------------------------------------------------------------------------------
+
+
+def configuration(store, name):
+    return json.loads(store.run("inspect", name).stdout)[0]["Config"]
+
+
+def test_import_archive(store):
+    layer = tar([directory("bin"), entry("bin/tool", data=b"x" * 5000, mode=0o4755, uid=7)])
+    for number, data in enumerate((layer, gzip.compress(layer), zstd(layer))):
+        name = f"tree:{number}"
+        said = store.run("import", store.file(data), name)
+        equal(said.stdout, f"Imported image: {name}\n".encode(), "output")
+        with open(f"{store.data}/store/blobs/sha256/{sha256(data)}", "rb") as file:
+            equal(file.read() == data, True, "the archive is kept as it was")
+    check(os.path.exists(store.layer(layer)), "the layer")
+    equal(len(os.listdir(store.data + "/store/layers")), 1, "layers of the same tree")
+    equal(store.run("import", "-q", "-", "tree:stdin", stdin=layer).stdout, b"", "-q")
+    archive = store.run("save", "tree:1").stdout
+    store.run("rmi", "tree:1")
+    store.run("load", stdin=archive)
+    store.run("run", "--dry-run", "--pull=never", "tree:1", "sh")
+    with Mounted(store.layer(layer)) as root:
+        equal((os.stat(root + "/bin/tool").st_uid, os.stat(root + "/bin/tool").st_mode & 0o7777), (7, 0o4755), "tool")
+
+
+def test_import_directory(store):
+    top = store.top + "/tree"
+    os.makedirs(top + "/sub/deep")
+    for name, data in (("file", b"content"), ("sub/deep/other", b"1" * 300000), ("empty", b"")):
+        with open(f"{top}/{name}", "wb") as file:
+            file.write(data)
+    os.chown(top + "/file", 4000000000, 3)
+    os.chmod(top + "/file", 0o6750)
+    os.utime(top + "/file", ns=(0, 1600000000250000000))
+    os.setxattr(top + "/file", "user.mark", b"a\0b")
+    os.setxattr(top + "/file", "security.capability", CAP_NET_RAW)
+    os.link(top + "/file", top + "/hard")
+    os.symlink("../../../etc/passwd", top + "/sub/link")
+    os.mkfifo(top + "/fifo")
+    os.mknod(top + "/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    with open(os.fsencode(top) + b"/bytes\xff", "wb"):
+        pass
+    store.run("import", top + "/", "tree:1")
+    store.run("import", top, "tree:2")
+    layers = os.listdir(store.data + "/store/layers")
+    equal(len(layers), 1, "layers of the same directory")
+    with Mounted(f"{store.data}/store/layers/{layers[0]}") as root:
+        got = os.lstat(root + "/file")
+        equal((got.st_uid, got.st_gid, got.st_mode & 0o7777, got.st_mtime_ns, got.st_nlink),
+              (4000000000, 3, 0o6750, 1600000000250000000, 2), "file")
+        equal(os.getxattr(root + "/file", "user.mark"), b"a\0b", "user.mark")
+        equal(os.getxattr(root + "/file", "security.capability"), CAP_NET_RAW, "capability")
+        equal(os.readlink(root + "/sub/link"), "../../../etc/passwd", "link")
+        equal(os.lstat(root + "/null").st_rdev, os.makedev(1, 3), "device")
+        equal(os.lstat(root + "/sub/deep/other").st_size, 300000, "other")
+        equal(sorted(os.listdir(os.fsencode(root))),
+              sorted([b"file", b"hard", b"sub", b"fifo", b"null", b"empty", b"bytes\xff"]), "names")
+
+
+def test_import_changes(store):
+    layer = store.file(tar([entry("x")]))
+    changes = ["CMD [\"sh\", \"-c\", \"true\"]", "entrypoint run it", "ENV A=1", "ENV B \"two words\"", "ENV A=2",
+               "EXPOSE 80", "EXPOSE 53/udp", "LABEL k=v w", "STOPSIGNAL INT", "USER 5:6", "VOLUME /data",
+               "VOLUME [\"/a\", \"/b\"]", "WORKDIR /work"]
+    store.run("import", *[word for change in changes for word in ("-c", change)], "-m", "why", layer, "changed")
+    equal(configuration(store, "changed"), {
+        "Cmd": ["sh", "-c", "true"], "Entrypoint": ["/bin/sh", "-c", "run it"], "Env": ["B=two words", "A=2"],
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Labels": {"k": "v w"}, "StopSignal": "INT", "User": "5:6",
+        "Volumes": {"/data": {}, "/a": {}, "/b": {}}, "WorkingDir": "/work"}, "configuration")
+    equal(json.loads(store.run("history", "--format=json", "changed").stdout)[0]["Comment"], "why", "comment")
+    before = store.snapshot()
+    for arguments, word in ((("-c", "RUN x", layer, "x"), b"RUN"), (("-c", "WORKDIR rel", layer, "x"), b"absolute"),
+                            (("-c", "CMD", layer, "x"), b"needs a value"), (("-c", "ENV X", layer, "x"), b"NAME=VALUE"),
+                            (("-c", "EXPOSE 99999999", layer, "x"), b"PORT"), (("-c", "", layer, "x"), b"--change"),
+                            (("-c", "USER \udcff", layer, "x"), b"UTF-8"), ((layer, "UPPER"), b"upper-case"),
+                            ((layer, "x@sha256:" + "0" * 64), b"digest"), (("/etc/passwd", "x"), b"not a tar"),
+                            ((store.top + "/absent", "x"), b"absent"), ((layer,), b"too few")):
+        said = store.run("import", *arguments, status=125).stderr
+        check(word in said and said.count(b"\n") == 1, f"{arguments}: {said!r}")
+    check(b"is empty" in store.run("import", "-", "x", status=125).stderr, "an empty archive")
+    same_files(store.snapshot(), before, "the store has changed")
+
+
 # --- the run -------------------------------------------------------------------------------------------
 
 

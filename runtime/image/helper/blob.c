@@ -50,6 +50,17 @@ ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err)
     return length;
 }
 
+ssize_t blob_read_text_source(void *context, void *data, size_t size, struct error *err)
+{
+    (void)err;
+    struct byte_text *text = context;
+    size_t length = text->length < size ? text->length : size;
+    memcpy(data, text->text, length);
+    text->text += length;
+    text->length -= length;
+    return (ssize_t)length;
+}
+
 /* Copies source to fd (-1: nowhere) and to the hash. */
 static int copy(const struct byte_source *source, int fd, int64_t limit, struct sha256 *hash,
                 const char *what, int64_t *size, struct error *err)
@@ -88,22 +99,34 @@ int blob_create(const struct staging *staging, struct blob *blob, struct error *
     return fd;
 }
 
-int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
-                 int64_t limit, const char *what, struct blob *blob, struct error *err)
+static int copy_hashed(const struct byte_source *source, int fd, int64_t limit, const char *what,
+                       struct blob *blob, struct error *err)
 {
     struct sha256 hash;
-    _cleanup_close_ int fd = -1;
-    blob->file[0] = '\0';
-    bool exists =
-        known && digest_is_hex(known) && faccessat(staging->store->blobs_fd, known, F_OK, 0) == 0;
-    if (!exists && (fd = blob_create(staging, blob, err)) < 0)
-        return -1;
     if (sha256_begin(&hash, err) < 0)
         return -1;
     int result = copy(source, fd, limit, &hash, what, &blob->size, err);
     if (sha256_end(&hash, result == 0 ? blob->hex : NULL, err) < 0)
         return -1;
     return result;
+}
+
+int blob_hash_fd(int fd, struct blob *blob, struct error *err)
+{
+    struct byte_source bytes = { blob_read_fd, &fd };
+    return copy_hashed(&bytes, -1, INT64_MAX, "it", blob, err);
+}
+
+int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
+                 int64_t limit, const char *what, struct blob *blob, struct error *err)
+{
+    _cleanup_close_ int fd = -1;
+    blob->file[0] = '\0';
+    bool exists =
+        known && digest_is_hex(known) && faccessat(staging->store->blobs_fd, known, F_OK, 0) == 0;
+    if (!exists && (fd = blob_create(staging, blob, err)) < 0)
+        return -1;
+    return copy_hashed(source, fd, limit, what, blob, err);
 }
 
 int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,

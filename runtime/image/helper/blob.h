@@ -32,6 +32,16 @@ struct byte_source {
 /* A byte_source over a descriptor: context is a pointer to it. */
 ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err);
 
+/* A byte_source over text: context is a pointer to one of these. */
+struct byte_text {
+    const char *text;
+    size_t length;
+};
+ssize_t blob_read_text_source(void *context, void *data, size_t size, struct error *err);
+
+/* Computes digest and size of what fd holds from here to its end. Returns 0, or -1 with *err. */
+int blob_hash_fd(int fd, struct blob *blob, struct error *err);
+
 /*
  * Reads source to its end into the staging directory. known: hex digest under which the store may
  * hold the content already (NULL: unknown), so that it need not be written again; the caller still

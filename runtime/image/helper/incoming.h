@@ -59,4 +59,10 @@ int incoming_add_name(struct incoming_image *image, const char *name, struct err
 int incoming_read_config(const struct staging *staging, const struct platform *platform,
                          struct incoming_image *image, size_t layer_count, struct error *err);
 
+/*
+ * Writes image->manifest, an OCI manifest of its configuration and layers, which have been
+ * received. Returns 0, or -1 with *err.
+ */
+int manifest_make(const struct staging *staging, struct incoming_image *image, struct error *err);
+
 #endif

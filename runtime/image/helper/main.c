@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/commit.h"
+#include "runtime/image/helper/import.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
 #include "runtime/image/helper/pull.h"
@@ -23,6 +24,8 @@ static const char usage[] =
     "[--missing] NAME\n"
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
     "       hybrid-image --store DIR tag IMAGE NAME\n"
+    "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
+    "TAR|DIR|- NAME\n"
     "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
     "Writes hybrid's image store; the verbs of hybrid run it.\n";
 
@@ -32,6 +35,9 @@ struct settings {
     const char *name;
     const char *platform;
     const char *output;
+    const char *message;
+    const char **changes; /* as many as there are arguments */
+    size_t change_count;
     bool quiet, force, plain_http, missing;
 };
 
@@ -91,6 +97,22 @@ static int run_pull(const struct settings *settings, char **operands, struct err
     return pull_run(settings->store, &options, err);
 }
 
+static int run_import(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || !operands[1] || operands[2])
+        return error_set(err, EXIT_OURS, "import takes a TAR or DIR, and a name");
+    const struct import_options options = {
+        .path = operands[0],
+        .name = operands[1],
+        .changes = settings->changes,
+        .change_count = settings->change_count,
+        .message = settings->message,
+        .root = settings->root,
+        .quiet = settings->quiet,
+    };
+    return import_run(settings->store, &options, err);
+}
+
 static int run_save(const struct settings *settings, char **operands, struct error *err)
 {
     if (!operands[0])
@@ -124,8 +146,8 @@ static const struct {
     int (*run)(const struct settings *settings, char **operands, struct error *err);
     bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "load", run_load, false }, { "pull", run_pull, true }, { "rmi", run_rmi, false },
-    { "save", run_save, false }, { "tag", run_tag, false },
+    { "import", run_import, false }, { "load", run_load, false }, { "pull", run_pull, true },
+    { "rmi", run_rmi, false },       { "save", run_save, false }, { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -149,10 +171,16 @@ int main(int argc, char **argv)
         { "force", no_argument, NULL, 'f' },          { "help", no_argument, NULL, 'h' },
         { "platform", required_argument, NULL, 'p' }, { "plain-http", no_argument, NULL, 'P' },
         { "missing", no_argument, NULL, 'm' },        { "output", required_argument, NULL, 'o' },
+        { "change", required_argument, NULL, 'c' },   { "message", required_argument, NULL, 'M' },
         { "version", no_argument, NULL, 'v' },        { NULL, 0, NULL, 0 },
     };
-    struct settings settings = { 0 };
+    _cleanup_free_ const char **changes = calloc((size_t)argc + 1, sizeof *changes);
+    struct settings settings = { .changes = changes };
     struct error err = { 0 };
+    if (!changes) {
+        (void)fprintf(stderr, "hybrid: out of memory\n");
+        return EXIT_OURS;
+    }
     (void)umask(022); /* what a layer becomes must not depend on who loads it */
     for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;)
         switch (letter) {
@@ -170,6 +198,12 @@ int main(int argc, char **argv)
             break;
         case 'f':
             settings.force = true;
+            break;
+        case 'c':
+            settings.changes[settings.change_count++] = optarg;
+            break;
+        case 'M':
+            settings.message = optarg;
             break;
         case 'o':
             settings.output = optarg;
