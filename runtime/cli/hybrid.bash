@@ -40,7 +40,7 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | pull | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    run | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     esac
     case $2 in
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;

@@ -14,6 +14,7 @@ extern const struct verb verb_kill;
 extern const struct verb verb_wait;
 extern const struct verb verb_rm;
 extern const struct verb verb_pull;
+extern const struct verb verb_push;
 extern const struct verb verb_load;
 extern const struct verb verb_import;
 extern const struct verb verb_save;

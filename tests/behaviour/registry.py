@@ -263,7 +263,7 @@ def test_identity_token(store):
         registry.add(three())
 
         def hand_out(handler):
-            form = handler.rfile.read(int(handler.headers["Content-Length"])).decode()
+            form = handler.content.decode()
             check(handler.command == "POST", "a refresh token in a URL")
             return handler.reply(200 if "refresh_token=refresh" in form and "grant_type=refresh_token" in form
                                  else 400, encode({"access_token": "token0"}))
@@ -635,6 +635,87 @@ def test_resume_refused(store):
         registry.answers.clear()
         registry.answer(layer_digest(image), cut_after(image, 1000))
         store.refuse_pull(registry.name + ":1", "5 times")
+
+
+# --- push ----------------------------------------------------------------------------------------------
+
+
+def load_as(store, image, name):
+    store.load(image.archive(), "--name", name)
+
+
+def test_push_to_real_registry(store):
+    image, other = three("+gzip"), Image(layers(4), compression="+gzip")
+    certificate = Certificate(store.top)
+    for users, tls in ((None, None), ({"eve": "pass:word"}, certificate)):
+        with Distribution(users, tls) as registry:
+            name = f"{registry.host}/team/app"
+            store.settings(registries={registry.host: {"ca_file": certificate.certificate}})
+            load_as(store, image, name + ":1")
+            load_as(store, other, name + ":2")
+            if users:
+                said = store.run("push", name + ":1", status=125).stderr.decode()
+                check("user and a password" in said and f"docker login {registry.host}" in said, said)
+                store.login(registry.host, "eve", "pass:word")
+            result = store.run("push", name + ":1")
+            equal(result.stdout.decode(), f"Pushed image: {name}:1\n{digest(encode(image.manifest))}\n", "output")
+            equal(registry.manifest("team/app", "1"), (encode(image.manifest), MANIFEST), "manifest")
+            for layer in image.manifest["layers"]:
+                equal(registry.blob("team/app", layer["digest"]),
+                      image.members()["blobs/sha256/" + layer["digest"][7:]], "blob")
+            said = store.run("push", name + ":2").stderr.decode()
+            equal(said.count("is there already"), 3, f"blobs that are not sent again ({said})")
+            equal((store.run("push", "-q", name + ":2").stdout), b"", "-q")
+            store.run("rmi", name + ":1", name + ":2")
+            store.run("pull", name + ":1")
+            store.pulled(image, name + ":1")
+            store.run("rmi", name + ":1")
+
+
+def test_push_troubles(store):
+    image = three()
+    with Registry() as registry:
+        name = registry.name + ":1"
+        load_as(store, image, name)
+        registry.once("/blobs/uploads/", lambda handler: handler.reply(503, Retry_After="1"))
+        registry.once("/manifests/", lambda handler: handler.reply(429, Retry_After="1"))
+        store.run("push", name)
+        equal(registry.manifests["1"], (encode(image.manifest), MANIFEST), "manifest")
+        check(all(registry.blobs.get(layer["digest"]) for layer in image.manifest["layers"]), "blobs")
+        for part, answer, words in (
+                ("/blobs/uploads/", lambda handler: handler.reply(202), ["where to send"]),
+                ("/blobs/uploads/", lambda handler: handler.reply(202, Location="file:///tmp/x"), ["cannot"]),
+                ("/blobs/uploads/", lambda handler: handler.reply(307, Location="/v2/"), ["307"]),
+                ("/manifests/", lambda handler: handler.reply(
+                    400, encode({"errors": [{"code": "MANIFEST_INVALID", "message": "no \x1b"}]})),
+                 ["400", "MANIFEST_INVALID: no \\x1b"]),
+                ("/manifests/", lambda handler: handler.reply(
+                    201, Docker_Content_Digest="sha256:" + "0" * 64), ["another digest"]),
+                ("/v2/", lambda handler: handler.reply(403), ["403", "docker login"])):
+            registry.blobs.clear()
+            registry.answers.clear()
+            registry.answer(part, answer)
+            said = store.run("push", name, status=125).stderr.decode()
+            check(all(word in said for word in words) and f"cannot push {name}" in said, said)
+    check("cannot be reached" in store.run("push", name, status=125).stderr.decode(), "a registry that is gone")
+    said = store.run("push", image.id()[:12], status=125).stderr.decode()
+    check("hybrid tag" in said, said)
+    check(b"no such image" in store.run("push", "absent", status=125).stderr, "absent")
+
+
+def test_push_keeps_secrets(store):
+    """Tokens are asked for with push; an upload that goes to another host carries no password."""
+    image = three()
+    with Registry() as registry, Registry() as other:
+        load_as(store, image, registry.name + ":1")
+        tokens = Tokens(registry, ("eve", "secret"))
+        store.login(registry.host, "eve", "secret")
+        registry.answers.append(("/blobs/uploads/", lambda handler: handler.command == "POST" and handler.reply(
+            202, Location=f"http://{other.host}/v2/app/blobs/uploads/9?x=y")))
+        store.run("push", registry.name + ":1")
+        check("scope=repository%3Aapp%3Apull%2Cpush" in registry.paths("/token")[0], registry.paths("/token"))
+        equal((tokens.count, len(other.blobs)), (1, 4), "tokens, blobs at the other host")
+        check(not any("Authorization" in headers for _, headers in other.requests), "the token was sent along")
 
 
 # --- what users see ------------------------------------------------------------------------------------

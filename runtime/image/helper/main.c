@@ -15,6 +15,7 @@
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
 #include "runtime/image/helper/pull.h"
+#include "runtime/image/helper/push.h"
 #include "runtime/image/helper/save.h"
 #include "runtime/image/registry/settings.h"
 
@@ -23,6 +24,7 @@ static const char usage[] =
     "       hybrid-image --store DIR [--root DIR] pull [-q] [--platform P] [--plain-http] "
     "[--missing] NAME\n"
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
+    "       hybrid-image --store DIR push [-q] [--plain-http] NAME\n"
     "       hybrid-image --store DIR tag IMAGE NAME\n"
     "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
     "TAR|DIR|- NAME\n"
@@ -80,21 +82,39 @@ static int run_rmi(const struct settings *settings, char **operands, struct erro
     return result;
 }
 
+static const char *settings_path(void)
+{
+    const char *given = getenv("HYBRID_REGISTRIES");
+    return given && *given ? given : REGISTRY_SETTINGS_PATH;
+}
+
 static int run_pull(const struct settings *settings, char **operands, struct error *err)
 {
-    const char *file = getenv("HYBRID_REGISTRIES");
     if (!operands[0] || operands[1])
         return error_set(err, EXIT_OURS, "pull takes the name of one image");
     const struct pull_options options = {
         .name = operands[0],
         .platform = settings->platform,
-        .settings = file && *file ? file : REGISTRY_SETTINGS_PATH,
+        .settings = settings_path(),
         .root = settings->root,
         .plain_http = settings->plain_http,
         .quiet = settings->quiet,
         .missing = settings->missing,
     };
     return pull_run(settings->store, &options, err);
+}
+
+static int run_push(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || operands[1])
+        return error_set(err, EXIT_OURS, "push takes the name of one image");
+    const struct push_options options = {
+        .name = operands[0],
+        .settings = settings_path(),
+        .plain_http = settings->plain_http,
+        .quiet = settings->quiet,
+    };
+    return push_run(settings->store, &options, err);
 }
 
 static int run_import(const struct settings *settings, char **operands, struct error *err)
@@ -147,7 +167,8 @@ static const struct {
     bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
     { "import", run_import, false }, { "load", run_load, false }, { "pull", run_pull, true },
-    { "rmi", run_rmi, false },       { "save", run_save, false }, { "tag", run_tag, false },
+    { "push", run_push, true },      { "rmi", run_rmi, false },   { "save", run_save, false },
+    { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)

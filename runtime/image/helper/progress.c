@@ -64,13 +64,25 @@ static void show_bar(const struct progress *progress, size_t row, const char *id
     rewrite_row(progress, row, text);
 }
 
+static void show_transfer(const struct progress *progress, size_t row, const char *id,
+                          const char *doing, const char *done, int64_t bytes, int64_t total)
+{
+    if (progress->style == PROGRESS_ROWS)
+        show_bar(progress, row, id, doing, bytes, total);
+    else if (progress->style == PROGRESS_LINES && bytes == total)
+        (void)fprintf(stderr, "layer %.12s: %s, %.1f MB\n", id, done, megabytes(total));
+}
+
 void progress_fetch(const struct progress *progress, size_t row, const char *id, int64_t bytes,
                     int64_t total)
 {
-    if (progress->style == PROGRESS_ROWS)
-        show_bar(progress, row, id, "fetching", bytes, total);
-    else if (progress->style == PROGRESS_LINES && bytes == total)
-        (void)fprintf(stderr, "layer %.12s: fetched, %.1f MB\n", id, megabytes(total));
+    show_transfer(progress, row, id, "fetching", "fetched", bytes, total);
+}
+
+void progress_push(const struct progress *progress, size_t row, const char *id, int64_t bytes,
+                   int64_t total)
+{
+    show_transfer(progress, row, id, "pushing", "pushed", bytes, total);
 }
 
 void progress_note(const struct progress *progress, size_t row, const char *id, const char *note)

@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -22,63 +21,14 @@ int64_t transfer_now(void)
 /* --- headers ------------------------------------------------------------------------------------
  */
 
-/* The value of the header line if it has this name, without surrounding space; else NULL. */
-static char *header_value(char *line, const char *name)
-{
-    size_t length = strlen(name);
-    if (strncasecmp(line, name, length) != 0 || line[length] != ':')
-        return NULL;
-    char *value = line + length + 1;
-    value += strspn(value, " \t");
-    size_t end = strlen(value);
-    while (end > 0 && strchr(" \t\r\n", value[end - 1]))
-        value[--end] = '\0';
-    return value;
-}
-
-static void keep_header(struct transfer *transfer, char *line)
-{
-    char *value;
-    if ((value = header_value(line, "WWW-Authenticate"))) {
-        size_t used = strlen(transfer->response.challenge);
-        (void)snprintf(transfer->response.challenge + used,
-                       sizeof transfer->response.challenge - used, "%s%s", used ? ", " : "", value);
-    } else if ((value = header_value(line, "Docker-Content-Digest"))) {
-        const char *hex = digest_hex(value);
-        (void)snprintf(transfer->response.digest, sizeof transfer->response.digest, "%s",
-                       hex ? hex : "");
-    } else if ((value = header_value(line, "Content-Range"))) {
-        if (sscanf(value, "bytes %" SCNd64 "-", &transfer->response.range_start) != 1)
-            transfer->response.range_start = -1;
-    }
-}
-
-static void begin_response(struct transfer *transfer)
-{
-    transfer->response.accepted = false;
-    transfer->response.challenge[0] = '\0';
-    transfer->response.digest[0] = '\0';
-    transfer->response.range_start = -1;
-    transfer->response.body_length = 0;
-}
-
 static size_t receive_header(char *data, size_t size, size_t count, void *context)
 {
     struct transfer *transfer = context;
-    size_t length = size * count;
-    char line[4096];
-    transfer->response.header_bytes += length;
-    if (transfer->response.header_bytes > HTTP_MAX_HEADERS) {
-        (void)error_set(&transfer->cause, EXIT_OURS, "it sends more than %d bytes of headers",
-                        HTTP_MAX_HEADERS);
-        return 0;
-    }
-    (void)snprintf(line, sizeof line, "%.*s", (int)length, data);
-    if (strncmp(line, "HTTP/", 5) == 0) /* of a redirection, or of what it led to */
-        begin_response(transfer);
-    else
-        keep_header(transfer, line);
-    return length;
+    if (strncmp(data, "HTTP/", size * count < 5 ? size * count : 5) == 0)
+        transfer->accepted = false; /* of a redirection, or of what it led to */
+    return response_take_header(&transfer->response, data, size * count, &transfer->cause) < 0
+               ? 0
+               : size * count;
 }
 
 /* --- content ------------------------------------------------------------------------------------
@@ -126,7 +76,7 @@ static int accept_content(struct transfer *transfer, long status)
         (length >= 0 && transfer->request.size >= 0 &&
          transfer->received + length != transfer->request.size))
         return refuse_size(transfer, "announces", transfer->received + length);
-    transfer->response.accepted = true;
+    transfer->accepted = true;
     return 0;
 }
 
@@ -147,15 +97,11 @@ static int keep_content(struct transfer *transfer, const char *data, size_t leng
     return 0;
 }
 
-/* What a registry says about an error is kept as far as it may be worth showing. */
 static int keep_explanation(struct transfer *transfer, const char *data, size_t length)
 {
-    size_t room = sizeof transfer->response.body - transfer->response.body_length;
-    if (length > room)
-        return error_set(&transfer->cause, 0, "enough");
-    memcpy(transfer->response.body + transfer->response.body_length, data, length);
-    transfer->response.body_length += length;
-    return 0;
+    return response_take_body(&transfer->response, data, length) < 0
+               ? error_set(&transfer->cause, 0, "enough")
+               : 0;
 }
 
 static size_t receive_body(char *data, size_t size, size_t count, void *context)
@@ -166,7 +112,7 @@ static size_t receive_body(char *data, size_t size, size_t count, void *context)
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != HTTP_OK && status != HTTP_PARTIAL)
         return keep_explanation(transfer, data, length) < 0 ? 0 : length;
-    if (!transfer->response.accepted && accept_content(transfer, status) < 0)
+    if (!transfer->accepted && accept_content(transfer, status) < 0)
         return 0;
     return keep_content(transfer, data, length) < 0 ? 0 : length;
 }
@@ -225,8 +171,8 @@ int transfer_repeat(struct transfer *transfer)
     struct error *err = &transfer->reason;
     const struct endpoint *endpoint = &transfer->remote->endpoints[transfer->endpoint];
     transfer->begun++;
-    begin_response(transfer);
-    transfer->response.header_bytes = 0;
+    transfer->accepted = false;
+    response_begin(&transfer->response);
     transfer->cause = (struct error){ 0 };
     transfer->renewal = endpoint->renewal;
     curl_slist_free_all(transfer->headers);

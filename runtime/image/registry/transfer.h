@@ -7,7 +7,7 @@
 
 #include "runtime/image/helper/blob.h"
 #include "runtime/image/registry/fetcher.h"
-#include "runtime/image/registry/http.h"
+#include "runtime/image/registry/response.h"
 
 enum transfer_outcome {
     TRANSFER_DONE,
@@ -33,16 +33,8 @@ struct transfer {
     int64_t received;
     int64_t reported;
 
-    /* The response at hand. */
-    struct {
-        bool accepted; /* its body is content */
-        size_t header_bytes;
-        char challenge[4096];
-        char digest[STORE_DIGEST_HEX + 1]; /* Docker-Content-Digest; "": none that is sha256 */
-        int64_t range_start;               /* Content-Range; -1: none */
-        char body[HTTP_MAX_ERROR_BODY];
-        size_t body_length;
-    } response;
+    struct response response;
+    bool accepted;       /* the body of the response is content */
     struct error cause;  /* why a callback broke the transfer off */
     struct error reason; /* what to tell about the failure or the repetition */
     char mirrors[512];   /* why those asked before did not have it */
