@@ -43,6 +43,7 @@ _hybrid_operands() {
     run | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     esac
     case $2 in
+    image) echo prune ;;
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
     esac

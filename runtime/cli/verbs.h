@@ -22,6 +22,7 @@ extern const struct verb verb_images;
 extern const struct verb verb_inspect;
 extern const struct verb verb_history;
 extern const struct verb verb_rmi;
+extern const struct verb verb_image;
 extern const struct verb verb_tag;
 extern const struct verb verb_version;
 

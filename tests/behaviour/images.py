@@ -973,6 +973,29 @@ def test_save_refused(store):
     check(ended.returncode == 125 and b"No space left" in ended.stderr, f"a full disk: {ended.stderr!r}")
 
 
+def test_prune(store):
+    named, unnamed, used = small("named:1"), small(None, b"unnamed"), small(None, b"used")
+    for image in (named, unnamed, used):
+        store.load(image.archive())
+    store.run("tag", "named:1", "named:2")
+    os.mkdir(store.root + "/job")
+    with open(store.root + "/job/state.json", "w", encoding="utf-8") as file:
+        json.dump({"image": "sha256:" + used.id(), "layers": []}, file)
+    said = store.run("image", "prune").stdout.decode()
+    check(f"Deleted: sha256:{unnamed.id()}" in said and "Total reclaimed space: " in said, said)
+    equal(sorted(names_of(store)), ["<none>:<none>", "named:1", "named:2"], "names")
+    said = store.run("image", "prune", "--all").stdout.decode()
+    equal(said.count("Untagged"), 2, "names of the named image")
+    equal(said.count("Deleted: sha256:" + named.id()), 1, f"the named image ({said})")
+    equal(names_of(store), {"<none>:<none>": used.id()}, "what is left")
+    os.unlink(store.root + "/job/state.json")
+    store.run("image", "prune", "-a", "-f")
+    for kind in ("blobs/sha256", "layers", "index", "tmp"):
+        equal(os.listdir(f"{store.data}/store/{kind}"), [], kind)
+    check(b"hybrid images" in store.run("image", "ls", status=125).stderr, "image ls")
+    check(b"image prune" in store.run("image", "x", status=125).stderr, "image x")
+
+
 # --- import ------------------------------------------------------------------------------------------
 
 

@@ -874,6 +874,29 @@ def test_concurrent(store):
         equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
 
 
+def test_concurrent_with_removal(store):
+    """Layers that are there when a pull begins, and are removed before it ends, are put back."""
+    image = large()
+    base = layers(1)[0]
+    both = Image([base, image_layer(image)])
+    with Registry() as registry:
+        slow_registry(registry, image)
+        store.load(Image([base], "base:1").archive())
+        registry.add(both, "both")
+        process = store.start("pull", "-q", registry.name + ":both")
+        wait_for(lambda: registry.paths(layer_digest(image)), "the request for the layer")
+        store.run("rmi", "base:1")
+        check(not os.path.exists(store.layer(base)), "the base is not removed")
+        _, said = process.communicate(timeout=60)
+        equal((process.returncode, said), (0, b""), "status")
+        store.pulled(both, registry.name + ":both")
+        check(os.path.exists(store.layer(base)), "the base is not put back")
+
+
+def image_layer(image):
+    return image.members()["blobs/sha256/" + layer_digest(image)[7:]]
+
+
 def test_output(store):
     image = three()
     with Registry() as registry:

@@ -121,11 +121,13 @@ int blob_receive(const struct staging *staging, const struct byte_source *source
                  int64_t limit, const char *what, struct blob *blob, struct error *err)
 {
     _cleanup_close_ int fd = -1;
-    blob->file[0] = '\0';
-    bool exists =
-        known && digest_is_hex(known) && faccessat(staging->store->blobs_fd, known, F_OK, 0) == 0;
-    if (!exists && (fd = blob_create(staging, blob, err)) < 0)
+    int exists = known && digest_is_hex(known)
+                     ? staging_hold(staging, staging->store->blobs_fd, known, err)
+                     : 0;
+    if (exists < 0 || (!exists && (fd = blob_create(staging, blob, err)) < 0))
         return -1;
+    if (exists)
+        (void)snprintf(blob->file, sizeof blob->file, "%s", known);
     return copy_hashed(source, fd, limit, what, blob, err);
 }
 
@@ -133,24 +135,25 @@ int blob_find(const struct staging *staging, const char *hex, int64_t size, stru
               struct error *err)
 {
     struct stat status;
-    if (fstatat(staging->store->blobs_fd, hex, &status, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT
-                   ? 0
-                   : error_set_errno(err, EXIT_OURS, errno, "cannot examine blob sha256:%s", hex);
+    int held = staging_hold(staging, staging->store->blobs_fd, hex, err);
+    if (held <= 0)
+        return held;
+    if (fstatat(staging->fd, hex, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot examine blob sha256:%s", hex);
     if (size >= 0 && size != status.st_size)
         return error_set(err, EXIT_OURS,
                          "blob sha256:%s has %lld bytes, not %lld as the manifest says", hex,
                          (long long)status.st_size, (long long)size);
     struct blob found = { .size = status.st_size }; /* hex may point into *blob */
     (void)snprintf(found.hex, sizeof found.hex, "%s", hex);
+    memcpy(found.file, found.hex, sizeof found.file);
     *blob = found;
     return 1;
 }
 
 int blob_open(const struct staging *staging, const struct blob *blob, struct error *err)
 {
-    int fd = blob->file[0] ? openat(staging->fd, blob->file, O_RDONLY | O_CLOEXEC)
-                           : openat(staging->store->blobs_fd, blob->hex, O_RDONLY | O_CLOEXEC);
+    int fd = openat(staging->fd, blob->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open blob sha256:%s", blob->hex);
     return fd;

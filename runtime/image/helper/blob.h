@@ -20,7 +20,7 @@ int sha256_end(struct sha256 *hash, char hex[STORE_DIGEST_HEX + 1], struct error
 struct blob {
     char hex[STORE_DIGEST_HEX + 1]; /* computed from the content */
     int64_t size;
-    char file[24]; /* its name in the staging directory; "": the store has it already */
+    char file[STORE_DIGEST_HEX + 1]; /* its name in the staging directory */
 };
 
 /* Where bytes come from: up to size bytes into data. 0: the end; -1: *err. */
@@ -57,8 +57,8 @@ int blob_receive(const struct staging *staging, const struct byte_source *source
 int blob_create(const struct staging *staging, struct blob *blob, struct error *err);
 
 /*
- * Does the store have the blob already? Then *blob is it. size: as others say, which must be so.
- * 1: it has, 0: not, -1: *err.
+ * Does the store have the blob already? Then *blob is it, and is kept from being lost. size: as
+ * others say, which must be so. 1: it has, 0: not, -1: *err.
  */
 int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,
               struct error *err);

@@ -197,7 +197,7 @@ static int refuse_if_used(const char *id, const json_t *state, void *context, st
     return 0;
 }
 
-static int check_users(const char *root, const struct index_entry *entry, struct error *err)
+int collect_check_users(const char *root, const struct index_entry *entry, struct error *err)
 {
     struct user_search search = { entry->reference, entry->config };
     const struct workload_visit visit = { refuse_if_used, &search };
@@ -214,16 +214,17 @@ static int append_line(char **text, const char *label, const char *name, struct 
     return 0;
 }
 
-static int remove_entry(const struct store *store, const struct index_entry *entry, char **removed,
-                        struct error *err)
+int collect_remove_entry(const struct store *store, const struct index_entry *entry, bool last,
+                         char **removed, struct error *err)
 {
     char file_name[NAME_MAX + 1];
     index_file_name(entry->reference, entry->manifest, file_name);
     if (unlinkat(store->index_fd, file_name, 0) < 0 && errno != ENOENT)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", file_name);
-    return entry->reference
-               ? append_line(removed, "Untagged: ", reference_familiar(entry->reference), err)
-               : 0;
+    if (entry->reference &&
+        append_line(removed, "Untagged: ", reference_familiar(entry->reference), err) < 0)
+        return -1;
+    return last ? append_line(removed, "Deleted: sha256:", entry->config, err) : 0;
 }
 
 /* Is `entry` meant? By its own reference, or, when found by id, by any entry of that image. */
@@ -241,13 +242,13 @@ static int remove_entries(const struct store *store, const char *root,
     bool others = false;
     for (size_t i = 0; i < list->count; i++)
         if (!force && is_meant(&list->entries[i], found, exact) &&
-            check_users(root, &list->entries[i], err) < 0)
+            collect_check_users(root, &list->entries[i], err) < 0)
             return -1;
     for (size_t i = 0; i < list->count; i++) {
         const struct index_entry *entry = &list->entries[i];
         if (!is_meant(entry, found, exact))
             others = others || strcmp(entry->config, found->config) == 0;
-        else if (remove_entry(store, entry, removed, err) < 0)
+        else if (collect_remove_entry(store, entry, false, removed, err) < 0)
             return -1;
     }
     return others ? 0 : append_line(removed, "Deleted: sha256:", found->config, err);

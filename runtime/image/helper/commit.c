@@ -9,9 +9,6 @@
 #include "runtime/image/document.h"
 #include "runtime/image/helper/layer.h"
 
-static const char changed_meanwhile[] =
-    "%s was removed from the store while the image was being loaded; load it again";
-
 /* Renames `from` in the staging directory to `to`; where `to` exists it has the same content. */
 static int move(const struct staging *staging, const char *from, int dir_fd, const char *to,
                 struct error *err)
@@ -31,8 +28,6 @@ static int commit_blob(const struct staging *staging, const struct blob *blob, s
 {
     if (exists(staging->store->blobs_fd, blob->hex))
         return 0;
-    if (!blob->file[0])
-        return error_set(err, EXIT_OURS, changed_meanwhile, blob->hex);
     return move(staging, blob->file, staging->store->blobs_fd, blob->hex, err);
 }
 
@@ -45,8 +40,6 @@ static int commit_layer(const struct staging *staging, const struct incoming_lay
         return -1;
     if (exists(staging->store->layers_fd, name))
         return 0;
-    if (!exists(staging->fd, name))
-        return error_set(err, EXIT_OURS, changed_meanwhile, name);
     return move(staging, name, staging->store->layers_fd, name, err);
 }
 

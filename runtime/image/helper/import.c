@@ -89,12 +89,11 @@ static int make_image(const struct staging *staging, const struct import *import
 static int convert_layer(const struct staging *staging, const struct import *import,
                          const struct incoming_layer *layer, struct error *err)
 {
-    char name[STORE_DIGEST_HEX + 8];
     struct layer_job job = { .blob = layer->blob };
-    layer_file_name(layer->diff_id, name);
+    int found = layer_find(staging, layer->diff_id, err);
+    if (found != 0)
+        return found < 0 ? -1 : 0;
     memcpy(job.diff_id, layer->diff_id, sizeof job.diff_id);
-    if (faccessat(staging->store->layers_fd, name, F_OK, 0) == 0)
-        return 0;
     return convert_layers(staging, &job, 1, NULL, import->options->quiet, err);
 }
 

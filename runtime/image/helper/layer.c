@@ -201,6 +201,13 @@ void layer_file_name(const char *diff_id, char name[STORE_DIGEST_HEX + 8])
     (void)snprintf(name, STORE_DIGEST_HEX + 8, "%s.erofs", diff_id);
 }
 
+int layer_find(const struct staging *staging, const char *diff_id, struct error *err)
+{
+    char name[STORE_DIGEST_HEX + 8];
+    layer_file_name(diff_id, name);
+    return staging_hold(staging, staging->store->layers_fd, name, err);
+}
+
 /* mkfs.erofs 1.5 (Debian 12) cuts names of 255 bytes to 254 and then does not find the file. */
 static int make_image(const struct staging *staging, const char *tree, const char *file,
                       size_t longest_name, struct error *err)

@@ -28,36 +28,39 @@ static bool is_planned(const struct layer_job *jobs, size_t count, const char *d
 }
 
 /* Only layers that the store lacks are converted, each once. */
-static size_t plan_jobs(const struct store *store, const struct incoming *incoming,
-                        struct layer_job *jobs)
+static int plan_jobs(const struct staging *staging, const struct incoming *incoming,
+                     struct layer_job *jobs, size_t *count, struct error *err)
 {
-    size_t count = 0;
     for (size_t i = 0; i < incoming->count; i++) {
         const struct incoming_image *image = &incoming->images[i];
         for (size_t n = 0; n < image->layer_count; n++) {
-            char name[STORE_DIGEST_HEX + 8];
             const struct incoming_layer *layer = &image->layers[n];
-            layer_file_name(layer->diff_id, name);
-            if (faccessat(store->layers_fd, name, F_OK, 0) == 0 ||
-                is_planned(jobs, count, layer->diff_id))
+            int found = is_planned(jobs, *count, layer->diff_id)
+                            ? 1
+                            : layer_find(staging, layer->diff_id, err);
+            if (found < 0)
+                return -1;
+            if (found)
                 continue;
-            memcpy(jobs[count].diff_id, layer->diff_id, sizeof jobs[count].diff_id);
-            jobs[count++].blob = layer->blob;
+            memcpy(jobs[*count].diff_id, layer->diff_id, sizeof jobs->diff_id);
+            jobs[(*count)++].blob = layer->blob;
         }
     }
-    return count;
+    return 0;
 }
 
 static int convert_new(const struct staging *staging, const struct incoming *incoming, bool quiet,
                        struct error *err)
 {
     size_t most = 0;
+    size_t count = 0;
     for (size_t i = 0; i < incoming->count; i++)
         most += incoming->images[i].layer_count;
     _cleanup_free_ struct layer_job *jobs = calloc(most + 1, sizeof *jobs);
     if (!jobs)
         return error_set(err, EXIT_OURS, "out of memory");
-    size_t count = plan_jobs(staging->store, incoming, jobs);
+    if (plan_jobs(staging, incoming, jobs, &count, err) < 0)
+        return -1;
     return convert_layers(staging, jobs, count, NULL, quiet, err);
 }
 

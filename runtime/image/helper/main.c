@@ -14,6 +14,7 @@
 #include "runtime/image/helper/import.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
+#include "runtime/image/helper/prune.h"
 #include "runtime/image/helper/pull.h"
 #include "runtime/image/helper/push.h"
 #include "runtime/image/helper/save.h"
@@ -26,6 +27,7 @@ static const char usage[] =
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
     "       hybrid-image --store DIR push [-q] [--plain-http] NAME\n"
     "       hybrid-image --store DIR tag IMAGE NAME\n"
+    "       hybrid-image --store DIR [--root DIR] prune [--all]\n"
     "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
     "TAR|DIR|- NAME\n"
     "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
@@ -40,7 +42,7 @@ struct settings {
     const char *message;
     const char **changes; /* as many as there are arguments */
     size_t change_count;
-    bool quiet, force, plain_http, missing;
+    bool quiet, force, plain_http, missing, all;
 };
 
 static int run_load(const struct settings *settings, char **operands, struct error *err)
@@ -143,6 +145,23 @@ static int run_save(const struct settings *settings, char **operands, struct err
     return save_run(settings->store, &options, err);
 }
 
+static int run_prune(const struct settings *settings, char **operands, struct error *err)
+{
+    struct store store;
+    int64_t bytes = 0;
+    _cleanup_free_ char *removed = NULL;
+    if (operands[0])
+        return error_set(err, EXIT_OURS, "prune takes no names: rmi does");
+    if (store_open(settings->store, &store, err) < 0)
+        return -1;
+    int result = prune_images(&store, settings->root, settings->all, &removed, &bytes, err);
+    (void)fputs(removed ? removed : "", stdout);
+    if (result == 0)
+        (void)printf("Total reclaimed space: %.1f MB\n", (double)bytes / 1e6);
+    store_close(&store);
+    return result;
+}
+
 static int run_tag(const struct settings *settings, char **operands, struct error *err)
 {
     struct store store;
@@ -166,9 +185,9 @@ static const struct {
     int (*run)(const struct settings *settings, char **operands, struct error *err);
     bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "import", run_import, false }, { "load", run_load, false }, { "pull", run_pull, true },
-    { "push", run_push, true },      { "rmi", run_rmi, false },   { "save", run_save, false },
-    { "tag", run_tag, false },
+    { "import", run_import, false }, { "load", run_load, false },   { "pull", run_pull, true },
+    { "push", run_push, true },      { "prune", run_prune, false }, { "rmi", run_rmi, false },
+    { "save", run_save, false },     { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -187,13 +206,21 @@ static int run_verb(const struct settings *settings, char **operands, struct err
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "store", required_argument, NULL, 's' },    { "root", required_argument, NULL, 'r' },
-        { "name", required_argument, NULL, 'n' },     { "quiet", no_argument, NULL, 'q' },
-        { "force", no_argument, NULL, 'f' },          { "help", no_argument, NULL, 'h' },
-        { "platform", required_argument, NULL, 'p' }, { "plain-http", no_argument, NULL, 'P' },
-        { "missing", no_argument, NULL, 'm' },        { "output", required_argument, NULL, 'o' },
-        { "change", required_argument, NULL, 'c' },   { "message", required_argument, NULL, 'M' },
-        { "version", no_argument, NULL, 'v' },        { NULL, 0, NULL, 0 },
+        { "store", required_argument, NULL, 's' },
+        { "root", required_argument, NULL, 'r' },
+        { "name", required_argument, NULL, 'n' },
+        { "quiet", no_argument, NULL, 'q' },
+        { "force", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
+        { "platform", required_argument, NULL, 'p' },
+        { "plain-http", no_argument, NULL, 'P' },
+        { "missing", no_argument, NULL, 'm' },
+        { "output", required_argument, NULL, 'o' },
+        { "change", required_argument, NULL, 'c' },
+        { "message", required_argument, NULL, 'M' },
+        { "all", no_argument, NULL, 'a' },
+        { "version", no_argument, NULL, 'v' },
+        { NULL, 0, NULL, 0 },
     };
     _cleanup_free_ const char **changes = calloc((size_t)argc + 1, sizeof *changes);
     struct settings settings = { .changes = changes };
@@ -216,6 +243,9 @@ int main(int argc, char **argv)
             break;
         case 'q':
             settings.quiet = true;
+            break;
+        case 'a':
+            settings.all = true;
             break;
         case 'f':
             settings.force = true;

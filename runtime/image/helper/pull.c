@@ -106,13 +106,6 @@ static int read_sizes(const json_t *layers, struct incoming_image *image, struct
     return 0;
 }
 
-static bool layer_exists(const struct staging *staging, const char *diff_id)
-{
-    char name[STORE_DIGEST_HEX + 8];
-    layer_file_name(diff_id, name);
-    return faccessat(staging->store->layers_fd, name, F_OK, 0) == 0;
-}
-
 /* Which of the jobs so far is of the same blob, or makes the same layer? */
 static const struct layer_job *find_job(const struct layer_job *jobs, size_t count, const char *hex,
                                         const char *diff_id)
@@ -133,16 +126,16 @@ static int plan_layer(const struct staging *staging, struct incoming_layer *laye
         return error_set(err, EXIT_OURS, "it gives one layer, sha256:%.12s, two diff ids",
                          layer->blob.hex);
     int here = same ? 1 : blob_find(staging, layer->blob.hex, layer->blob.size, &layer->blob, err);
-    bool converted =
-        layer_exists(staging, layer->diff_id) || find_job(jobs, *count, NULL, layer->diff_id);
-    if (here < 0)
+    int converted =
+        find_job(jobs, *count, NULL, layer->diff_id) ? 1 : layer_find(staging, layer->diff_id, err);
+    if (here < 0 || converted < 0)
         return -1;
     if (here && converted)
         return 0;
     struct layer_job *job = &jobs[(*count)++];
     *job = (struct layer_job){ .blob = layer->blob,
                                .state = here ? LAYER_READY : LAYER_ABSENT,
-                               .keep_blob = converted };
+                               .keep_blob = converted > 0 };
     memcpy(job->diff_id, layer->diff_id, sizeof job->diff_id);
     return 0;
 }

@@ -32,18 +32,6 @@ struct save {
  * -------------------------------------------------------------------
  */
 
-/*
- * The blob gets a second name in the staging directory, under the store's lock: it stays while it
- * is read, even if the image is removed meanwhile.
- */
-static int hold_part(struct save *save, const char *hex, struct error *err)
-{
-    const struct store *store = save->staging->store;
-    if (linkat(store->blobs_fd, hex, save->staging->fd, hex, 0) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot keep blob sha256:%s", hex);
-    return 0;
-}
-
 static int add_part(struct save *save, const char *hex, struct part **added, struct error *err)
 {
     struct blob blob;
@@ -62,8 +50,6 @@ static int add_part(struct save *save, const char *hex, struct part **added, str
             return error_set(err, EXIT_OURS, "out of memory");
         save->parts = grown;
     }
-    if (hold_part(save, hex, err) < 0)
-        return -1;
     *added = &save->parts[save->count++];
     memcpy((*added)->hex, blob.hex, sizeof blob.hex);
     (*added)->size = blob.size;
