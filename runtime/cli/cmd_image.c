@@ -9,16 +9,10 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "all",
-      .letter = 'a',
-      .kind = CLI_FLAG,
-      .help = "Remove every image that no workload uses, with all its names",
-      .offset = offsetof(struct settings, all) },
-    { .name = "force",
-      .letter = 'f',
-      .kind = CLI_FLAG,
-      .help = "Nothing is asked in any case; Docker's scripts give it",
-      .offset = offsetof(struct settings, force) },
+    CLI_OPTION_FLAG(struct settings, all, "all", 'a',
+                    "Remove every image that no workload uses, with all its names"),
+    CLI_OPTION_FLAG(struct settings, force, "force", 'f',
+                    "Nothing is asked in any case; Docker's scripts give it"),
     { 0 },
 };
 

@@ -12,23 +12,11 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "change",
-      .letter = 'c',
-      .kind = CLI_LIST,
-      .argument = "INSTRUCTION",
-      .help = "Configure the image, as a Dockerfile does: 'CMD [\"sh\"]'",
-      .offset = offsetof(struct settings, changes) },
-    { .name = "message",
-      .letter = 'm',
-      .kind = CLI_TEXT,
-      .argument = "TEXT",
-      .help = "What `hybrid history` tells of it",
-      .offset = offsetof(struct settings, message) },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = CLI_FLAG,
-      .help = "Print nothing unless it fails",
-      .offset = offsetof(struct settings, quiet) },
+    CLI_OPTION(CLI_LIST, struct settings, changes, "change", 'c', "INSTRUCTION",
+               "Configure the image, as a Dockerfile does: 'CMD [\"sh\"]'"),
+    CLI_OPTION(CLI_TEXT, struct settings, message, "message", 'm', "TEXT",
+               "What `hybrid history` tells of it"),
+    CLI_OPTION_FLAG(struct settings, quiet, "quiet", 'q', "Print nothing unless it fails"),
     { 0 },
 };
 

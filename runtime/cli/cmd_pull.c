@@ -8,20 +8,11 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "platform",
-      .kind = CLI_TEXT,
-      .argument = "OS/ARCH[/VARIANT]",
-      .help = "Take the image for this platform (default: this machine's)",
-      .offset = offsetof(struct settings, platform) },
-    { .name = "plain-http",
-      .kind = CLI_FLAG,
-      .help = "The registry speaks HTTP without TLS",
-      .offset = offsetof(struct settings, plain_http) },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = CLI_FLAG,
-      .help = "Print nothing unless it fails",
-      .offset = offsetof(struct settings, quiet) },
+    CLI_OPTION(CLI_TEXT, struct settings, platform, "platform", 0, "OS/ARCH[/VARIANT]",
+               "Take the image for this platform (default: this machine's)"),
+    CLI_OPTION_FLAG(struct settings, plain_http, "plain-http", 0,
+                    "The registry speaks HTTP without TLS"),
+    CLI_OPTION_FLAG(struct settings, quiet, "quiet", 'q', "Print nothing unless it fails"),
     { 0 },
 };
 

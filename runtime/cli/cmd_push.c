@@ -7,15 +7,9 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "plain-http",
-      .kind = CLI_FLAG,
-      .help = "The registry speaks HTTP without TLS",
-      .offset = offsetof(struct settings, plain_http) },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = CLI_FLAG,
-      .help = "Print nothing unless it fails",
-      .offset = offsetof(struct settings, quiet) },
+    CLI_OPTION_FLAG(struct settings, plain_http, "plain-http", 0,
+                    "The registry speaks HTTP without TLS"),
+    CLI_OPTION_FLAG(struct settings, quiet, "quiet", 'q', "Print nothing unless it fails"),
     { 0 },
 };
 

@@ -10,12 +10,8 @@ struct settings {
 };
 
 static const struct cli_option options[] = {
-    { .name = "output",
-      .letter = 'o',
-      .kind = CLI_TEXT,
-      .argument = "FILE",
-      .help = "Write FILE (default: standard output)",
-      .offset = offsetof(struct settings, output) },
+    CLI_OPTION(CLI_TEXT, struct settings, output, "output", 'o', "FILE",
+               "Write FILE (default: standard output)"),
     { 0 },
 };
 

@@ -44,6 +44,7 @@ _hybrid_operands() {
     esac
     case $2 in
     image) echo prune ;;
+    system) echo df ;;
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
     esac

@@ -24,6 +24,7 @@ extern const struct verb verb_history;
 extern const struct verb verb_rmi;
 extern const struct verb verb_image;
 extern const struct verb verb_tag;
+extern const struct verb verb_system;
 extern const struct verb verb_version;
 
 #endif

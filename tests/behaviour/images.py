@@ -996,6 +996,27 @@ def test_prune(store):
     check(b"image prune" in store.run("image", "x", status=125).stderr, "image x")
 
 
+def test_disk_usage(store):
+    def usage():
+        return {row["Type"]: row for row in json.loads(store.run("system", "df", "--format=json").stdout)}
+    equal(usage()["Images"], {"Type": "Images", "Total": 0, "Active": 0, "Size": 0, "Reclaimable": 0}, "nothing")
+    store.load(Image([tar([entry("a", data=b"1" * 10000)]), tar([entry("b")])], "one:1").archive())
+    store.load(Image([tar([entry("a", data=b"1" * 10000)]), tar([entry("c")])], "two:1").archive())
+    store.run("tag", "two:1", "two:2")
+    whole = sum(os.stat(path).st_size for path in store.snapshot()
+                if "/blobs/sha256/" in path or "/layers/" in path)
+    images = usage()["Images"]
+    equal((images["Total"], images["Active"], images["Size"], images["Reclaimable"]), (2, 0, whole, whole), "unused")
+    state = json.loads(store.run("run", "--dry-run", "--format=json", "two:2", "sh").stdout)
+    check(state, "the image runs")
+    reclaimed = store.run("image", "prune", "--all").stdout.decode()
+    check(f"Total reclaimed space: {whole / 1e6:.1f} MB" in reclaimed, f"{reclaimed}, not {whole}")
+    equal(usage()["Images"]["Size"], 0, "after prune")
+    table = store.run("system", "df").stdout.decode().splitlines()
+    check(table[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"] and len(table) == 3, table)
+    check(b"system df" in store.run("system", "check-up", status=125).stderr, "another verb")
+
+
 # --- import ------------------------------------------------------------------------------------------
 
 
