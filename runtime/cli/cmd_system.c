@@ -29,8 +29,7 @@ struct row {
     int64_t bytes, reclaimable;
 };
 
-/* --- images ------------------------------------------------------------------------------------
- */
+/* --- images ----------------------------------------------------------------------------------- */
 
 /* A workload names its image as it resolved it: a reference, or sha256:ID. */
 static bool uses_image(void *context, const struct index_entry *entry)
@@ -69,8 +68,7 @@ static int measure_images(const struct cli *cli, struct state_list *list, struct
     return 0;
 }
 
-/* --- workloads ---------------------------------------------------------------------------------
- */
+/* --- workloads -------------------------------------------------------------------------------- */
 
 /* What a workload's directory takes of the disk: files that have holes count as far as they are
  * there. */
@@ -109,8 +107,7 @@ static int measure_workloads(const struct cli *cli, const struct state_list *lis
     return 0;
 }
 
-/* --- output ------------------------------------------------------------------------------------
- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static void fill_row(const void *things, size_t number, char **cells)
 {

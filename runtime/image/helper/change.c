@@ -62,8 +62,10 @@ static int split_pair(const char *text, char **name, char **value, struct error 
 {
     size_t length = strcspn(text, "= \t");
     const char *rest = text + length;
-    if (length == 0 || !*rest)
-        return error_set(err, EXIT_OURS, "it is not NAME=VALUE");
+    if (length == 0 || !*rest) {
+        (void)error_set(err, EXIT_OURS, "it is not NAME=VALUE");
+        return -1;
+    }
     rest = *rest == '=' ? rest + 1 : rest + strspn(rest, " \t");
     size_t size = strlen(rest);
     bool quoted = size >= 2 && rest[0] == '"' && rest[size - 1] == '"';

@@ -25,8 +25,7 @@ static int mark_images(const struct store *store, struct marks *blobs, struct ma
     return result;
 }
 
-/* --- what workloads use ------------------------------------------------------------------------
- */
+/* --- what workloads use ----------------------------------------------------------------------- */
 
 struct workload_visit {
     int (*visit)(const char *id, const json_t *state, void *context, struct error *err);
@@ -71,8 +70,7 @@ static int mark_layers_of_workload(const char *id, const json_t *state, void *co
     return 0;
 }
 
-/* --- sweeping ----------------------------------------------------------------------------------
- */
+/* --- sweeping --------------------------------------------------------------------------------- */
 
 static int sweep(int dir_fd, const char *suffix, struct marks *marks, const char *what,
                  struct error *err)
@@ -111,8 +109,7 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
     return result;
 }
 
-/* --- removing an image -------------------------------------------------------------------------
- */
+/* --- removing an image ------------------------------------------------------------------------ */
 
 struct user_search {
     const char *reference; /* NULL: any name of the image */

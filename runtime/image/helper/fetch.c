@@ -6,8 +6,7 @@
 #include "cleanup.h"
 #include "runtime/image/document.h"
 
-/* --- documents ----------------------------------------------------------------------------------
- */
+/* --- documents -------------------------------------------------------------------------------- */
 
 static int check_digest(const char *text, const struct blob *blob, const char *what,
                         struct error *err)
@@ -81,9 +80,7 @@ json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted,
     return document_parse(text, (size_t)blob->size, wanted->what, err);
 }
 
-/* --- layers
- * ---------------------------------------------------------------------------------------
- */
+/* --- layers ----------------------------------------------------------------------------------- */
 
 static int ask(void *context, struct layer_job *jobs, size_t count, struct error *err)
 {

@@ -16,8 +16,7 @@ struct pull {
     struct platform platform;
 };
 
-/* --- from the name to the manifest ---------------------------------------------------------------
- */
+/* --- from the name to the manifest ------------------------------------------------------------ */
 
 /* The entry of an index for the platform: its digest and size. */
 static int choose_entry(const struct pull *pull, const json_t *index, struct descriptor *chosen,
@@ -85,8 +84,7 @@ static int fetch_config(struct fetch *fetch, const struct pull *pull,
                   : -1;
 }
 
-/* --- layers ------------------------------------------------------------------------------------
- */
+/* --- layers ----------------------------------------------------------------------------------- */
 
 static int read_sizes(const json_t *layers, struct incoming_image *image, struct error *err)
 {
@@ -180,8 +178,7 @@ static int fetch_layers(struct fetch *fetch, const struct pull *pull, struct inc
     return 0;
 }
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static bool is_up_to_date(const struct staging *staging, const char *reference, const char *hex)
 {
@@ -268,7 +265,7 @@ int pull_run(const char *store_path, const struct pull_options *options, struct 
     if (remote_open(reference, options->settings, options->plain_http, &remote, err) < 0)
         return -1;
     int started = fetcher_start(&remote, &pull.fetcher, err);
-    remote_free(&remote); /* secrets are where the network is, and nowhere else */
+    remote_free(&remote); /* its secrets are of use where the network is, and nowhere else */
     if (started < 0 || privileges_reduce(err) < 0)
         return -1;
     const struct session session = {

@@ -28,9 +28,7 @@ struct save {
     size_t count, room;
 };
 
-/* --- what belongs to the images
- * -------------------------------------------------------------------
- */
+/* --- what belongs to the images --------------------------------------------------------------- */
 
 static int add_part(struct save *save, const char *hex, struct part **added, struct error *err)
 {
@@ -127,9 +125,7 @@ static int add_images(struct save *save, struct error *err)
     return 0;
 }
 
-/* --- the archive
- * ------------------------------------------------------------------------------------
- */
+/* --- the archive ------------------------------------------------------------------------------ */
 
 static int write_failed(const struct output *output, struct archive *archive, struct error *err)
 {

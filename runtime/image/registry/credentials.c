@@ -10,11 +10,18 @@
 
 enum { MAX_AUTH = 16384 };
 
+static void forget(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
 void credentials_free(struct credentials *credentials)
 {
     free(credentials->user);
-    free(credentials->password);
-    free(credentials->identity_token);
+    forget(credentials->password);
+    forget(credentials->identity_token);
     free(credentials->trouble);
     *credentials = (struct credentials){ 0 };
 }

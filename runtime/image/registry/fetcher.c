@@ -9,9 +9,7 @@
 #include "runtime/image/helper/privileges.h"
 #include "runtime/image/registry/transfer.h"
 
-/* --- the process that has the network
- * ---------------------------------------------------------------
- */
+/* --- the process that has the network --------------------------------------------------------- */
 
 struct service {
     struct http_client client;
@@ -196,9 +194,7 @@ __attribute__((noreturn)) static void run(struct remote *remote, int owner, pid_
     _exit(service.client.multi ? 0 : EXIT_OURS);
 }
 
-/* --- for the process that has none
- * --------------------------------------------------------------------
- */
+/* --- for the process that has none ------------------------------------------------------------ */
 
 int fetcher_start(struct remote *remote, struct fetcher *fetcher, struct error *err)
 {

@@ -31,9 +31,7 @@ static const char *object_of(const struct transfer *transfer, char text[300])
     return text;
 }
 
-/* --- what to do about it
- * --------------------------------------------------------------------------
- */
+/* --- what to do about it ---------------------------------------------------------------------- */
 
 static enum transfer_outcome again(struct transfer *transfer, int64_t milliseconds)
 {
@@ -92,9 +90,7 @@ static enum transfer_outcome retry(struct transfer *transfer, const char *cause,
     return again(transfer, pause);
 }
 
-/* --- answers
- * ----------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static enum transfer_outcome refuse_digest(struct transfer *transfer, const char *hex,
                                            const char *expected, const char *who)
@@ -128,7 +124,7 @@ static enum transfer_outcome refuse_login(struct transfer *transfer, const char 
     const char *trouble = endpoint->credentials.trouble;
     char remedy[700];
     (void)snprintf(remedy, sizeof remedy, "check the name, or log in with `docker login %s`%s%s",
-                   endpoint->host, trouble ? "; " : "", trouble ? trouble : "");
+                   endpoint->name, trouble ? "; " : "", trouble ? trouble : "");
     return fail(transfer, cause, remedy);
 }
 
@@ -199,9 +195,7 @@ static enum transfer_outcome judge_status(struct transfer *transfer, long status
     return fail(transfer, cause, "");
 }
 
-/* --- connections
- * --------------------------------------------------------------------------------------
- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static bool was_connected(const struct transfer *transfer)
 {
@@ -281,6 +275,10 @@ enum transfer_outcome transfer_judge(struct transfer *transfer, CURLcode code)
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (code == CURLE_UNSUPPORTED_PROTOCOL && status < 100)
         status = 0;
+    if (transfer->local) {
+        transfer->reason = transfer->cause;
+        return TRANSFER_FAILED;
+    }
     if (transfer->cause.exit_code != 0)
         return fail(transfer, transfer->cause.message, "");
     if (learn_scheme(endpoint_of(transfer), code, status))

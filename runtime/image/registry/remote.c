@@ -57,13 +57,14 @@ static int add_endpoint(struct remote *remote, const struct registry_settings *s
     const struct registry_options registry = registry_settings_of(settings, host);
     struct endpoint *endpoint = &remote->endpoints[remote->count++];
     *endpoint = (struct endpoint){
+        .name = strdup(host),
         /* The name that users write is not the name of the machine that answers. */
         .host = strdup(strcmp(host, docker) == 0 ? "registry-1.docker.io" : host),
         .scheme = choose_scheme(&registry, host, plain_http),
         .loopback = remote_is_loopback(host),
         .verify = !registry.skip_verify,
     };
-    if (!endpoint->host)
+    if (!endpoint->name || !endpoint->host)
         return error_set(err, EXIT_OURS, "out of memory");
     if (registry.ca_file && !(endpoint->ca = read_authorities(registry.ca_file, err)))
         return -1;
@@ -121,6 +122,7 @@ void remote_free(struct remote *remote)
 {
     for (size_t i = 0; i < remote->count; i++) {
         struct endpoint *endpoint = &remote->endpoints[i];
+        free(endpoint->name);
         free(endpoint->host);
         free(endpoint->ca);
         free(endpoint->authorization);

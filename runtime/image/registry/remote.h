@@ -17,6 +17,7 @@ enum endpoint_scheme {
 };
 
 struct endpoint {
+    char *name; /* HOST[:PORT] as users know it */
     char *host; /* HOST[:PORT] to connect to */
     enum endpoint_scheme scheme;
     bool loopback;

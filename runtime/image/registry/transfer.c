@@ -18,8 +18,7 @@ int64_t transfer_now(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* --- headers ------------------------------------------------------------------------------------
- */
+/* --- headers ---------------------------------------------------------------------------------- */
 
 static size_t receive_header(char *data, size_t size, size_t count, void *context)
 {
@@ -31,8 +30,7 @@ static size_t receive_header(char *data, size_t size, size_t count, void *contex
                : size * count;
 }
 
-/* --- content ------------------------------------------------------------------------------------
- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 int transfer_rewind(struct transfer *transfer, struct error *err)
 {
@@ -77,6 +75,7 @@ static int accept_content(struct transfer *transfer, long status)
          transfer->received + length != transfer->request.size))
         return refuse_size(transfer, "announces", transfer->received + length);
     transfer->accepted = true;
+    transfer->logins = 0; /* the token was good: another may expire */
     return 0;
 }
 
@@ -86,9 +85,11 @@ static int keep_content(struct transfer *transfer, const char *data, size_t leng
         return refuse_size(transfer, "sends at least", transfer->received + (int64_t)length);
     if (sha256_add(&transfer->hash, data, length, &transfer->cause) < 0)
         return -1;
-    if (io_write_all(transfer->fd, data, length) < 0)
+    if (io_write_all(transfer->fd, data, length) < 0) {
+        transfer->local = true;
         return error_set_errno(&transfer->cause, EXIT_OURS, errno,
                                "cannot write to the image store");
+    }
     transfer->received += (int64_t)length;
     if (transfer->received - transfer->reported >= REPORT_BYTES) {
         transfer->reported = transfer->received;
@@ -117,8 +118,7 @@ static size_t receive_body(char *data, size_t size, size_t count, void *context)
     return keep_content(transfer, data, length) < 0 ? 0 : length;
 }
 
-/* --- requests -----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static int add_accept(struct transfer *transfer, struct error *err)
 {
@@ -171,6 +171,9 @@ int transfer_repeat(struct transfer *transfer)
     struct error *err = &transfer->reason;
     const struct endpoint *endpoint = &transfer->remote->endpoints[transfer->endpoint];
     transfer->begun++;
+    /* A tag may have moved meanwhile: the rest would be another manifest's. */
+    if (transfer->request.manifest && transfer->received > 0 && transfer_rewind(transfer, err) < 0)
+        return -1;
     transfer->accepted = false;
     response_begin(&transfer->response);
     transfer->cause = (struct error){ 0 };

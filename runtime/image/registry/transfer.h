@@ -35,6 +35,7 @@ struct transfer {
 
     struct response response;
     bool accepted;       /* the body of the response is content */
+    bool local;          /* the cause is not the registry's */
     struct error cause;  /* why a callback broke the transfer off */
     struct error reason; /* what to tell about the failure or the repetition */
     char mirrors[512];   /* why those asked before did not have it */

@@ -159,7 +159,7 @@ static int log_in(struct upload *upload, struct error *err)
                      "pull,push", &cause) == 0)
         return 0;
     return error_set(err, EXIT_OURS, "%s: %s; log in with `docker login %s`%s%s",
-                     upload->endpoint->host, cause.message, upload->endpoint->host,
+                     upload->endpoint->host, cause.message, upload->endpoint->name,
                      trouble ? "; " : "", trouble ? trouble : "");
 }
 
@@ -204,10 +204,11 @@ static int refuse(const struct upload *upload, const char *what, long status, st
     http_explain(upload->response.body, upload->response.body_length, explanation,
                  sizeof explanation);
     bool denied = status == HTTP_UNAUTHORIZED || status == HTTP_FORBIDDEN;
-    const char *host = upload->endpoint->host;
-    return error_set(err, EXIT_OURS, "%s: it answers %ld to %s%s%s%s%s", host, status, what,
-                     explanation, denied ? "; check the name, or log in with `docker login " : "",
-                     denied ? host : "", denied ? "`" : "");
+    const struct endpoint *endpoint = upload->endpoint;
+    return error_set(err, EXIT_OURS, "%s: it answers %ld to %s%s%s%s%s", endpoint->host, status,
+                     what, explanation,
+                     denied ? "; check the name, or log in with `docker login " : "",
+                     denied ? endpoint->name : "", denied ? "`" : "");
 }
 
 static char *make_url(const struct upload *upload, const char *kind, const char *name)
