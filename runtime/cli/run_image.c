@@ -35,6 +35,9 @@ static int find(const struct cli *cli, char *name, const char *policy, bool quie
                 struct store_image *image, struct error *err)
 {
     if (strcmp(policy, policy_always) == 0) {
+        if (!can_be_pulled(name))
+            return error_set(err, EXIT_OURS,
+                             "--pull=always: \"%.200s\" is not the name of an image", name);
         int status = pull(cli, name, false, quiet, err);
         return status != 0 ? status : store_open_image(cli->store, name, image, err);
     }

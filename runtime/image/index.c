@@ -268,7 +268,7 @@ int index_find(const char *store_dir, const char *name, struct index_entry *entr
         char printable[300];
         error_set(err, EXIT_OURS,
                   "no such image: %s; `hybrid images` lists those there are, "
-                  "`hybrid load FILE` adds one",
+                  "`hybrid pull` or `hybrid load FILE` adds one",
                   document_printable(name, printable, sizeof printable));
     }
     return found;

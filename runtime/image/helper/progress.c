@@ -49,6 +49,8 @@ static void draw_bar(int64_t bytes, int64_t total, char *text, size_t size)
 {
     enum { WIDTH = 20 };
     static const char arrow[] = "====================>";
+    if (bytes > total)
+        bytes = total;
     int full = total > 0 ? (int)((double)bytes / (double)total * WIDTH) : WIDTH;
     (void)snprintf(text, size, "[%-*s] %.1f of %.1f MB", WIDTH + 1, arrow + WIDTH - full,
                    megabytes(bytes), megabytes(total));

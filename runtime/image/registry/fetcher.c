@@ -226,7 +226,17 @@ int fetcher_request(const struct fetcher *fetcher, const struct fetch_request *r
     return io_send_fds(fetcher->socket, request, sizeof *request, &fd, 1) < 0 ? report_end(err) : 0;
 }
 
-/* It reads what strangers write, so that what it reports is checked as theirs would be. */
+/* Ends the text where its array does, and leaves nothing in it that a terminal would obey. */
+static void tame(char *text, size_t size)
+{
+    text[size - 1] = '\0';
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
+/* That process reads what strangers write, so that what it reports is checked as theirs would be.
+ */
 int fetcher_receive(const struct fetcher *fetcher, struct fetch_report *report, struct error *err)
 {
     int fds[IO_MAX_FDS];
@@ -236,9 +246,11 @@ int fetcher_receive(const struct fetcher *fetcher, struct fetch_report *report, 
         (void)close(fds[i]);
     if (length != (ssize_t)sizeof *report)
         return report_end(err);
-    report->hex[sizeof report->hex - 1] = '\0';
-    report->media_type[sizeof report->media_type - 1] = '\0';
-    report->host[sizeof report->host - 1] = '\0';
-    report->error.message[sizeof report->error.message - 1] = '\0';
+    tame(report->hex, sizeof report->hex);
+    tame(report->media_type, sizeof report->media_type);
+    tame(report->host, sizeof report->host);
+    tame(report->error.message, sizeof report->error.message);
+    if (report->bytes < 0)
+        return error_set(err, EXIT_OURS, "the process that fetches reports nonsense");
     return 0;
 }
