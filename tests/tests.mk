@@ -14,6 +14,7 @@ REPORT        = tests/report $(RESULTS)
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
 	@tests/testbed/run --prepare
+	@$(PYTHON) tests/behaviour/registries.py --prepare
 
 # --- unit ----------------------------------------------------------------------------------------
 # A test names the archives it links in a comment of its own: /* link: plan sandbox */. Those are the

@@ -1,4 +1,8 @@
-"""Registries for the tests of `hybrid pull`: Debian's docker-registry, and one of our own that can lie."""
+#!/usr/bin/python3
+"""Registries for the tests of `hybrid pull`: Debian's docker-registry, and one of our own that can lie.
+
+    registries.py --prepare     fetches what is needed, so that the tests need no network
+"""
 
 import base64
 import hashlib
@@ -9,6 +13,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -292,3 +297,14 @@ def write_json(path, value):
         json.dump(value, file)
     check(os.path.exists(path), path)
     return path
+
+
+def prepare():
+    try:
+        find_program()
+    except Skip as reason:  # the tests that need it will say so
+        print(reason)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--prepare"]:
+    prepare()

@@ -322,6 +322,13 @@ def test_index(store):
         store.pulled(theirs, registry.name + ":1")
         said = store.run("run", "--dry-run", registry.name + ":1", status=125).stderr.decode()
         check("the image is for linux/riscv64; this machine runs" in said, said)
+        alone = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+            {"mediaType": MANIFEST, "digest": second, "size": len(registry.manifests[second][0])}]})
+        registry.add_manifest(alone, "alone", INDEX)
+        store.run("pull", registry.name + ":alone")
+        names = json.loads(store.run("inspect", f"{registry.name}@{whole}").stdout)[0]
+        check(registry.name + ":alone" in names["RepoTags"] and f"{registry.name}@{whole}" in names["RepoDigests"] and
+              not any("@" in name for name in names["RepoTags"]), names)
         store.refuse_pull(registry.name + ":1", "not there for linux/s390x", options=("--platform=linux/s390x",))
         store.refuse_pull(registry.name + ":1", "is not a platform", options=("--platform=linux",))
         store.refuse_pull(registry.name + ":t", "the image is for linux/riscv64")
@@ -782,6 +789,24 @@ def test_interrupted(store):
                 equal(process.returncode, 128 + number, f"status ({said!r})")
                 equal(images.processes_of(store), [], "processes")
                 same_files(store.snapshot(), before, "the store has changed")
+
+
+def test_interrupted_login(store):
+    """Also while it waits for an authorization service that does not answer, or is to be asked again later."""
+    store.settings(stall_seconds=60)
+    for answer in (lambda handler: time.sleep(30), lambda handler: handler.reply(503, Retry_After="30")):
+        with Registry() as registry:
+            registry.add(three())
+            registry.answer("/token", answer)
+            Tokens(registry)
+            process = store.start("pull", registry.name + ":1")
+            wait_for(lambda: registry.paths("/token"), "the request for a token")
+            time.sleep(0.3)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=40)
+            equal(process.returncode, 128 + signal.SIGINT, "status")
+            check(time.monotonic() - begun < 5, f"it took {time.monotonic() - begun} s to end")
 
 
 def test_killed(store):

@@ -62,7 +62,7 @@ static void test_challenge_too_long(void **state)
     for (size_t length = CHALLENGE_TEXT - 2; length < CHALLENGE_TEXT + 2; length++) {
         int used = snprintf(value, sizeof value, "Bearer realm=\"");
         memset(value + used, 'x', length);
-        (void)strcpy(value + used + length, "\"");
+        memcpy(value + used + length, "\"", 2);
         challenge_parse(value, &challenge);
         assert_int_equal(challenge.scheme,
                          length < CHALLENGE_TEXT ? CHALLENGE_BEARER : CHALLENGE_NONE);

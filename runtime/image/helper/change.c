@@ -71,7 +71,10 @@ static int split_pair(const char *text, char **name, char **value, struct error 
     bool quoted = size >= 2 && rest[0] == '"' && rest[size - 1] == '"';
     *name = strndup(text, length);
     *value = strndup(rest + quoted, size - 2 * (size_t)quoted);
-    return *name && *value ? 0 : error_set(err, EXIT_OURS, "out of memory");
+    if (*name && *value)
+        return 0;
+    (void)error_set(err, EXIT_OURS, "out of memory");
+    return -1;
 }
 
 static int add_variable(json_t *config, const char *member, const char *text, struct error *err)

@@ -78,10 +78,14 @@ static int make_image(const struct staging *staging, const struct import *import
     if (!image->layers || !image->names[0])
         return error_set(err, EXIT_OURS, "out of memory");
     image->layer_count = image->name_count = 1;
+    struct error cause = { 0 };
     struct incoming_layer *layer = &image->layers[0];
-    if (receive_layer(staging, import->options->path, &layer->blob, err) < 0 ||
-        layer_find_diff_id(staging, &layer->blob, layer->diff_id, err) < 0 ||
-        make_config(staging, import, image, err) < 0)
+    if (receive_layer(staging, import->options->path, &layer->blob, err) < 0)
+        return -1;
+    if (layer_find_diff_id(staging, &layer->blob, layer->diff_id, &cause) < 0)
+        return error_set(err, EXIT_OURS, "cannot import %s: %s", import->options->path,
+                         cause.message);
+    if (make_config(staging, import, image, err) < 0)
         return -1;
     return manifest_make(staging, image, err);
 }

@@ -18,7 +18,7 @@ struct pull {
 
 /* --- from the name to the manifest ------------------------------------------------------------ */
 
-/* The entry of an index for the platform: its digest and size. */
+/* The entry of an index for the platform. One that stands alone need not name its platform. */
 static int choose_entry(const struct pull *pull, const json_t *index, struct descriptor *chosen,
                         struct error *err)
 {
@@ -30,7 +30,9 @@ static int choose_entry(const struct pull *pull, const json_t *index, struct des
             return -1;
         bool known = media_is_listed(chosen->media_type, media_manifest_types) ||
                      media_is_listed(chosen->media_type, media_index_types);
-        if (known && chosen->platform && platform_matches(&pull->platform, chosen->platform))
+        bool fits = chosen->platform ? platform_matches(&pull->platform, chosen->platform)
+                                     : json_array_size(manifests) == 1;
+        if (known && fits)
             return 0;
     }
     (void)error_set(err, EXIT_OURS, "it is not there for %s/%s%s%s", pull->platform.os,

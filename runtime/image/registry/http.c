@@ -8,6 +8,15 @@
 
 enum { CONNECT_SECONDS = 15, STALL_BYTES_PER_SECOND = 1024, RECEIVE_BUFFER = 128 * 1024 };
 
+void http_pause(const struct http_client *client, int64_t seconds)
+{
+    struct pollfd owner = { .fd = client->owner, .events = POLLRDHUP };
+    /* Not by way of main(): a resolver that waits for a dead server would be waited for. */
+    if (poll(&owner, 1, (int)(seconds * 1000)) > 0 &&
+        (owner.revents & (POLLHUP | POLLRDHUP | POLLERR)))
+        _exit(0);
+}
+
 /* Called by libcurl about once a second, also while nothing arrives. */
 static int watch_owner(void *context, curl_off_t total, curl_off_t now, curl_off_t upload_total,
                        curl_off_t upload_now)
@@ -16,11 +25,7 @@ static int watch_owner(void *context, curl_off_t total, curl_off_t now, curl_off
     (void)now;
     (void)upload_total;
     (void)upload_now;
-    const struct http_client *client = context;
-    struct pollfd owner = { .fd = client->owner, .events = POLLRDHUP };
-    /* Not by way of main(): a resolver that waits for a dead server would be waited for. */
-    if (poll(&owner, 1, 0) > 0 && (owner.revents & (POLLHUP | POLLRDHUP | POLLERR)))
-        _exit(0);
+    http_pause(context, 0);
     return 0;
 }
 

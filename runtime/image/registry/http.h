@@ -36,4 +36,7 @@ const char *http_scheme(const struct endpoint *endpoint);
  */
 void http_explain(const char *body, size_t length, char *text, size_t size);
 
+/* Waits before a request is repeated. Ends the process at once when its owner is gone. */
+void http_pause(const struct http_client *client, int64_t seconds);
+
 #endif

@@ -194,14 +194,14 @@ static bool is_passing(long status)
 }
 
 /* As long as the service asks for, within reason; the other transfers wait as well. */
-static void pause_before_retry(CURL *easy, int try)
+static void pause_before_retry(const struct http_client *client, CURL *easy, int try)
 {
     enum { MAX_SECONDS = 30 };
     curl_off_t seconds = 0;
     (void)curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
     if (seconds <= 0)
         seconds = 1LL << try;
-    (void)sleep((unsigned int)(seconds < MAX_SECONDS ? seconds : MAX_SECONDS));
+    http_pause(client, seconds < MAX_SECONDS ? seconds : MAX_SECONDS);
 }
 
 static int fetch(const struct http_client *client, struct endpoint *endpoint,
@@ -212,7 +212,7 @@ static int fetch(const struct http_client *client, struct endpoint *endpoint,
     char printable[200];
     long status = ask(client, endpoint, request, easy, answer, err);
     for (int try = 0; is_passing(status) && try + 1 < MAX_TRIES; try++) {
-        pause_before_retry(easy, try);
+        pause_before_retry(client, easy, try);
         status = ask(client, endpoint, request, easy, answer, err);
     }
     if (status <= 0)

@@ -137,7 +137,9 @@ static long try_once(struct call *call, struct error *err)
         return status;
     (void)error_set(err, EXIT_OURS, "%s: it cannot be reached (%s); check the network and the name",
                     upload->endpoint->host, curl_easy_strerror(code));
-    return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_PEER_FAILED_VERIFICATION ? -1 : 0;
+    bool hopeless = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT ||
+                    code == CURLE_PEER_FAILED_VERIFICATION;
+    return hopeless ? -1 : 0;
 }
 
 static void pause_before_retry(const struct upload *upload, int failures)
@@ -146,7 +148,7 @@ static void pause_before_retry(const struct upload *upload, int failures)
     (void)curl_easy_getinfo(upload->easy, CURLINFO_RETRY_AFTER, &seconds);
     if (seconds <= 0)
         seconds = 1LL << (failures - 1);
-    (void)sleep((unsigned int)(seconds < MAX_PAUSE ? seconds : MAX_PAUSE));
+    http_pause(&upload->client, seconds < MAX_PAUSE ? seconds : MAX_PAUSE);
 }
 
 static int log_in(struct upload *upload, struct error *err)
