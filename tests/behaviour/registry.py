@@ -899,6 +899,41 @@ def test_concurrent(store):
         equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
 
 
+def whole(store):
+    """Does every image of the store have all that it needs?"""
+    for item in json.loads(store.run("images", "--format=json").stdout):
+        with open(f"{store.data}/store/blobs/sha256/{item['Digest'][7:]}", "rb") as file:
+            manifest = json.load(file)
+        with open(f"{store.data}/store/blobs/sha256/{item['Id'][7:]}", "rb") as file:
+            config = json.load(file)
+        parts = [f"blobs/sha256/{layer['digest'][7:]}" for layer in manifest["layers"]]
+        parts += [f"layers/{diff_id[7:]}.erofs" for diff_id in config["rootfs"]["diff_ids"]]
+        lost = [part for part in parts if not os.path.exists(f"{store.data}/store/{part}")]
+        check(not lost, f"{item['Repository']}:{item['Tag']} lacks {lost}")
+
+
+def test_concurrent_with_prune(store):
+    """Loads and pulls of overlapping images, while everything is removed again and again: all succeed."""
+    with Registry() as registry:
+        images_ = [Image(layers(3) + [tar([directory(f"own{number}")])]) for number in range(10)]
+        paths = []
+        for number, image in enumerate(images_):
+            registry.add(image, f"c{number}")
+            paths.append(store.file(image.archive(), f"c{number}.tar"))
+        processes = [store.start("pull", "-q", f"{registry.name}:c{number}") for number in range(10)]
+        processes += [store.start("load", "-q", "--name", f"loaded:{number}", path)
+                      for number, path in enumerate(paths)]
+        while any(process.poll() is None for process in processes):
+            store.run("image", "prune", "--all")
+        for process in processes:
+            _, said = process.communicate(timeout=60)
+            equal((process.returncode, said), (0, b""), f"status of {process.args[5:]}")
+        whole(store)
+        store.run("image", "prune", "--all")
+        for kind in ("blobs/sha256", "layers", "index", "tmp"):
+            equal(os.listdir(f"{store.data}/store/{kind}"), [], kind)
+
+
 def test_concurrent_with_removal(store):
     """Layers that are there when a pull begins, and are removed before it ends, are put back."""
     image = large()
