@@ -15,6 +15,7 @@
 #include "runtime/image/registry/challenge.h"
 #include "runtime/image/registry/credentials.h"
 #include "runtime/image/registry/remote.h"
+#include "runtime/image/registry/response.h"
 #include "runtime/image/registry/token.h"
 
 static void test_challenge(void **state)
@@ -155,6 +156,51 @@ static void test_helper_answer(void **state)
     credentials_free(&got);
 }
 
+static void take(struct response *response, const char *line)
+{
+    struct error err = { 0 };
+    assert_int_equal(response_take_header(response, line, strlen(line), &err), 0);
+}
+
+static void test_response(void **state)
+{
+    static const char digest[] =
+        "Docker-Content-Digest: sha256:"
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n";
+    struct response *response = calloc(1, sizeof *response);
+    struct error err = { 0 };
+    char line[1000];
+    (void)state;
+    assert_non_null(response);
+    response_begin(response);
+    take(response, "HTTP/1.1 401 Unauthorized\r\n");
+    take(response, "www-authenticate: Basic realm=a \r\n");
+    take(response, "WWW-Authenticate: Bearer realm=b\r\n");
+    take(response, "Location:/v2/x\r\n");
+    take(response, "Content-Range: bytes 100-199/200\r\n");
+    take(response, digest);
+    assert_string_equal(response->challenge, "Basic realm=a, Bearer realm=b");
+    assert_string_equal(response->location, "/v2/x");
+    assert_int_equal(response->range_start, 100);
+    assert_int_equal(strlen(response->digest), 64);
+    take(response, "HTTP/2 200\r\n"); /* what the redirection led to */
+    take(response, "Docker-Content-Digest: sha512:1234\r\n");
+    take(response, "Content-Range: nonsense\r\n");
+    assert_string_equal(response->challenge, "");
+    assert_string_equal(response->digest, "");
+    assert_int_equal(response->range_start, -1);
+    memset(line, 'x', sizeof line);
+    int refused = 0;
+    for (int i = 0; i < 100 && !refused; i++)
+        refused = response_take_header(response, line, sizeof line, &err) < 0;
+    assert_true(refused);
+    assert_int_equal(response_take_body(response, line, sizeof line), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(response_take_body(response, line, sizeof line), 0);
+    assert_int_equal(response_take_body(response, line, sizeof line), -1);
+    free(response);
+}
+
 static void test_loopback(void **state)
 {
     static const char *const yes[] = { "localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:1" };
@@ -266,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_helper_answer),
         cmocka_unit_test(test_loopback),
         cmocka_unit_test(test_platform),
+        cmocka_unit_test(test_response),
         cmocka_unit_test_setup_teardown(test_remote, make_file, remove_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
