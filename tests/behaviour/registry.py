@@ -273,6 +273,13 @@ def test_identity_token(store):
         Tokens(registry).valid.add("token0")
         store.credentials(auths={registry.host: {"identitytoken": "refresh"}})
         store.run("pull", registry.name + ":1")
+    with Registry() as registry, Registry() as thief:
+        registry.add(three())
+        registry.answer("/token", lambda handler: handler.reply(307, Location=f"http://{thief.host}/token"))
+        Tokens(registry)
+        store.credentials(auths={registry.host: {"identitytoken": "refresh"}})
+        store.refuse_pull(registry.name + ":2", "authorization service", "307")
+        equal(thief.requests, [], "requests to the thief")
 
 
 def test_token_lies(store):
@@ -644,6 +651,22 @@ def test_resume_refused(store):
         registry.answers.clear()
         registry.answer(layer_digest(image), cut_after(image, 1000))
         store.refuse_pull(registry.name + ":1", "5 times")
+
+
+def test_full_disk(store):
+    """Whether the blob does not fit, or what it becomes: said so, and not blamed on the registry."""
+    with Registry() as registry:
+        registry.add(large(), "blob")
+        registry.add(Image([tar([entry("zeros", data=bytes(24 * MEBI))])], compression="+gzip"), "layer")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", store.data], check=True)
+        try:
+            store.run("rmi", "absent", status=125)
+            for tag in ("blob", "layer"):
+                said = store.refuse_pull(f"{registry.name}:{tag}", "No space left")
+                check(f"{registry.host}: " not in said.split("app:", 1)[1] and "trying" not in said, said)
+            equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
+        finally:
+            subprocess.run(["umount", store.data], check=True)
 
 
 # --- push ----------------------------------------------------------------------------------------------

@@ -172,8 +172,10 @@ static long ask(const struct http_client *client, const struct endpoint *endpoin
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, answer);
     (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)(2 * client->stall_seconds));
-    if (request->form)
+    if (request->form) { /* which holds a secret that no redirection may carry on */
+        (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->form);
+    }
     CURLcode code = curl_easy_perform(easy);
     curl_slist_free_all(headers);
     if (code != CURLE_OK) {

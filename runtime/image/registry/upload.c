@@ -1,6 +1,7 @@
 #include "runtime/image/registry/upload.h"
 
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
@@ -69,7 +70,7 @@ static bool is_own_url(const struct upload *upload, const char *url)
     char own[400];
     int length = snprintf(own, sizeof own, "%s://%s/", http_scheme(upload->endpoint),
                           upload->endpoint->host);
-    return strncmp(url, own, (size_t)length) == 0;
+    return strncasecmp(url, own, (size_t)length) == 0;
 }
 
 static int prepare(struct call *call, struct curl_slist **headers, struct error *err)
