@@ -34,6 +34,16 @@ const char *http_scheme(const struct endpoint *endpoint)
     return endpoint->scheme == ENDPOINT_HTTPS ? "https" : "http";
 }
 
+bool http_learn_scheme(struct endpoint *endpoint, long status)
+{
+    enum { BAD_REQUEST = 400 }; /* what a TLS server answers, if it answers */
+    if (endpoint->scheme != ENDPOINT_EITHER)
+        return false;
+    bool answered = status > 0 && status != BAD_REQUEST;
+    endpoint->scheme = answered ? ENDPOINT_HTTP : ENDPOINT_HTTPS;
+    return !answered;
+}
+
 int http_add_header(struct curl_slist **headers, const char *line, struct error *err)
 {
     struct curl_slist *longer = curl_slist_append(*headers, line);

@@ -31,6 +31,12 @@ int http_add_header(struct curl_slist **headers, const char *line, struct error 
 const char *http_scheme(const struct endpoint *endpoint);
 
 /*
+ * On loopback, the status of the first answer tells what is spoken there; 0 or less: none of HTTP.
+ * Returns whether to try again: with TLS.
+ */
+bool http_learn_scheme(struct endpoint *endpoint, long status);
+
+/*
  * The cause in the words of the registry, from the body of its answer ({"errors": [{"code",
  * "message"}]}), or "" : printable, with ": " in front.
  */

@@ -257,18 +257,6 @@ static enum transfer_outcome judge_connection(struct transfer *transfer, CURLcod
     }
 }
 
-/* On loopback, the first answer tells what is spoken there. Returns whether to try the other. */
-static bool learn_scheme(struct endpoint *endpoint, CURLcode code, long status)
-{
-    enum { BAD_REQUEST = 400 }; /* what a TLS server answers, if it answers */
-    if (endpoint->scheme != ENDPOINT_EITHER || code == CURLE_COULDNT_CONNECT ||
-        code == CURLE_OPERATION_TIMEDOUT)
-        return false;
-    bool answered = status > 0 && status != BAD_REQUEST;
-    endpoint->scheme = answered ? ENDPOINT_HTTP : ENDPOINT_HTTPS;
-    return !answered;
-}
-
 enum transfer_outcome transfer_judge(struct transfer *transfer, CURLcode code)
 {
     long status = 0;
@@ -281,7 +269,8 @@ enum transfer_outcome transfer_judge(struct transfer *transfer, CURLcode code)
     }
     if (transfer->cause.exit_code != 0)
         return fail(transfer, transfer->cause.message, "");
-    if (learn_scheme(endpoint_of(transfer), code, status))
+    bool silent = code == CURLE_COULDNT_CONNECT || code == CURLE_OPERATION_TIMEDOUT;
+    if (!silent && http_learn_scheme(endpoint_of(transfer), status))
         return again(transfer, 0);
     bool complete = code == CURLE_OK || *transfer->cause.message; /* of an error: enough of it */
     if (complete && (status == 200 || status == 206))

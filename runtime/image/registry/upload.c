@@ -16,7 +16,6 @@ enum {
     HTTP_OK = 200,
     HTTP_CREATED = 201,
     HTTP_ACCEPTED = 202,
-    HTTP_BAD_REQUEST = 400,
     HTTP_UNAUTHORIZED = 401,
     HTTP_FORBIDDEN = 403,
     HTTP_NOT_FOUND = 404,
@@ -171,16 +170,6 @@ static bool is_passing(long status)
     return status == 0 || status == HTTP_TOO_MANY || status >= HTTP_SERVER_ERROR;
 }
 
-/* On loopback, the first answer tells what is spoken there. Returns whether to try the other. */
-static bool learn_scheme(struct endpoint *endpoint, long status)
-{
-    if (endpoint->scheme != ENDPOINT_EITHER)
-        return false;
-    bool answered = status > 0 && status != HTTP_BAD_REQUEST;
-    endpoint->scheme = answered ? ENDPOINT_HTTP : ENDPOINT_HTTPS;
-    return !answered;
-}
-
 /* Tries until there is an answer that will not change. Returns the status, or -1 with *err. */
 static long perform(struct call *call, struct error *err)
 {
@@ -255,7 +244,7 @@ static int find_blob(struct upload *upload, const char *hex, struct error *err)
             return error_set(err, EXIT_OURS, "out of memory");
         struct call call = { .method = "HEAD", .url = url, .fd = -1, .upload = upload };
         if (upload->endpoint->scheme == ENDPOINT_EITHER &&
-            learn_scheme(upload->endpoint, try_once(&call, &cause)))
+            http_learn_scheme(upload->endpoint, try_once(&call, &cause)))
             continue;
         long status = perform(&call, err);
         if (status < 0)
