@@ -29,7 +29,7 @@ objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 room_libs  = $(foreach room,$(1),$(BUILD)/obj/lib$(room).a)
 
 CLI_OBJECTS   := $(call objects,$(call sources,runtime/cli))
-IMAGE_OBJECTS := $(call objects,$(call sources,runtime/image/helper))
+IMAGE_OBJECTS := $(call objects,$(call sources,runtime/image/helper) $(call sources,runtime/image/registry))
 VMM_SOURCES   := $(call sources,vmm) $(call sources,vmm/virtio) $(call sources,vmm/x86_64)
 VMM_OBJECTS   := $(call objects,$(VMM_SOURCES))
 INIT_OBJECTS  := $(call objects,$(call sources,guest-init))
@@ -74,8 +74,8 @@ $(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state imag
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
 
-$(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image)
-	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcrypto -ljansson
+$(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image plan)
+	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcurl -lcrypto -ljansson
 
 $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp

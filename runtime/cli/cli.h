@@ -135,6 +135,12 @@ void cli_print_json(FILE *out, const json_t *value);
 /* "3 minutes ago" as Docker's tables say it; seconds since the epoch. */
 void cli_print_age(int64_t then, int64_t now, char *text, size_t size);
 
+/* Bytes as Docker prints sizes: three significant digits in powers of 1000. */
+void cli_print_size(int64_t bytes, char *text, size_t size);
+
+/* Seconds since the epoch of an RFC 3339 time, zone and fraction included; 0: none or malformed. */
+int64_t cli_parse_time(const char *text);
+
 /* Prints "hybrid: MESSAGE" on standard error at once. */
 void cli_warn(const char *message);
 

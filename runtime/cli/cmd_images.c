@@ -35,47 +35,15 @@ struct name {
     char tag[INDEX_MAX_REFERENCE + 1];
 };
 
-/* Three significant digits in powers of 1000, as Docker prints sizes. */
-static void format_size(int64_t bytes, char text[CELL_SIZE])
-{
-    static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
-    double value = (double)bytes;
-    size_t unit = 0;
-    while (value >= 1000 && unit + 1 < sizeof units / sizeof *units) {
-        value /= 1000;
-        unit++;
-    }
-    (void)snprintf(text, CELL_SIZE, "%.3g%s", value, units[unit]);
-}
-
-/* Seconds since the epoch of an RFC 3339 time, zone and fraction included; 0: none or malformed. */
-static int64_t parse_time(const char *text)
-{
-    struct tm time = { 0 };
-    char rest[32] = "";
-    char sign;
-    int hours;
-    int minutes;
-    if (!text || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%31s", &time.tm_year, &time.tm_mon,
-                        &time.tm_mday, &time.tm_hour, &time.tm_min, &time.tm_sec, rest) != 7)
-        return 0;
-    time.tm_year -= 1900;
-    time.tm_mon--;
-    int64_t seconds = timegm(&time);
-    const char *zone = rest + (rest[0] == '.' ? 1 + strspn(rest + 1, "0123456789") : 0);
-    if (sscanf(zone, "%c%2d:%2d", &sign, &hours, &minutes) == 3 && (sign == '+' || sign == '-'))
-        seconds -= (sign == '+' ? 1 : -1) * (hours * 3600LL + minutes * 60LL);
-    return seconds;
-}
-
 /* "docker.io/library/busybox:latest" -> "busybox" and "latest". */
 static void split_reference(const char *reference, struct name *name)
 {
     const char *shown = reference ? reference_familiar(reference) : "<none>";
-    const char *colon = reference ? strrchr(shown, ':') : NULL;
+    bool by_digest = reference && strchr(shown, '@');
+    const char *colon = !reference ? NULL : by_digest ? strchr(shown, '@') : strrchr(shown, ':');
     int length = colon ? (int)(colon - shown) : (int)strlen(shown);
     (void)snprintf(name->repository, sizeof name->repository, "%.*s", length, shown);
-    (void)snprintf(name->tag, sizeof name->tag, "%s", colon ? colon + 1 : "<none>");
+    (void)snprintf(name->tag, sizeof name->tag, "%s", colon && !by_digest ? colon + 1 : "<none>");
 }
 
 static void fill_row(const void *things, size_t number, char **cells)
@@ -85,10 +53,10 @@ static void fill_row(const void *things, size_t number, char **cells)
     struct name name;
     char age[CELL_SIZE] = "N/A", size[CELL_SIZE];
     split_reference(entry->reference, &name);
-    int64_t created = parse_time(entry->created);
+    int64_t created = cli_parse_time(entry->created);
     if (created > 0)
         cli_print_age(created, images->now, age, sizeof age);
-    format_size(entry->size, size);
+    cli_print_size(entry->size, size, sizeof size);
     cells[0] = strdup(name.repository);
     cells[1] = strdup(name.tag);
     cells[2] = strndup(entry->config, (size_t)images->id_length);

@@ -47,12 +47,16 @@ static int collect_names(const struct cli *cli, const char *id, json_t *tags, js
         if (!entry->reference)
             continue;
         const char *shown = reference_familiar(entry->reference);
-        const char *colon = strrchr(shown, ':');
+        const char *at = strchr(shown, '@');
+        const char *end = at ? at : strrchr(shown, ':');
         _cleanup_free_ char *digest = NULL;
-        if (asprintf(&digest, "%.*s@sha256:%s", colon ? (int)(colon - shown) : 0, shown,
-                     entry->manifest) < 0)
+        if (at)
+            digest = strdup(shown);
+        else if (asprintf(&digest, "%.*s@sha256:%s", end ? (int)(end - shown) : 0, shown,
+                          entry->manifest) < 0)
             digest = NULL;
-        (void)json_array_append_new(tags, json_string(shown));
+        if (!at)
+            (void)json_array_append_new(tags, json_string(shown));
         (void)json_array_append_new(digests, json_string(digest ? digest : ""));
     }
     index_list_free(&list);

@@ -1,4 +1,6 @@
 /* hybrid load: an archive or an OCI layout becomes images of the store. */
+#include <unistd.h>
+
 #include "image_helper.h"
 #include "verbs.h"
 
@@ -32,8 +34,12 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     const struct settings *given = settings;
-    if (!given->input == (count == 0))
+    if (given->input && count > 0)
         return error_set(err, EXIT_OURS, "load takes one FILE or DIR; \"-\" is standard input");
+    if (!given->input && count == 0 && isatty(STDIN_FILENO))
+        return error_set(err, EXIT_OURS,
+                         "load reads FILE, DIR, or an archive on standard input, "
+                         "which is a terminal");
     const char *arguments[IMAGE_HELPER_MAX_ARGUMENTS] = { "load" };
     size_t used = 1;
     if (given->quiet)
@@ -42,18 +48,19 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
         arguments[used++] = "--name";
         arguments[used++] = given->name;
     }
-    char *const input[] = { (char *)given->input, NULL };
-    return image_helper_exec(cli, arguments, given->input ? input : operands, err);
+    char *const input[] = { given->input ? (char *)given->input : "-", NULL };
+    return image_helper_exec(cli, arguments, count == 0 ? input : operands, err);
 }
 
 const struct verb verb_load = {
     .name = "load",
     .group = CLI_GROUP_IMAGES,
-    .synopsis = "[OPTIONS] FILE|DIR|-",
+    .synopsis = "[OPTIONS] [FILE|DIR|-]",
     .summary = "Load images from an archive or an OCI layout",
     .description =
         "FILE is an OCI archive or a docker-archive (as docker save, podman save, skopeo and\n"
-        "buildah write them), plain or compressed; DIR is an OCI layout; \"-\" is standard input.\n"
+        "buildah write them), plain or compressed; DIR is an OCI layout; \"-\" is standard input,\n"
+        "and so is nothing.\n"
         "The format is recognised by the content. Layers may be plain, gzip or zstd. Every digest\n"
         "is verified. If anything is wrong, nothing is loaded and the store is as before.",
     .examples = "hybrid load debian.tar\n"

@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "env.h"
+#include "run_image.h"
 #include "run_options.h"
 #include "runtime/image/store.h"
 #include "runtime/state/tree.h"
@@ -80,6 +81,7 @@ static int read_profile(struct run *run, struct error *err)
     return 0;
 }
 
+/* Returns 0, an exit status whose cause has been told, or -1 with *err. */
 static int compose(struct run *run, char **operands, struct error *err)
 {
     const struct cli *cli = run->cli;
@@ -91,8 +93,10 @@ static int compose(struct run *run, char **operands, struct error *err)
         env_read(&run->settings->env, &run->settings->env_files, &run->env, err) < 0)
         return -1;
     run->options.env = run->env.list;
-    if (store_open_image_or_embedded(cli->store, cli->exe_dir, operands[0], &run->image, err) < 0)
-        return -1;
+    int status = run_image_open(cli, operands[0], run->settings->pull, run->settings->quiet,
+                                &run->image, err);
+    if (status != 0)
+        return status;
     run->options.image = run->image.reference;
     json_t *config = oci_compose(run->image.config, &run->options, err);
     if (!config)

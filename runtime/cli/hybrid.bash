@@ -27,6 +27,8 @@ _hybrid_values() {
     --log-format) echo text json ;;
     --cgroup-manager) echo cgroupfs disabled ;;
     --network) echo none ;;
+    --pull) echo missing always never ;;
+    --platform) echo linux/amd64 linux/arm64 ;;
     --userns) echo host 0:100000:65536 ;;
     --security-opt) echo seccomp= seccomp=unconfined no-new-privileges ;;
     --stop-signal | --signal | -s) echo HUP INT QUIT KILL USR1 USR2 TERM WINCH ;;
@@ -40,9 +42,11 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    run | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     esac
     case $2 in
+    image) echo prune ;;
+    system) echo df ;;
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
     state | delete | pause | resume | update | events) "$1" list -q 2>/dev/null ;;
@@ -88,7 +92,8 @@ _hybrid() {
         return
     fi
     case $previous in
-    --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources)
+    --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources | \
+        --input | --output | -o)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -102,7 +107,7 @@ _hybrid() {
     *)
         if [ -z "$verb" ]; then
             words=$(_hybrid_verbs "$program")
-        elif [ "$verb" = load ]; then
+        elif [ "$verb" = load ] || { [ "$verb" = import ] && [ "$operands" = 0 ]; }; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
         else

@@ -13,4 +13,12 @@ enum { IMAGE_HELPER_MAX_ARGUMENTS = 8 };
 int image_helper_exec(const struct cli *cli, const char *const *arguments, char *const *operands,
                       struct error *err);
 
+/*
+ * Runs hybrid-image to its end, as a child: standard input is empty, what it prints goes to
+ * standard error, and signals that would end this process are its to answer. Returns its exit
+ * status (it has said why, if it is not 0), or -1 with *err.
+ */
+int image_helper_run(const struct cli *cli, const char *const *arguments, char *const *operands,
+                     struct error *err);
+
 #endif

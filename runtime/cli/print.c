@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "cli.h"
@@ -99,6 +100,37 @@ void cli_print_age(int64_t then, int64_t now, char *text, size_t size)
         return;
     }
     (void)snprintf(text, size, "now");
+}
+
+void cli_print_size(int64_t bytes, char *text, size_t size)
+{
+    static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1000 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1000;
+        unit++;
+    }
+    (void)snprintf(text, size, "%.3g%s", value, units[unit]);
+}
+
+int64_t cli_parse_time(const char *text)
+{
+    struct tm time = { 0 };
+    char rest[32] = "";
+    char sign;
+    int hours;
+    int minutes;
+    if (!text || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%31s", &time.tm_year, &time.tm_mon,
+                        &time.tm_mday, &time.tm_hour, &time.tm_min, &time.tm_sec, rest) != 7)
+        return 0;
+    time.tm_year -= 1900;
+    time.tm_mon--;
+    int64_t seconds = timegm(&time);
+    const char *zone = rest + (rest[0] == '.' ? 1 + strspn(rest + 1, "0123456789") : 0);
+    if (sscanf(zone, "%c%2d:%2d", &sign, &hours, &minutes) == 3 && (sign == '+' || sign == '-'))
+        seconds -= (sign == '+' ? 1 : -1) * (hours * 3600LL + minutes * 60LL);
+    return seconds;
 }
 
 void cli_warn(const char *message)

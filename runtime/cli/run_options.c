@@ -1,5 +1,7 @@
 #include "run_options.h"
 
+#include "run_image.h"
+
 #define OPTION(long_name, short_name, of_kind, argument_name, member, text)                        \
     CLI_OPTION(of_kind, struct run_settings, member, long_name, short_name, argument_name, text)
 #define FLAG(long_name, short_name, member, text)                                                  \
@@ -90,7 +92,9 @@ const struct cli_option run_option_table[] = {
          "With --bundle: keep the caller's session keyring"),
     FLAG("keep", 0, bundle.keep, "With --bundle: do not delete the container at its end"),
     FLAG("no-subreaper", 0, bundle.no_subreaper, "With --bundle: accepted, changes nothing"),
-    FLAG("quiet", 'q', quiet, "Do not explain how the workload ended"),
+    CHOICE("pull", "POLICY", pull, run_image_policies,
+           "Pull the image if it is missing (the default), always, or never"),
+    FLAG("quiet", 'q', quiet, "Do not show a pull, nor explain how the workload ended"),
     REFUSED("volume", 'v', no_volumes),
     REFUSED("mount", 0, no_volumes),
     REFUSED("volumes-from", 0, no_volumes),
@@ -126,8 +130,9 @@ const struct cli_option run_option_table[] = {
     REFUSED("log-driver", 0, no_log_driver),
     REFUSED("log-opt", 0, no_log_driver),
     REFUSED("attach", 'a', "output is attached without -d, input with -i"),
-    REFUSED("platform", 0, "an image runs on this machine's own architecture only"),
-    REFUSED("pull", 0, "images are loaded by `hybrid load`"),
+    REFUSED("platform", 0,
+            "an image runs on this machine's own architecture only; `hybrid pull --platform` "
+            "fetches others"),
     REFUSED("runtime", 0, "choose with --isolation=container or vm"),
     { 0 },
 };
@@ -136,4 +141,5 @@ const struct run_settings run_defaults = {
     .run = { .memory = -1, .memory_swap = -1, .pids_limit = -1, .isolation = "container" },
     .network = "none",
     .format = "table",
+    .pull = "missing",
 };

@@ -11,6 +11,7 @@ struct run_settings {
     const char *network;
     const char *format;
     struct engine_run_options bundle; /* --bundle and what belongs to it */
+    const char *pull;
     bool remove, detach, interactive, dry_run, quiet;
 };
 

@@ -13,9 +13,14 @@ extern const struct verb verb_stop;
 extern const struct verb verb_kill;
 extern const struct verb verb_wait;
 extern const struct verb verb_rm;
+extern const struct verb verb_pull;
+extern const struct verb verb_push;
 extern const struct verb verb_load;
+extern const struct verb verb_import;
+extern const struct verb verb_save;
 extern const struct verb verb_images;
 extern const struct verb verb_inspect;
+extern const struct verb verb_history;
 extern const struct verb verb_rmi;
 extern const struct verb verb_create;
 extern const struct verb verb_state;
@@ -27,6 +32,9 @@ extern const struct verb verb_update;
 extern const struct verb verb_events;
 extern const struct verb verb_spec;
 extern const struct verb verb_features;
+extern const struct verb verb_image;
+extern const struct verb verb_tag;
+extern const struct verb verb_system;
 extern const struct verb verb_version;
 
 #endif

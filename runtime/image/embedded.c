@@ -88,8 +88,8 @@ int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, con
     int found = index_find(store_dir, name, &entry, NULL, err);
     index_entry_free(&entry);
     if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
-        return -1;
+        return found;
     if (found == 0 && load_embedded(store_dir, exe_dir, err) < 0)
         return -1;
-    return store_open_image(store_dir, name, image, err);
+    return store_open_image(store_dir, name, image, err) < 0 ? -1 : 1;
 }

@@ -153,15 +153,6 @@ int index_list(const char *store_dir, struct index_list *list, struct error *err
     return 0;
 }
 
-/* Tries one reference. 1: found, 0: not there, -1: *err. */
-static int find_reference(int index_fd, const char *reference, struct index_entry *entry,
-                          struct error *err)
-{
-    char file_name[NAME_MAX + 1];
-    index_file_name(reference, NULL, file_name);
-    return index_read(index_fd, file_name, entry, err);
-}
-
 static bool entry_has_digest(const struct index_entry *entry, const char *reference)
 {
     const char *at = strrchr(reference, '@');
@@ -200,6 +191,21 @@ static int find_by_scan(const char *store_dir, const char *name, bool by_digest,
     }
     index_list_free(&list);
     return result;
+}
+
+/*
+ * Tries one reference: as a name (one with a digest is the name of what was pulled so), then as the
+ * digest of an image that is named by a tag. 1: found, 0: not there, -1: *err.
+ */
+static int find_reference(const char *store_dir, int index_fd, const char *reference,
+                          struct index_entry *entry, struct error *err)
+{
+    char file_name[NAME_MAX + 1];
+    index_file_name(reference, NULL, file_name);
+    int found = index_read(index_fd, file_name, entry, err);
+    return found != 0 || !strchr(reference, '@')
+               ? found
+               : find_by_scan(store_dir, reference, true, entry, err);
 }
 
 static bool is_id_prefix(const char *name)
@@ -241,13 +247,8 @@ static int find_by_reference(const char *store_dir, const char *name, bool *malf
     _cleanup_close_ int index_fd = open_index(store_dir, &missing, err);
     if (index_fd < 0)
         return missing ? 0 : -1;
-    bool by_digest = strchr(first, '@') != NULL;
-    int found = by_digest ? find_by_scan(store_dir, first, true, entry, err)
-                          : find_reference(index_fd, first, entry, err);
-    if (found != 0 || !second)
-        return found;
-    return by_digest ? find_by_scan(store_dir, second, true, entry, err)
-                     : find_reference(index_fd, second, entry, err);
+    int found = find_reference(store_dir, index_fd, first, entry, err);
+    return found != 0 || !second ? found : find_reference(store_dir, index_fd, second, entry, err);
 }
 
 int index_find(const char *store_dir, const char *name, struct index_entry *entry, bool *exact,
@@ -267,7 +268,7 @@ int index_find(const char *store_dir, const char *name, struct index_entry *entr
         char printable[300];
         error_set(err, EXIT_OURS,
                   "no such image: %s; `hybrid images` lists those there are, "
-                  "`hybrid load FILE` adds one",
+                  "`hybrid pull` or `hybrid load FILE` adds one",
                   document_printable(name, printable, sizeof printable));
     }
     return found;

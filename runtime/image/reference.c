@@ -150,6 +150,16 @@ static const char *find_fault(const char *name, size_t domain, const char *tag, 
     return NULL;
 }
 
+/* Docker's own registry: no domain, or one of its names. */
+static bool is_docker(const char *name, size_t domain)
+{
+    static const char *const names[] = { "docker.io", "index.docker.io", "registry-1.docker.io" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strlen(names[i]) == domain && strncmp(name, names[i], domain) == 0)
+            return true;
+    return domain == 0;
+}
+
 char *reference_normalize(const char *text, struct error *err)
 {
     _cleanup_free_ char *copy = strdup(text);
@@ -165,8 +175,7 @@ char *reference_normalize(const char *text, struct error *err)
         return invalid(text, fault, err);
 
     const char *path = domain > 0 ? name + domain + 1 : name;
-    bool docker = domain == 0 || strncmp(name, "docker.io/", domain + 1) == 0 ||
-                  strncmp(name, "index.docker.io/", domain + 1) == 0;
+    bool docker = is_docker(name, domain);
     const char *library = docker && !strchr(path, '/') ? "library/" : "";
     int length = asprintf(&result, "%.*s/%s%s%s%s", docker ? 9 : (int)domain,
                           docker ? "docker.io" : name, library, path, digest ? "@" : ":",

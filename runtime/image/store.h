@@ -38,7 +38,8 @@ void store_image_free(struct store_image *image);
 
 /*
  * As store_open_image, and loads the embedded image (<exe_dir>/images/busybox.tar, by running
- * hybrid-image) when `name` means it and the store does not have it yet.
+ * hybrid-image) when `name` means it and the store does not have it yet. Returns 1, 0 if there is
+ * no such image (*err says so), or -1 with *err.
  */
 int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
                                  struct store_image *image, struct error *err);

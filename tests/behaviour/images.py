@@ -856,11 +856,255 @@ def test_output(store):
         check(store.run(verb, "--help").stdout.startswith(b"Usage: hybrid " + verb.encode()), verb)
 
 
+# --- tag, history, save -------------------------------------------------------------------------------
+
+
+def names_of(store):
+    return {f"{item['Repository']}:{item['Tag']}": item["Id"][7:]
+            for item in json.loads(store.run("images", "--format=json").stdout)}
+
+
+def test_tag(store):
+    first, second = small("first:1"), small("second:1", b"other")
+    store.load(first.archive())
+    store.load(second.archive())
+    store.run("tag", "first:1", "registry.example:5000/team/app")
+    store.run("tag", first.id()[:12], "third")
+    equal(names_of(store), {"first:1": first.id(), "second:1": second.id(), "third:latest": first.id(),
+                            "registry.example:5000/team/app:latest": first.id()}, "names")
+    store.run("tag", "second:1", "third")
+    store.run("tag", "first:1", "second:1")  # second:1 loses this name and keeps the other
+    equal(names_of(store)["second:1"], first.id(), "second:1")
+    store.run("tag", "first:1", "third")      # and now its last one
+    equal(names_of(store)["<none>:<none>"], second.id(), "the image that lost its last name")
+    store.run("tag", second.id(), "back")
+    check("<none>:<none>" not in names_of(store), "an image with a name is listed without")
+    before = store.snapshot()
+    for arguments, word in ((("absent", "x"), b"no such image"), (("first:1", "UPPER"), b"upper-case"),
+                            (("first:1", "x@sha256:" + "0" * 64), b"digest"), (("first:1",), b"too few"),
+                            (("first:1", "a", "b"), b"too many")):
+        check(word in store.run("tag", *arguments, status=125).stderr, f"{arguments}")
+    same_files(store.snapshot(), before, "the store has changed")
+
+
+def test_history(store):
+    history = [{"created": "2020-01-01T00:00:00Z", "created_by": "ADD rootfs"},
+               {"created": "2020-01-02T00:00:00Z", "created_by": "ENV A=1 \x1b[31m", "empty_layer": True},
+               {"created_by": "RUN " + "x" * 100, "comment": "buildkit"}]
+    layers = [tar([entry(f"f{number}", data=b"x" * 10000)]) for number in range(3)]
+    store.load(Image(layers, "told", history=history).archive())
+    steps = json.loads(store.run("history", "--format=json", "told").stdout)
+    equal([step["CreatedBy"] for step in steps],
+          [None, "RUN " + "x" * 100, "ENV A=1 \x1b[31m", "ADD rootfs"], "newest first")
+    equal([bool(step["Size"]) for step in steps], [True, True, False, True], "sizes")
+    table = store.run("history", "told").stdout.decode()
+    check("xxx..." in table and "x" * 100 not in table and "\x1b" not in table and "buildkit" in table, table)
+    check("x" * 100 in store.run("history", "--no-trunc", "told").stdout.decode(), "--no-trunc")
+    check(b"no such image" in store.run("history", "absent", status=125).stderr, "absent")
+    store.load(Image(layers, "wrong", history={"a": 1}).archive())
+    check(b"array" in store.run("history", "wrong", status=125).stderr, "a history that is none")
+
+
+def members_of(path):
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+
+
+def test_save(store):
+    one = Image([tar([entry("common")]), tar([entry("one", data=b"1" * 100000)])], "one:1", compression="+gzip")
+    two = Image([tar([entry("common")]), tar([entry("two")])], "two:1", compression="+gzip")
+    for image in (one, two):
+        store.load(image.archive())
+    path = store.top + "/saved.tar"
+    equal(store.run("save", "one:1", "two:1", "-o", path).stdout, b"", "output")
+    equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "mode")
+    saved = members_of(path)
+    blobs = {name: data for image in (one, two) for name, data in image.members().items() if name[:5] == "blobs"}
+    equal({name: data for name, data in saved.items() if name.startswith("blobs/")}, blobs, "blobs")
+    names = [item["annotations"]["org.opencontainers.image.ref.name"]
+             for item in json.loads(saved["index.json"])["manifests"]]
+    equal(names, ["docker.io/library/one:1", "docker.io/library/two:1"], "names")
+    again = store.run("save", "one:1", "two:1")
+    with open(path, "rb") as file:
+        equal(file.read() == again.stdout, True, "the same bytes twice")
+    store.run("rmi", "one:1", "two:1")
+    check("one:1" in store.run("load", stdin=again.stdout).stdout.decode(), "load from standard input")
+    equal(names_of(store), {"one:1": one.id(), "two:1": two.id()}, "names after loading")
+    by_id = members_of(store.file(store.run("save", one.id()[:12]).stdout))
+    check("annotations" not in by_id["index.json"].decode(), "an image saved by its id has a name")
+
+
+def test_save_is_read_by_others(store):
+    store.load(Image([tar([entry("x", data=b"1" * 1000)])], "one:1", compression="+gzip").archive())
+    path = store.top + "/saved.tar"
+    store.run("save", "one:1", "-o", path)
+    read = []
+    if shutil.which("skopeo"):
+        said = subprocess.run(["skopeo", "inspect", "--config", "oci-archive:" + path], stdout=subprocess.PIPE,
+                              check=True).stdout
+        equal(json.loads(said)["rootfs"]["diff_ids"], [layer for layer in json.loads(
+            store.run("inspect", "one:1").stdout)[0]["RootFS"]["Layers"]], "diff ids by skopeo")
+        read.append("skopeo")
+    if shutil.which("podman"):
+        said = subprocess.run(["podman", "--root", store.top + "/podman", "--runroot", store.top + "/podman-run",
+                               "--storage-driver", "vfs", "load", "-i", path], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT).stdout
+        check(b"Loaded image: docker.io/library/one:1" in said, f"podman: {said!r}")
+        read.append("podman")
+    if not read:
+        raise Skip("neither skopeo nor podman is installed")
+
+
+def test_save_refused(store):
+    image = Image([tar([entry("x", data=b"1" * 100000)])], "one:1")
+    store.load(image.archive())
+    path = store.top + "/saved.tar"
+    check(b"no such image" in store.run("save", "absent", "-o", path, status=125).stderr, "absent")
+    check(b"No such file" in store.run("save", "one:1", "-o", store.top + "/no/x.tar", status=125).stderr, "directory")
+    blob = f"{store.data}/store/blobs/sha256/{image.manifest['layers'][0]['digest'][7:]}"
+    os.chmod(blob, 0o600)
+    with open(blob, "r+b") as file:
+        file.write(b"spoilt")
+    check(b"is damaged in the store" in store.run("save", "one:1", "-o", path, status=125).stderr, "damaged")
+    equal([name for name in os.listdir(store.top) if "tar" in name or "hybrid" in name], ["archive.tar"], "files")
+    equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(store.command("save", "one:1"), stdout=full, stderr=subprocess.PIPE)
+    check(ended.returncode == 125 and b"No space left" in ended.stderr, f"a full disk: {ended.stderr!r}")
+
+
+def test_prune(store):
+    named, unnamed, used = small("named:1"), small(None, b"unnamed"), small(None, b"used")
+    for image in (named, unnamed, used):
+        store.load(image.archive())
+    store.run("tag", "named:1", "named:2")
+    os.mkdir(store.root + "/job")
+    with open(store.root + "/job/state.json", "w", encoding="utf-8") as file:
+        json.dump({"image": "sha256:" + used.id(), "layers": []}, file)
+    said = store.run("image", "prune").stdout.decode()
+    check(f"Deleted: sha256:{unnamed.id()}" in said and "Total reclaimed space: " in said, said)
+    equal(sorted(names_of(store)), ["<none>:<none>", "named:1", "named:2"], "names")
+    said = store.run("image", "prune", "--all").stdout.decode()
+    equal(said.count("Untagged"), 2, "names of the named image")
+    equal(said.count("Deleted: sha256:" + named.id()), 1, f"the named image ({said})")
+    equal(names_of(store), {"<none>:<none>": used.id()}, "what is left")
+    os.unlink(store.root + "/job/state.json")
+    store.run("image", "prune", "-a", "-f")
+    for kind in ("blobs/sha256", "layers", "index", "tmp"):
+        equal(os.listdir(f"{store.data}/store/{kind}"), [], kind)
+    check(b"hybrid images" in store.run("image", "ls", status=125).stderr, "image ls")
+    check(b"image prune" in store.run("image", "x", status=125).stderr, "image x")
+
+
+def test_disk_usage(store):
+    def usage():
+        return {row["Type"]: row for row in json.loads(store.run("system", "df", "--format=json").stdout)}
+    equal(usage()["Images"], {"Type": "Images", "Total": 0, "Active": 0, "Size": 0, "Reclaimable": 0}, "nothing")
+    store.load(Image([tar([entry("a", data=b"1" * 10000)]), tar([entry("b")])], "one:1").archive())
+    store.load(Image([tar([entry("a", data=b"1" * 10000)]), tar([entry("c")])], "two:1").archive())
+    store.run("tag", "two:1", "two:2")
+    whole = sum(os.stat(path).st_size for path in store.snapshot()
+                if "/blobs/sha256/" in path or "/layers/" in path)
+    images = usage()["Images"]
+    equal((images["Total"], images["Active"], images["Size"], images["Reclaimable"]), (2, 0, whole, whole), "unused")
+    state = json.loads(store.run("run", "--dry-run", "--format=json", "two:2", "sh").stdout)
+    check(state, "the image runs")
+    reclaimed = store.run("image", "prune", "--all").stdout.decode()
+    check(f"Total reclaimed space: {whole / 1e6:.1f} MB" in reclaimed, f"{reclaimed}, not {whole}")
+    equal(usage()["Images"]["Size"], 0, "after prune")
+    table = store.run("system", "df").stdout.decode().splitlines()
+    check(table[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"] and len(table) == 3, table)
+    check(b"system df" in store.run("system", "check-up", status=125).stderr, "another verb")
+
+
+# --- import ------------------------------------------------------------------------------------------
+
+
+def configuration(store, name):
+    return json.loads(store.run("inspect", name).stdout)[0]["Config"]
+
+
+def test_import_archive(store):
+    layer = tar([directory("bin"), entry("bin/tool", data=b"x" * 5000, mode=0o4755, uid=7)])
+    for number, data in enumerate((layer, gzip.compress(layer), zstd(layer))):
+        name = f"tree:{number}"
+        said = store.run("import", store.file(data), name)
+        equal(said.stdout, f"Imported image: {name}\n".encode(), "output")
+        with open(f"{store.data}/store/blobs/sha256/{sha256(data)}", "rb") as file:
+            equal(file.read() == data, True, "the archive is kept as it was")
+    check(os.path.exists(store.layer(layer)), "the layer")
+    equal(len(os.listdir(store.data + "/store/layers")), 1, "layers of the same tree")
+    equal(store.run("import", "-q", "-", "tree:stdin", stdin=layer).stdout, b"", "-q")
+    archive = store.run("save", "tree:1").stdout
+    store.run("rmi", "tree:1")
+    store.run("load", stdin=archive)
+    store.run("run", "--dry-run", "--pull=never", "tree:1", "sh")
+    with Mounted(store.layer(layer)) as root:
+        equal((os.stat(root + "/bin/tool").st_uid, os.stat(root + "/bin/tool").st_mode & 0o7777), (7, 0o4755), "tool")
+
+
+def test_import_directory(store):
+    top = store.top + "/tree"
+    os.makedirs(top + "/sub/deep")
+    for name, data in (("file", b"content"), ("sub/deep/other", b"1" * 300000), ("empty", b"")):
+        with open(f"{top}/{name}", "wb") as file:
+            file.write(data)
+    os.chown(top + "/file", 4000000000, 3)
+    os.chmod(top + "/file", 0o6750)
+    os.utime(top + "/file", ns=(0, 1600000000250000000))
+    os.setxattr(top + "/file", "user.mark", b"a\0b")
+    os.setxattr(top + "/file", "security.capability", CAP_NET_RAW)
+    os.link(top + "/file", top + "/hard")
+    os.symlink("../../../etc/passwd", top + "/sub/link")
+    os.mkfifo(top + "/fifo")
+    os.mknod(top + "/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    with open(os.fsencode(top) + b"/bytes\xff", "wb"):
+        pass
+    store.run("import", top + "/", "tree:1")
+    store.run("import", top, "tree:2")
+    layers = os.listdir(store.data + "/store/layers")
+    equal(len(layers), 1, "layers of the same directory")
+    with Mounted(f"{store.data}/store/layers/{layers[0]}") as root:
+        got = os.lstat(root + "/file")
+        equal((got.st_uid, got.st_gid, got.st_mode & 0o7777, got.st_mtime_ns, got.st_nlink),
+              (4000000000, 3, 0o6750, 1600000000250000000, 2), "file")
+        equal(os.getxattr(root + "/file", "user.mark"), b"a\0b", "user.mark")
+        equal(os.getxattr(root + "/file", "security.capability"), CAP_NET_RAW, "capability")
+        equal(os.readlink(root + "/sub/link"), "../../../etc/passwd", "link")
+        equal(os.lstat(root + "/null").st_rdev, os.makedev(1, 3), "device")
+        equal(os.lstat(root + "/sub/deep/other").st_size, 300000, "other")
+        equal(sorted(os.listdir(os.fsencode(root))),
+              sorted([b"file", b"hard", b"sub", b"fifo", b"null", b"empty", b"bytes\xff"]), "names")
+
+
+def test_import_changes(store):
+    layer = store.file(tar([entry("x")]))
+    changes = ["CMD [\"sh\", \"-c\", \"true\"]", "entrypoint run it", "ENV A=1", "ENV B \"two words\"", "ENV A=2",
+               "EXPOSE 80", "EXPOSE 53/udp", "LABEL k=v w", "STOPSIGNAL INT", "USER 5:6", "VOLUME /data",
+               "VOLUME [\"/a\", \"/b\"]", "WORKDIR /work"]
+    store.run("import", *[word for change in changes for word in ("-c", change)], "-m", "why", layer, "changed")
+    equal(configuration(store, "changed"), {
+        "Cmd": ["sh", "-c", "true"], "Entrypoint": ["/bin/sh", "-c", "run it"], "Env": ["B=two words", "A=2"],
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Labels": {"k": "v w"}, "StopSignal": "INT", "User": "5:6",
+        "Volumes": {"/data": {}, "/a": {}, "/b": {}}, "WorkingDir": "/work"}, "configuration")
+    equal(json.loads(store.run("history", "--format=json", "changed").stdout)[0]["Comment"], "why", "comment")
+    before = store.snapshot()
+    for arguments, word in ((("-c", "RUN x", layer, "x"), b"RUN"), (("-c", "WORKDIR rel", layer, "x"), b"absolute"),
+                            (("-c", "CMD", layer, "x"), b"needs a value"), (("-c", "ENV X", layer, "x"), b"NAME=VALUE"),
+                            (("-c", "EXPOSE 99999999", layer, "x"), b"PORT"), (("-c", "", layer, "x"), b"--change"),
+                            (("-c", "USER \udcff", layer, "x"), b"UTF-8"), ((layer, "UPPER"), b"upper-case"),
+                            ((layer, "x@sha256:" + "0" * 64), b"digest"), (("/etc/passwd", "x"), b"not a tar"),
+                            ((store.top + "/absent", "x"), b"absent"), ((layer,), b"too few")):
+        said = store.run("import", *arguments, status=125).stderr
+        check(word in said and said.count(b"\n") == 1, f"{arguments}: {said!r}")
+    check(b"is empty" in store.run("import", "-", "x", status=125).stderr, "an empty archive")
+    same_files(store.snapshot(), before, "the store has changed")
+
+
 # --- the run -------------------------------------------------------------------------------------------
 
 
-def run_test(name, test, hybrid):
-    store = Store(hybrid)
+def run_test(name, test, store):
     try:
         test(store)
         print(f"PASS {name}", flush=True)
@@ -877,18 +1121,22 @@ def run_test(name, test, hybrid):
         store.remove()
 
 
-def main():
-    build = sys.argv[1] if len(sys.argv) > 1 else "build"
-    hybrid = os.path.realpath(build + "/hybrid")
-    tests = [(name.replace("test_", "images_"), test) for name, test in globals().items()
-             if name.startswith("test_")]
+def run_tests(tests, hybrid, make_store):
+    """Runs (name, function of a store) pairs, those that the variable ONLY is part of; the exit status."""
     if os.geteuid() != 0:
         for name, _ in tests:
             print(f"SKIP {name}: the image store needs root")
         return 0
     only = os.environ.get("ONLY", "")
-    results = [run_test(name, test, hybrid) for name, test in tests if only in name]
+    results = [run_test(name, test, make_store(hybrid)) for name, test in tests if only in name]
     return 0 if all(results) else 1
+
+
+def main():
+    build = sys.argv[1] if len(sys.argv) > 1 else "build"
+    tests = [(name.replace("test_", "images_"), test) for name, test in globals().items()
+             if name.startswith("test_")]
+    return run_tests(tests, os.path.realpath(build + "/hybrid"), Store)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ static void test_normalize(void **state)
         { "user/app", "docker.io/user/app:latest" },
         { "docker.io/busybox", "docker.io/library/busybox:latest" },
         { "index.docker.io/user/app:1", "docker.io/user/app:1" },
+        { "registry-1.docker.io/library/app:1", "docker.io/library/app:1" },
+        { "docker.iox/app", "docker.iox/app:latest" },
         { "localhost/app", "localhost/app:latest" },
         { "localhost:5000/app", "localhost:5000/app:latest" },
         { "registry.example/a/b/c:v1.0-rc_1", "registry.example/a/b/c:v1.0-rc_1" },

@@ -50,6 +50,17 @@ ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err)
     return length;
 }
 
+ssize_t blob_read_text_source(void *context, void *data, size_t size, struct error *err)
+{
+    (void)err;
+    struct byte_text *text = context;
+    size_t length = text->length < size ? text->length : size;
+    memcpy(data, text->text, length);
+    text->text += length;
+    text->length -= length;
+    return (ssize_t)length;
+}
+
 /* Copies source to fd (-1: nowhere) and to the hash. */
 static int copy(const struct byte_source *source, int fd, int64_t limit, struct sha256 *hash,
                 const char *what, int64_t *size, struct error *err)
@@ -75,7 +86,7 @@ static int copy(const struct byte_source *source, int fd, int64_t limit, struct 
 }
 
 /* Removed again by staging_end, if commit does not move it. */
-static int create_file(const struct staging *staging, struct blob *blob, struct error *err)
+int blob_create(const struct staging *staging, struct blob *blob, struct error *err)
 {
     uint64_t number;
     if (getrandom(&number, sizeof number, 0) != sizeof number)
@@ -88,16 +99,10 @@ static int create_file(const struct staging *staging, struct blob *blob, struct 
     return fd;
 }
 
-int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
-                 int64_t limit, const char *what, struct blob *blob, struct error *err)
+static int copy_hashed(const struct byte_source *source, int fd, int64_t limit, const char *what,
+                       struct blob *blob, struct error *err)
 {
     struct sha256 hash;
-    _cleanup_close_ int fd = -1;
-    blob->file[0] = '\0';
-    bool exists =
-        known && digest_is_hex(known) && faccessat(staging->store->blobs_fd, known, F_OK, 0) == 0;
-    if (!exists && (fd = create_file(staging, blob, err)) < 0)
-        return -1;
     if (sha256_begin(&hash, err) < 0)
         return -1;
     int result = copy(source, fd, limit, &hash, what, &blob->size, err);
@@ -106,10 +111,49 @@ int blob_receive(const struct staging *staging, const struct byte_source *source
     return result;
 }
 
+int blob_hash_fd(int fd, struct blob *blob, struct error *err)
+{
+    struct byte_source bytes = { blob_read_fd, &fd };
+    return copy_hashed(&bytes, -1, INT64_MAX, "it", blob, err);
+}
+
+int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
+                 int64_t limit, const char *what, struct blob *blob, struct error *err)
+{
+    _cleanup_close_ int fd = -1;
+    int exists = known && digest_is_hex(known)
+                     ? staging_hold(staging, staging->store->blobs_fd, known, err)
+                     : 0;
+    if (exists < 0 || (!exists && (fd = blob_create(staging, blob, err)) < 0))
+        return -1;
+    if (exists)
+        (void)snprintf(blob->file, sizeof blob->file, "%s", known);
+    return copy_hashed(source, fd, limit, what, blob, err);
+}
+
+int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,
+              struct error *err)
+{
+    struct stat status;
+    int held = staging_hold(staging, staging->store->blobs_fd, hex, err);
+    if (held <= 0)
+        return held;
+    if (fstatat(staging->fd, hex, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot examine blob sha256:%s", hex);
+    if (size >= 0 && size != status.st_size)
+        return error_set(err, EXIT_OURS,
+                         "blob sha256:%s has %lld bytes, not %lld as the manifest says", hex,
+                         (long long)status.st_size, (long long)size);
+    struct blob found = { .size = status.st_size }; /* hex may point into *blob */
+    (void)snprintf(found.hex, sizeof found.hex, "%s", hex);
+    memcpy(found.file, found.hex, sizeof found.file);
+    *blob = found;
+    return 1;
+}
+
 int blob_open(const struct staging *staging, const struct blob *blob, struct error *err)
 {
-    int fd = blob->file[0] ? openat(staging->fd, blob->file, O_RDONLY | O_CLOEXEC)
-                           : openat(staging->store->blobs_fd, blob->hex, O_RDONLY | O_CLOEXEC);
+    int fd = openat(staging->fd, blob->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open blob sha256:%s", blob->hex);
     return fd;

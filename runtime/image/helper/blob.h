@@ -20,7 +20,7 @@ int sha256_end(struct sha256 *hash, char hex[STORE_DIGEST_HEX + 1], struct error
 struct blob {
     char hex[STORE_DIGEST_HEX + 1]; /* computed from the content */
     int64_t size;
-    char file[24]; /* its name in the staging directory; "": the store has it already */
+    char file[STORE_DIGEST_HEX + 1]; /* its name in the staging directory */
 };
 
 /* Where bytes come from: up to size bytes into data. 0: the end; -1: *err. */
@@ -32,6 +32,16 @@ struct byte_source {
 /* A byte_source over a descriptor: context is a pointer to it. */
 ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err);
 
+/* A byte_source over text: context is a pointer to one of these. */
+struct byte_text {
+    const char *text;
+    size_t length;
+};
+ssize_t blob_read_text_source(void *context, void *data, size_t size, struct error *err);
+
+/* Computes digest and size of what fd holds from here to its end. Returns 0, or -1 with *err. */
+int blob_hash_fd(int fd, struct blob *blob, struct error *err);
+
 /*
  * Reads source to its end into the staging directory. known: hex digest under which the store may
  * hold the content already (NULL: unknown), so that it need not be written again; the caller still
@@ -39,6 +49,19 @@ ssize_t blob_read_fd(void *context, void *data, size_t size, struct error *err);
  */
 int blob_receive(const struct staging *staging, const struct byte_source *source, const char *known,
                  int64_t limit, const char *what, struct blob *blob, struct error *err);
+
+/*
+ * Makes an empty file for blob in the staging directory: sets blob->file. Returns a descriptor to
+ * write to, or -1 with *err.
+ */
+int blob_create(const struct staging *staging, struct blob *blob, struct error *err);
+
+/*
+ * Does the store have the blob already? Then *blob is it, and is kept from being lost. size: as
+ * others say, which must be so. 1: it has, 0: not, -1: *err.
+ */
+int blob_find(const struct staging *staging, const char *hex, int64_t size, struct blob *blob,
+              struct error *err);
 
 /* Opens a received blob for reading. Returns the descriptor, or -1 with *err. */
 int blob_open(const struct staging *staging, const struct blob *blob, struct error *err);

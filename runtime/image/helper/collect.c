@@ -8,66 +8,9 @@
 #include "runtime/image/document.h"
 #include "runtime/image/helper/layer.h"
 #include "runtime/image/index.h"
-
-/* Digests in use, sorted once complete. */
-struct marks {
-    char (*hex)[STORE_DIGEST_HEX + 1];
-    size_t count, room;
-};
-
-static int mark(struct marks *marks, const char *hex, struct error *err)
-{
-    if (!hex)
-        return error_set(err, EXIT_OURS, "a document of the store names a malformed digest");
-    if (marks->count == marks->room) {
-        size_t room = marks->room ? marks->room * 2 : 64;
-        void *grown = reallocarray(marks->hex, room, sizeof *marks->hex);
-        if (!grown)
-            return error_set(err, EXIT_OURS, "out of memory");
-        marks->hex = grown;
-        marks->room = room;
-    }
-    memcpy(marks->hex[marks->count++], hex, sizeof *marks->hex);
-    return 0;
-}
-
-static int compare_hex(const void *left, const void *right)
-{
-    return strcmp(left, right);
-}
-
-static bool is_marked(const struct marks *marks, const char *hex)
-{
-    return marks->count > 0 &&
-           bsearch(hex, marks->hex, marks->count, sizeof *marks->hex, compare_hex);
-}
-
-static int mark_digest(struct marks *marks, const json_t *digest, struct error *err)
-{
-    return mark(marks, json_is_string(digest) ? digest_hex(json_string_value(digest)) : NULL, err);
-}
+#include "runtime/image/marks.h"
 
 /* --- what images use -------------------------------------------------------------------------- */
-
-static int mark_image(const struct store *store, const struct index_entry *entry,
-                      struct marks *blobs, struct marks *layers, struct error *err)
-{
-    _cleanup_json_ json_t *manifest =
-        document_read(store->blobs_fd, entry->manifest, entry->manifest, NULL, err);
-    _cleanup_json_ json_t *config =
-        manifest ? document_read(store->blobs_fd, entry->config, entry->config, NULL, err) : NULL;
-    if (!config || mark(blobs, entry->manifest, err) < 0 || mark(blobs, entry->config, err) < 0)
-        return -1;
-    const json_t *descriptors = json_object_get(manifest, "layers");
-    for (size_t i = 0; i < json_array_size(descriptors); i++)
-        if (mark_digest(blobs, json_object_get(json_array_get(descriptors, i), "digest"), err) < 0)
-            return -1;
-    const json_t *diff_ids = json_object_get(json_object_get(config, "rootfs"), "diff_ids");
-    for (size_t i = 0; i < json_array_size(diff_ids); i++)
-        if (mark_digest(layers, json_array_get(diff_ids, i), err) < 0)
-            return -1;
-    return 0;
-}
 
 static int mark_images(const struct store *store, struct marks *blobs, struct marks *layers,
                        struct error *err)
@@ -77,13 +20,12 @@ static int mark_images(const struct store *store, struct marks *blobs, struct ma
         return -1;
     int result = 0;
     for (size_t i = 0; i < list.count && result == 0; i++)
-        result = mark_image(store, &list.entries[i], blobs, layers, err);
+        result = marks_add_image(store->blobs_fd, &list.entries[i], blobs, layers, err);
     index_list_free(&list);
     return result;
 }
 
-/* --- what workloads use ------------------------------------------------------------------------
- */
+/* --- what workloads use ----------------------------------------------------------------------- */
 
 struct workload_visit {
     int (*visit)(const char *id, const json_t *state, void *context, struct error *err);
@@ -122,20 +64,18 @@ static int mark_layers_of_workload(const char *id, const json_t *state, void *co
     const json_t *layers = json_object_get(state, "layers");
     for (size_t i = 0; i < json_array_size(layers); i++) {
         const char *hex = json_string_value(json_array_get(layers, i));
-        if (hex && digest_is_hex(hex) && mark(context, hex, err) < 0)
+        if (hex && digest_is_hex(hex) && marks_add(context, hex, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* --- sweeping ----------------------------------------------------------------------------------
- */
+/* --- sweeping --------------------------------------------------------------------------------- */
 
 static int sweep(int dir_fd, const char *suffix, struct marks *marks, const char *what,
                  struct error *err)
 {
-    if (marks->count > 0)
-        qsort(marks->hex, marks->count, sizeof *marks->hex, compare_hex);
+    marks_sort(marks);
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (!directory)
@@ -144,7 +84,7 @@ static int sweep(int dir_fd, const char *suffix, struct marks *marks, const char
         char hex[STORE_DIGEST_HEX + 1];
         (void)snprintf(hex, sizeof hex, "%.*s", STORE_DIGEST_HEX, entry->d_name);
         if (!digest_is_hex(hex) || strcmp(entry->d_name + STORE_DIGEST_HEX, suffix) != 0 ||
-            is_marked(marks, hex))
+            marks_have(marks, hex))
             continue;
         if (unlinkat(dir_fd, entry->d_name, 0) < 0 && errno != ENOENT)
             return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s", entry->d_name);
@@ -164,13 +104,12 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
         result = sweep(store->blobs_fd, "", &blobs, "blobs", err);
     if (result == 0)
         result = sweep(store->layers_fd, ".erofs", &layers, "layers", err);
-    free(blobs.hex);
-    free(layers.hex);
+    marks_free(&blobs);
+    marks_free(&layers);
     return result;
 }
 
-/* --- removing an image -------------------------------------------------------------------------
- */
+/* --- removing an image ------------------------------------------------------------------------ */
 
 struct user_search {
     const char *reference; /* NULL: any name of the image */
@@ -197,7 +136,7 @@ static int refuse_if_used(const char *id, const json_t *state, void *context, st
     return 0;
 }
 
-static int check_users(const char *root, const struct index_entry *entry, struct error *err)
+int collect_check_users(const char *root, const struct index_entry *entry, struct error *err)
 {
     struct user_search search = { entry->reference, entry->config };
     const struct workload_visit visit = { refuse_if_used, &search };
@@ -214,16 +153,17 @@ static int append_line(char **text, const char *label, const char *name, struct 
     return 0;
 }
 
-static int remove_entry(const struct store *store, const struct index_entry *entry, char **removed,
-                        struct error *err)
+int collect_remove_entry(const struct store *store, const struct index_entry *entry, bool last,
+                         char **removed, struct error *err)
 {
     char file_name[NAME_MAX + 1];
     index_file_name(entry->reference, entry->manifest, file_name);
     if (unlinkat(store->index_fd, file_name, 0) < 0 && errno != ENOENT)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", file_name);
-    return entry->reference
-               ? append_line(removed, "Untagged: ", reference_familiar(entry->reference), err)
-               : 0;
+    if (entry->reference &&
+        append_line(removed, "Untagged: ", reference_familiar(entry->reference), err) < 0)
+        return -1;
+    return last ? append_line(removed, "Deleted: sha256:", entry->config, err) : 0;
 }
 
 /* Is `entry` meant? By its own reference, or, when found by id, by any entry of that image. */
@@ -241,13 +181,13 @@ static int remove_entries(const struct store *store, const char *root,
     bool others = false;
     for (size_t i = 0; i < list->count; i++)
         if (!force && is_meant(&list->entries[i], found, exact) &&
-            check_users(root, &list->entries[i], err) < 0)
+            collect_check_users(root, &list->entries[i], err) < 0)
             return -1;
     for (size_t i = 0; i < list->count; i++) {
         const struct index_entry *entry = &list->entries[i];
         if (!is_meant(entry, found, exact))
             others = others || strcmp(entry->config, found->config) == 0;
-        else if (remove_entry(store, entry, removed, err) < 0)
+        else if (collect_remove_entry(store, entry, false, removed, err) < 0)
             return -1;
     }
     return others ? 0 : append_line(removed, "Deleted: sha256:", found->config, err);

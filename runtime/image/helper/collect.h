@@ -3,6 +3,7 @@
 #define HYBRID_COLLECT_H
 
 #include "runtime/image/helper/staging.h"
+#include "runtime/image/index.h"
 
 /*
  * Removes blobs and layers that no index entry leads to. Layers that a workload below `root` names
@@ -17,6 +18,16 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
  * *removed (malloc'd lines "Untagged: REF"/"Deleted: sha256:ID"). Returns 0, or -1 with *err.
  */
 int collect_remove_image(const struct store *store, const char *root, const char *name, bool force,
+                         char **removed, struct error *err);
+
+/* Fails if a workload uses the image under this name, or by its id. Returns 0, or -1 with *err. */
+int collect_check_users(const char *root, const struct index_entry *entry, struct error *err);
+
+/*
+ * Removes an index entry; last: no other leads to its image. Appends to *removed as above. The
+ * store's lock is held. Returns 0, or -1 with *err.
+ */
+int collect_remove_entry(const struct store *store, const struct index_entry *entry, bool last,
                          char **removed, struct error *err);
 
 #endif

@@ -9,9 +9,6 @@
 #include "runtime/image/document.h"
 #include "runtime/image/helper/layer.h"
 
-static const char changed_meanwhile[] =
-    "%s was removed from the store while the image was being loaded; load it again";
-
 /* Renames `from` in the staging directory to `to`; where `to` exists it has the same content. */
 static int move(const struct staging *staging, const char *from, int dir_fd, const char *to,
                 struct error *err)
@@ -31,8 +28,6 @@ static int commit_blob(const struct staging *staging, const struct blob *blob, s
 {
     if (exists(staging->store->blobs_fd, blob->hex))
         return 0;
-    if (!blob->file[0])
-        return error_set(err, EXIT_OURS, changed_meanwhile, blob->hex);
     return move(staging, blob->file, staging->store->blobs_fd, blob->hex, err);
 }
 
@@ -45,8 +40,6 @@ static int commit_layer(const struct staging *staging, const struct incoming_lay
         return -1;
     if (exists(staging->store->layers_fd, name))
         return 0;
-    if (!exists(staging->fd, name))
-        return error_set(err, EXIT_OURS, changed_meanwhile, name);
     return move(staging, name, staging->store->layers_fd, name, err);
 }
 
@@ -124,29 +117,65 @@ static int keep_former(const struct store *store, const struct index_list *list,
     return 0;
 }
 
+/* Gives the image of `entry` a name, and takes it from whatever has it. */
+static int give_name(const struct store *store, const struct index_list *list,
+                     struct index_entry *entry, char *reference, struct error *err)
+{
+    char unnamed[NAME_MAX + 1];
+    entry->reference = reference;
+    if (keep_former(store, list, reference, entry->manifest, err) < 0 ||
+        write_entry(store, entry, err) < 0)
+        return -1;
+    index_file_name(NULL, entry->manifest, unnamed);
+    if (unlinkat(store->index_fd, unnamed, 0) < 0 && errno != ENOENT)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", unnamed);
+    return 0;
+}
+
 static int commit_names(const struct store *store, const struct index_list *list,
                         const struct incoming_image *image, struct error *err)
 {
     struct index_entry entry = { .created = image->created };
-    char unnamed[NAME_MAX + 1];
     memcpy(entry.manifest, image->manifest.hex, sizeof entry.manifest);
     memcpy(entry.config, image->config.hex, sizeof entry.config);
     if (measure(store, image, &entry.size, err) < 0)
         return -1;
-    for (size_t i = 0; i < image->name_count; i++) {
-        entry.reference = image->names[i];
-        if (keep_former(store, list, entry.reference, entry.manifest, err) < 0 ||
-            write_entry(store, &entry, err) < 0)
+    if (image->name_count == 0)
+        return has_other_name(list, &entry) ? 0 : write_entry(store, &entry, err);
+    for (size_t i = 0; i < image->name_count; i++)
+        if (give_name(store, list, &entry, image->names[i], err) < 0)
             return -1;
-    }
-    if (image->name_count == 0) {
-        const struct index_entry probe = entry;
-        return has_other_name(list, &probe) ? 0 : write_entry(store, &entry, err);
-    }
-    index_file_name(NULL, entry.manifest, unnamed);
-    if (unlinkat(store->index_fd, unnamed, 0) < 0 && errno != ENOENT)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", unnamed);
     return 0;
+}
+
+static int sync_index(const struct store *store, struct error *err)
+{
+    if (fsync(store->index_fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
+    return 0;
+}
+
+int commit_tag(const struct store *store, const char *name, const char *reference,
+               struct error *err)
+{
+    struct index_entry found = { 0 };
+    struct index_list list = { 0 };
+    _cleanup_free_ char *copy = strdup(reference);
+    _cleanup_close_ int lock = store_lock(store, err);
+    if (lock < 0)
+        return -1;
+    if (!copy)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (index_find(store->path, name, &found, NULL, err) <= 0)
+        return -1;
+    int result = index_list(store->path, &list, err);
+    if (result == 0) {
+        struct index_entry entry = found; /* its name is borrowed, that of `found` is freed */
+        result = give_name(store, &list, &entry, copy, err);
+    }
+    index_list_free(&list);
+    index_entry_free(&found);
+    return result < 0 ? -1 : sync_index(store, err);
 }
 
 int commit_images(const struct staging *staging, const struct incoming *incoming, struct error *err)
@@ -170,7 +199,5 @@ int commit_images(const struct staging *staging, const struct incoming *incoming
         if (result < 0)
             return -1;
     }
-    if (fsync(store->index_fd) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
-    return 0;
+    return sync_index(store, err);
 }

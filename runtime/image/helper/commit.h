@@ -11,4 +11,11 @@
 int commit_images(const struct staging *staging, const struct incoming *incoming,
                   struct error *err);
 
+/*
+ * Gives the image `name` another name: reference, normalised. An image that loses it, and has no
+ * other, stays under its id. Takes the store's lock. Returns 0, or -1 with *err.
+ */
+int commit_tag(const struct store *store, const char *name, const char *reference,
+               struct error *err);
+
 #endif

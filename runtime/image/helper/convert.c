@@ -50,6 +50,7 @@ static int start(const struct staging *staging, struct layer_job *job, struct er
         cleanup_close(&job->pipe);
         return error_set_errno(err, EXIT_OURS, errno, "cannot fork");
     }
+    job->state = LAYER_CONVERTING;
     return 0;
 }
 
@@ -58,10 +59,9 @@ static void reap(struct layer_job *job)
     while (waitpid(job->worker, NULL, 0) < 0 && errno == EINTR)
         ;
     cleanup_close(&job->pipe);
-    job->worker = -1;
+    job->state = LAYER_DONE;
 }
 
-/* Takes one report. 1: the layer is done, 0: it goes on, -1: *err. */
 static int take_report(const struct progress *progress, size_t row, struct layer_job *job,
                        struct error *err)
 {
@@ -82,33 +82,38 @@ static int take_report(const struct progress *progress, size_t row, struct layer
         return -1;
     }
     progress_done(progress, row, job->diff_id, job->blob.size);
-    return 1;
+    return 0;
 }
 
-/* Waits for reports of running workers and takes them. Returns how many are done, or -1. */
-static int wait_for_reports(const struct progress *progress, struct layer_job *jobs, size_t count,
-                            struct error *err)
+static size_t count_in(const struct layer_job *jobs, size_t count, enum layer_state state)
 {
-    struct pollfd polls[MAX_WORKERS];
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++)
+        found += jobs[i].state == state;
+    return found;
+}
+
+/* Waits for reports of running workers, and for what the feed brings, and takes them. */
+static int wait_for_reports(const struct progress *progress, struct layer_job *jobs, size_t count,
+                            const struct layer_feed *feed, struct error *err)
+{
+    struct pollfd polls[MAX_WORKERS + 1];
     size_t rows[MAX_WORKERS];
     nfds_t used = 0;
     for (size_t i = 0; i < count && used < MAX_WORKERS; i++)
-        if (jobs[i].worker > 0) {
+        if (jobs[i].state == LAYER_CONVERTING) {
             rows[used] = i;
             polls[used++] = (struct pollfd){ .fd = jobs[i].pipe, .events = POLLIN };
         }
-    if (poll(polls, used, -1) < 0)
+    bool waiting = feed && count_in(jobs, count, LAYER_ABSENT) > 0;
+    polls[used] = (struct pollfd){ .fd = waiting ? feed->fd : -1, .events = POLLIN };
+    if (poll(polls, used + 1, -1) < 0)
         return errno == EINTR ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot poll");
-    int done = 0;
-    for (nfds_t i = 0; i < used; i++) {
-        if (!polls[i].revents)
-            continue;
-        int result = take_report(progress, rows[i], &jobs[rows[i]], err);
-        if (result < 0)
+    for (nfds_t i = 0; i < used; i++)
+        if (polls[i].revents && take_report(progress, rows[i], &jobs[rows[i]], err) < 0)
             return -1;
-        done += result;
-    }
-    return done;
+    return waiting && polls[used].revents ? feed->take(feed->context, progress, jobs, count, err)
+                                          : 0;
 }
 
 static size_t count_workers(void)
@@ -120,26 +125,35 @@ static size_t count_workers(void)
     return cpus > MAX_WORKERS ? MAX_WORKERS : (size_t)cpus;
 }
 
-static int run(const struct staging *staging, const struct progress *progress,
-               struct layer_job *jobs, size_t count, struct error *err)
+static int start_ready(const struct staging *staging, struct layer_job *jobs, size_t count,
+                       struct error *err)
 {
+    size_t running = count_in(jobs, count, LAYER_CONVERTING);
     const size_t most = count_workers();
-    size_t next = 0;
-    size_t running = 0;
-    while (next < count || running > 0) {
-        for (; next < count && running < most; next++, running++)
-            if (start(staging, &jobs[next], err) < 0)
+    for (size_t i = 0; i < count && running < most; i++)
+        if (jobs[i].state == LAYER_READY) {
+            if (start(staging, &jobs[i], err) < 0)
                 return -1;
-        int done = wait_for_reports(progress, jobs, count, err);
-        if (done < 0)
+            running++;
+        }
+    return 0;
+}
+
+static int run(const struct staging *staging, const struct progress *progress,
+               struct layer_job *jobs, size_t count, const struct layer_feed *feed,
+               struct error *err)
+{
+    while (count_in(jobs, count, LAYER_DONE) < count) {
+        if ((feed && feed->ask(feed->context, jobs, count, err) < 0) ||
+            start_ready(staging, jobs, count, err) < 0 ||
+            wait_for_reports(progress, jobs, count, feed, err) < 0)
             return -1;
-        running -= (size_t)done;
     }
     return 0;
 }
 
-int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t count, bool quiet,
-                   struct error *err)
+int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t count,
+                   const struct layer_feed *feed, bool quiet, struct error *err)
 {
     struct progress progress = { .style = progress_choose(quiet, count) };
     _cleanup_free_ const char **ids = calloc(count + 1, sizeof *ids);
@@ -148,9 +162,9 @@ int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t
     for (size_t i = 0; i < count; i++)
         ids[i] = jobs[i].diff_id;
     progress_begin(&progress, ids, count);
-    int result = run(staging, &progress, jobs, count, err);
+    int result = run(staging, &progress, jobs, count, feed, err);
     for (size_t i = 0; i < count; i++)
-        if (jobs[i].worker > 0) {
+        if (jobs[i].state == LAYER_CONVERTING) {
             (void)kill(jobs[i].worker, SIGKILL);
             reap(&jobs[i]);
         }

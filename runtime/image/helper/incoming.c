@@ -1,7 +1,6 @@
 #include "runtime/image/helper/incoming.h"
 
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "cleanup.h"
 #include "runtime/image/document.h"
@@ -55,38 +54,6 @@ int incoming_add_name(struct incoming_image *image, const char *name, struct err
     if (image->name_count == INCOMING_MAX_NAMES)
         return error_set(err, EXIT_OURS, "an image has more than %d names", INCOMING_MAX_NAMES);
     image->names[image->name_count++] = take_pointer(&reference);
-    return 0;
-}
-
-const char *incoming_architecture(void)
-{
-    static const struct {
-        const char *machine, *architecture;
-    } known[] = { { "x86_64", "amd64" }, { "aarch64", "arm64" } };
-    struct utsname names;
-    if (uname(&names) == 0)
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            if (strcmp(names.machine, known[i].machine) == 0)
-                return known[i].architecture;
-    return "unknown";
-}
-
-/* The platform must be this machine's where the configuration names one. */
-static int check_platform(const json_t *config, const char *what, struct error *err)
-{
-    const char *os;
-    const char *architecture;
-    if (document_get_string(config, "os", what, &os, err) < 0 ||
-        document_get_string(config, "architecture", what, &architecture, err) < 0)
-        return -1;
-    os = os && *os ? os : "linux";
-    architecture = architecture && *architecture ? architecture : incoming_architecture();
-    char printable[2][64];
-    if (strcmp(os, "linux") != 0 || strcmp(architecture, incoming_architecture()) != 0)
-        return error_set(err, EXIT_OURS, "the image is for %s/%s; this machine runs linux/%s",
-                         document_printable(os, printable[0], sizeof printable[0]),
-                         document_printable(architecture, printable[1], sizeof printable[1]),
-                         incoming_architecture());
     return 0;
 }
 
@@ -146,19 +113,19 @@ static int take_diff_ids(const json_t *config, const char *what, struct incoming
     return 0;
 }
 
-int incoming_read_config(struct source *source, struct incoming_image *image, size_t layer_count,
-                         struct error *err)
+int incoming_read_config(const struct staging *staging, const struct platform *platform,
+                         struct incoming_image *image, size_t layer_count, struct error *err)
 {
     static const char what[] = "image configuration";
     const char *created;
-    _cleanup_free_ char *text = blob_read_text(source->staging, &image->config, what, err);
+    _cleanup_free_ char *text = blob_read_text(staging, &image->config, what, err);
     _cleanup_json_ json_t *config =
         text ? document_parse(text, (size_t)image->config.size, what, err) : NULL;
     if (!config)
         return -1;
     if (!json_is_object(config))
         return error_set(err, EXIT_OURS, "%s is not a JSON object", what);
-    if (check_platform(config, what, err) < 0 || check_process(config, what, err) < 0 ||
+    if (platform_check(platform, config, what, err) < 0 || check_process(config, what, err) < 0 ||
         document_get_string(config, "created", what, &created, err) < 0 ||
         take_diff_ids(config, what, image, layer_count, err) < 0)
         return -1;

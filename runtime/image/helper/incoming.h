@@ -10,6 +10,7 @@
 
 #include "machine.h"
 #include "runtime/image/helper/source.h"
+#include "runtime/image/platform.h"
 
 enum {
     INCOMING_MAX_IMAGES = 256,
@@ -52,12 +53,16 @@ int incoming_add_name(struct incoming_image *image, const char *name, struct err
 
 /*
  * Checks image->config, an image configuration that has been received, and takes the diff ids of
- * its layers and its time from it. layer_count: layers of the manifest. Returns 0, or -1 with *err.
+ * its layers and its time from it. It must be for `platform`. layer_count: layers of the manifest.
+ * Returns 0, or -1 with *err.
  */
-int incoming_read_config(struct source *source, struct incoming_image *image, size_t layer_count,
-                         struct error *err);
+int incoming_read_config(const struct staging *staging, const struct platform *platform,
+                         struct incoming_image *image, size_t layer_count, struct error *err);
 
-/* The architecture of this machine in the words of OCI: "amd64", "arm64". */
-const char *incoming_architecture(void);
+/*
+ * Writes image->manifest, an OCI manifest of its configuration and layers, which have been
+ * received. Returns 0, or -1 with *err.
+ */
+int manifest_make(const struct staging *staging, struct incoming_image *image, struct error *err);
 
 #endif

@@ -159,9 +159,53 @@ static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
     return 0;
 }
 
+static void report_nothing(void *context, int64_t bytes)
+{
+    (void)context, (void)bytes;
+}
+
+static int drain(struct stream *stream, int fd, struct error *err)
+{
+    ssize_t length = open_compressed(stream, fd, err);
+    if (length < 0)
+        return -1;
+    do
+        length = produce(stream);
+    while (length > 0);
+    return (int)length;
+}
+
+int layer_find_diff_id(const struct staging *staging, const struct blob *blob,
+                       char diff_id[STORE_DIGEST_HEX + 1], struct error *err)
+{
+    static const struct layer_progress quiet = { report_nothing, NULL };
+    _cleanup_free_ struct stream *stream = calloc(1, sizeof *stream);
+    _cleanup_close_ int fd = blob_open(staging, blob, err);
+    if (fd < 0)
+        return -1;
+    if (!stream)
+        return error_set(err, EXIT_OURS, "out of memory");
+    stream->progress = &quiet;
+    stream->err = err;
+    int result = sha256_begin(&stream->hash, err);
+    if (result == 0)
+        result = drain(stream, fd, err);
+    cleanup_archive(&stream->compressed);
+    if (sha256_end(&stream->hash, result == 0 ? diff_id : NULL, err) < 0)
+        return -1;
+    return result;
+}
+
 void layer_file_name(const char *diff_id, char name[STORE_DIGEST_HEX + 8])
 {
     (void)snprintf(name, STORE_DIGEST_HEX + 8, "%s.erofs", diff_id);
+}
+
+int layer_find(const struct staging *staging, const char *diff_id, struct error *err)
+{
+    char name[STORE_DIGEST_HEX + 8];
+    layer_file_name(diff_id, name);
+    return staging_hold(staging, staging->store->layers_fd, name, err);
 }
 
 /* mkfs.erofs 1.5 (Debian 12) cuts names of 255 bytes to 254 and then does not find the file. */

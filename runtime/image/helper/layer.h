@@ -25,6 +25,19 @@ struct layer_progress {
 int layer_convert(const struct staging *staging, const struct blob *blob, const char *diff_id,
                   const struct layer_progress *progress, struct error *err);
 
+/*
+ * Computes the diff id of a layer: the digest of what the blob holds, decompressed. Returns 0, or
+ * -1 with *err.
+ */
+int layer_find_diff_id(const struct staging *staging, const struct blob *blob,
+                       char diff_id[STORE_DIGEST_HEX + 1], struct error *err);
+
+/*
+ * Does the store have the layer converted already? Then it is kept from being lost. 1: it has,
+ * 0: not, -1: *err.
+ */
+int layer_find(const struct staging *staging, const char *diff_id, struct error *err);
+
 /* The name of a layer's file below <store>/layers and in the staging directory. */
 void layer_file_name(const char *diff_id, char name[STORE_DIGEST_HEX + 8]);
 

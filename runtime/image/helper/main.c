@@ -10,19 +10,39 @@
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/commit.h"
+#include "runtime/image/helper/import.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
+#include "runtime/image/helper/prune.h"
+#include "runtime/image/helper/pull.h"
+#include "runtime/image/helper/push.h"
+#include "runtime/image/helper/save.h"
+#include "runtime/image/registry/settings.h"
 
 static const char usage[] =
     "Usage: hybrid-image --store DIR [--root DIR] load [-q] [--name REF] FILE|DIR|-\n"
+    "       hybrid-image --store DIR [--root DIR] pull [-q] [--platform P] [--plain-http] "
+    "[--missing] NAME\n"
     "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
-    "Writes hybrid's image store; `hybrid load` and `hybrid rmi` run it.\n";
+    "       hybrid-image --store DIR push [-q] [--plain-http] NAME\n"
+    "       hybrid-image --store DIR tag IMAGE NAME\n"
+    "       hybrid-image --store DIR [--root DIR] prune [--all]\n"
+    "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
+    "TAR|DIR|- NAME\n"
+    "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
+    "Writes hybrid's image store; the verbs of hybrid run it.\n";
 
 struct settings {
     const char *store;
     const char *root;
     const char *name;
-    bool quiet, force;
+    const char *platform;
+    const char *output;
+    const char *message;
+    const char **changes; /* as many as there are arguments */
+    size_t change_count;
+    bool quiet, force, plain_http, missing, all;
 };
 
 static int run_load(const struct settings *settings, char **operands, struct error *err)
@@ -64,12 +84,110 @@ static int run_rmi(const struct settings *settings, char **operands, struct erro
     return result;
 }
 
+static const char *settings_path(void)
+{
+    const char *given = getenv("HYBRID_REGISTRIES");
+    return given && *given ? given : REGISTRY_SETTINGS_PATH;
+}
+
+static int run_pull(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || operands[1])
+        return error_set(err, EXIT_OURS, "pull takes the name of one image");
+    const struct pull_options options = {
+        .name = operands[0],
+        .platform = settings->platform,
+        .settings = settings_path(),
+        .root = settings->root,
+        .plain_http = settings->plain_http,
+        .quiet = settings->quiet,
+        .missing = settings->missing,
+    };
+    return pull_run(settings->store, &options, err);
+}
+
+static int run_push(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || operands[1])
+        return error_set(err, EXIT_OURS, "push takes the name of one image");
+    const struct push_options options = {
+        .name = operands[0],
+        .settings = settings_path(),
+        .plain_http = settings->plain_http,
+        .quiet = settings->quiet,
+    };
+    return push_run(settings->store, &options, err);
+}
+
+static int run_import(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || !operands[1] || operands[2])
+        return error_set(err, EXIT_OURS, "import takes a TAR or DIR, and a name");
+    const struct import_options options = {
+        .path = operands[0],
+        .name = operands[1],
+        .changes = settings->changes,
+        .change_count = settings->change_count,
+        .message = settings->message,
+        .root = settings->root,
+        .quiet = settings->quiet,
+    };
+    return import_run(settings->store, &options, err);
+}
+
+static int run_save(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0])
+        return error_set(err, EXIT_OURS, "save takes the name of an image");
+    const struct save_options options = { .output = settings->output,
+                                          .root = settings->root,
+                                          .names = operands };
+    return save_run(settings->store, &options, err);
+}
+
+static int run_prune(const struct settings *settings, char **operands, struct error *err)
+{
+    struct store store;
+    int64_t bytes = 0;
+    _cleanup_free_ char *removed = NULL;
+    if (operands[0])
+        return error_set(err, EXIT_OURS, "prune takes no names: rmi does");
+    if (store_open(settings->store, &store, err) < 0)
+        return -1;
+    int result = prune_images(&store, settings->root, settings->all, &removed, &bytes, err);
+    (void)fputs(removed ? removed : "", stdout);
+    if (result == 0)
+        (void)printf("Total reclaimed space: %.1f MB\n", (double)bytes / 1e6);
+    store_close(&store);
+    return result;
+}
+
+static int run_tag(const struct settings *settings, char **operands, struct error *err)
+{
+    struct store store;
+    if (!operands[0] || !operands[1] || operands[2])
+        return error_set(err, EXIT_OURS, "tag takes an image and its new name");
+    _cleanup_free_ char *reference = reference_normalize(operands[1], err);
+    if (!reference)
+        return -1;
+    if (strchr(reference, '@'))
+        return error_set(err, EXIT_OURS, "%s: a digest is not given, it is computed; give a tag",
+                         operands[1]);
+    if (store_open(settings->store, &store, err) < 0)
+        return -1;
+    int result = commit_tag(&store, operands[0], reference, err);
+    store_close(&store);
+    return result;
+}
+
 static const struct {
     const char *name;
     int (*run)(const struct settings *settings, char **operands, struct error *err);
+    bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "load", run_load },
-    { "rmi", run_rmi },
+    { "import", run_import, false }, { "load", run_load, false },   { "pull", run_pull, true },
+    { "push", run_push, true },      { "prune", run_prune, false }, { "rmi", run_rmi, false },
+    { "save", run_save, false },     { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -78,21 +196,39 @@ static int run_verb(const struct settings *settings, char **operands, struct err
         return error_set(err, EXIT_OURS, "hybrid-image needs --store DIR and a verb");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(operands[0], verbs[i].name) == 0)
-            return privileges_reduce(err) < 0 ? -1 : verbs[i].run(settings, operands + 1, err);
-    return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; it has load and rmi",
+            return !verbs[i].reduces && privileges_reduce(err) < 0
+                       ? -1
+                       : verbs[i].run(settings, operands + 1, err);
+    return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; --help lists them",
                      operands[0]);
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "store", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-        { "name", required_argument, NULL, 'n' },  { "quiet", no_argument, NULL, 'q' },
-        { "force", no_argument, NULL, 'f' },       { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },     { NULL, 0, NULL, 0 },
+        { "store", required_argument, NULL, 's' },
+        { "root", required_argument, NULL, 'r' },
+        { "name", required_argument, NULL, 'n' },
+        { "quiet", no_argument, NULL, 'q' },
+        { "force", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
+        { "platform", required_argument, NULL, 'p' },
+        { "plain-http", no_argument, NULL, 'P' },
+        { "missing", no_argument, NULL, 'm' },
+        { "output", required_argument, NULL, 'o' },
+        { "change", required_argument, NULL, 'c' },
+        { "message", required_argument, NULL, 'M' },
+        { "all", no_argument, NULL, 'a' },
+        { "version", no_argument, NULL, 'v' },
+        { NULL, 0, NULL, 0 },
     };
-    struct settings settings = { 0 };
+    _cleanup_free_ const char **changes = calloc((size_t)argc + 1, sizeof *changes);
+    struct settings settings = { .changes = changes };
     struct error err = { 0 };
+    if (!changes) {
+        (void)fprintf(stderr, "hybrid: out of memory\n");
+        return EXIT_OURS;
+    }
     (void)umask(022); /* what a layer becomes must not depend on who loads it */
     for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;)
         switch (letter) {
@@ -108,8 +244,29 @@ int main(int argc, char **argv)
         case 'q':
             settings.quiet = true;
             break;
+        case 'a':
+            settings.all = true;
+            break;
         case 'f':
             settings.force = true;
+            break;
+        case 'c':
+            settings.changes[settings.change_count++] = optarg;
+            break;
+        case 'M':
+            settings.message = optarg;
+            break;
+        case 'o':
+            settings.output = optarg;
+            break;
+        case 'p':
+            settings.platform = optarg;
+            break;
+        case 'P':
+            settings.plain_http = true;
+            break;
+        case 'm':
+            settings.missing = true;
             break;
         case 'h':
             return fputs(usage, stdout) < 0 ? EXIT_OURS : 0;

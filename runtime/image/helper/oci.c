@@ -4,86 +4,10 @@
 
 #include "cleanup.h"
 #include "runtime/image/document.h"
+#include "runtime/image/helper/descriptor.h"
 #include "runtime/image/helper/incoming.h"
 
 enum { MAX_NESTING = 4, PATH_SIZE = sizeof "blobs/sha256/" + STORE_DIGEST_HEX };
-
-static const char *const index_types[] = {
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json", NULL
-};
-static const char *const manifest_types[] = {
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json", NULL
-};
-static const char *const config_types[] = { "application/vnd.oci.image.config.v1+json",
-                                            "application/vnd.docker.container.image.v1+json",
-                                            NULL };
-static const char *const layer_types[] = {
-    "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-    NULL
-};
-
-static bool is_listed(const char *type, const char *const *types)
-{
-    for (; type && *types; types++)
-        if (strcmp(type, *types) == 0)
-            return true;
-    return false;
-}
-
-struct descriptor {
-    const char *media_type; /* borrowed from the document */
-    const char *hex;
-    int64_t size;
-    const json_t *annotations, *platform;
-};
-
-static int parse_descriptor(const json_t *value, const char *what, struct descriptor *descriptor,
-                            struct error *err)
-{
-    const char *digest;
-    char printable[100];
-    if (!json_is_object(value)) {
-        (void)error_set(err, EXIT_OURS, "%s: a descriptor is missing or not an object", what);
-        return -1;
-    }
-    if (document_get_string(value, "mediaType", what, &descriptor->media_type, err) < 0 ||
-        document_get_string(value, "digest", what, &digest, err) < 0 ||
-        document_get_object(value, "annotations", what, &descriptor->annotations, err) < 0 ||
-        document_get_object(value, "platform", what, &descriptor->platform, err) < 0)
-        return -1;
-    descriptor->hex = digest ? digest_hex(digest) : NULL;
-    if (!descriptor->hex) {
-        (void)error_set(err, EXIT_OURS, "%s: \"%s\" is not a sha256 digest", what,
-                        document_printable(digest ? digest : "", printable, sizeof printable));
-        return -1;
-    }
-    const json_t *size = json_object_get(value, "size");
-    descriptor->size = json_is_integer(size) ? json_integer_value(size) : -1;
-    if (descriptor->size < 0)
-        return error_set(err, EXIT_OURS, "%s: the size of sha256:%.12s is missing or negative",
-                         what, descriptor->hex);
-    return 0;
-}
-
-static int refuse_type(const struct descriptor *descriptor, const char *what, struct error *err)
-{
-    char printable[150];
-    return error_set(err, EXIT_OURS, "%s sha256:%.12s has the unknown media type \"%s\"", what,
-                     descriptor->hex,
-                     document_printable(descriptor->media_type ? descriptor->media_type : "",
-                                        printable, sizeof printable));
-}
 
 static int get_blob(struct source *source, const struct descriptor *descriptor, struct blob *blob,
                     struct error *err)
@@ -107,11 +31,8 @@ static int read_layers(struct source *source, const json_t *layers, struct incom
 {
     for (size_t i = 0; i < image->layer_count; i++) {
         struct descriptor layer;
-        if (parse_descriptor(json_array_get(layers, i), "manifest", &layer, err) < 0)
-            return -1;
-        if (!is_listed(layer.media_type, layer_types))
-            return refuse_type(&layer, "layer", err);
-        if (get_blob(source, &layer, &image->layers[i].blob, err) < 0)
+        if (manifest_parse_layer(layers, i, &layer, err) < 0 ||
+            get_blob(source, &layer, &image->layers[i].blob, err) < 0)
             return -1;
     }
     return 0;
@@ -122,36 +43,14 @@ static int read_manifest(struct source *source, const struct descriptor *descrip
 {
     struct descriptor config;
     const json_t *layers;
-    const char *type;
+    const struct platform host = platform_host();
     _cleanup_json_ json_t *manifest =
         get_document(source, descriptor, "manifest", &image->manifest, err);
-    if (!manifest)
-        return -1;
-    if (parse_descriptor(json_object_get(manifest, "config"), "manifest", &config, err) < 0 ||
-        document_get_array(manifest, "layers", "manifest", &layers, err) < 0 ||
-        document_get_string(manifest, "mediaType", "manifest", &type, err) < 0)
-        return -1;
-    if (type && !is_listed(type, manifest_types))
-        return error_set(err, EXIT_OURS, "manifest sha256:%.12s says it is something else",
-                         descriptor->hex);
-    if (!is_listed(config.media_type, config_types))
-        return refuse_type(&config, "configuration", err);
-    if (get_blob(source, &config, &image->config, err) < 0 ||
-        incoming_read_config(source, image, json_array_size(layers), err) < 0)
+    if (!manifest || manifest_parse(manifest, NULL, &config, &layers, err) < 0 ||
+        get_blob(source, &config, &image->config, err) < 0 ||
+        incoming_read_config(source->staging, &host, image, json_array_size(layers), err) < 0)
         return -1;
     return read_layers(source, layers, image, err);
-}
-
-/* Where an index offers a choice, an entry for another platform is not meant. */
-static bool platform_matches(const struct descriptor *descriptor)
-{
-    if (!descriptor->platform)
-        return true;
-    const char *os = json_string_value(json_object_get(descriptor->platform, "os"));
-    const char *architecture =
-        json_string_value(json_object_get(descriptor->platform, "architecture"));
-    return os && architecture && strcmp(os, "linux") == 0 &&
-           strcmp(architecture, incoming_architecture()) == 0;
 }
 
 /*
@@ -185,14 +84,16 @@ static int read_entry(struct walk *walk, const struct descriptor *entry, bool ch
     const char *own_name = find_name(entry);
     if (own_name)
         name = own_name;
-    if (is_listed(entry->media_type, index_types)) {
+    if (media_is_listed(entry->media_type, media_index_types)) {
         struct blob blob;
         _cleanup_json_ json_t *index = get_document(walk->source, entry, "index", &blob, err);
         return index ? read_index(walk, index, name, nesting + 1, err) : -1;
     }
-    if (!is_listed(entry->media_type, manifest_types))
-        return refuse_type(entry, "index entry", err);
-    if (choice && !platform_matches(entry)) {
+    if (!media_is_listed(entry->media_type, media_manifest_types))
+        return descriptor_refuse_type(entry, "index entry", err);
+    const struct platform host = platform_host();
+    /* Where an index offers a choice, an entry for another platform is not meant. */
+    if (choice && entry->platform && !platform_matches(&host, entry->platform)) {
         walk->skipped++;
         return 0;
     }
@@ -216,7 +117,7 @@ static int read_index(struct walk *walk, const json_t *index, const char *name, 
     size_t count = json_array_size(manifests);
     for (size_t i = 0; i < count; i++) {
         struct descriptor entry;
-        if (parse_descriptor(json_array_get(manifests, i), "index", &entry, err) < 0 ||
+        if (descriptor_parse(json_array_get(manifests, i), "index", &entry, err) < 0 ||
             read_entry(walk, &entry, count > 1, name, nesting, err) < 0)
             return -1;
     }
@@ -255,6 +156,6 @@ int oci_read(struct source *source, struct incoming *incoming, struct error *err
     if (incoming->count == 0)
         return error_set(err, EXIT_OURS, "%s holds no image%s%s", source->path,
                          walk.skipped ? " for linux/" : "",
-                         walk.skipped ? incoming_architecture() : "");
+                         walk.skipped ? platform_host().architecture : "");
     return 0;
 }

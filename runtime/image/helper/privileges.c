@@ -1,6 +1,7 @@
 #include "runtime/image/helper/privileges.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdint.h>
@@ -28,10 +29,10 @@ static uint64_t kept_set(void)
     return set;
 }
 
-/* Nothing mounted here is seen elsewhere, and there is no network to reach. */
-static int enter_namespaces(struct error *err)
+/* Nothing mounted here is seen elsewhere, and with CLONE_NEWNET there is no network to reach. */
+static int enter_namespaces(int network, struct error *err)
 {
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+    if (unshare(CLONE_NEWNS | network | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         return errno == EPERM ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot unshare");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make the mounts private");
@@ -60,14 +61,34 @@ static int drop_capabilities(struct error *err)
     return 0;
 }
 
-int privileges_reduce(struct error *err)
+static int forbid_core_dumps(struct error *err)
 {
     const struct rlimit no_core = { 0, 0 };
     if (setrlimit(RLIMIT_CORE, &no_core) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot forbid core dumps");
-    if (enter_namespaces(err) < 0)
+    return 0;
+}
+
+int privileges_reduce(struct error *err)
+{
+    if (forbid_core_dumps(err) < 0 || enter_namespaces(CLONE_NEWNET, err) < 0)
         return -1;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot set no_new_privs");
     return drop_capabilities(err);
+}
+
+/* By user id 0 all capabilities go as well: capabilities(7), "Effect of user ID changes". */
+int privileges_drop(struct error *err)
+{
+    enum { NOBODY = 65534 };
+    if (forbid_core_dumps(err) < 0 || enter_namespaces(0, err) < 0)
+        return -1;
+    if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+                           setresuid(NOBODY, NOBODY, NOBODY) < 0))
+        return error_set_errno(err, EXIT_OURS, errno, "cannot become user %d", NOBODY);
+    /* No other process of that user looks into this one's memory, which holds secrets. */
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set no_new_privs");
+    return 0;
 }

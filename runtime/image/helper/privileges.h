@@ -11,4 +11,10 @@
  */
 int privileges_reduce(struct error *err);
 
+/*
+ * For the process that has the network: everything goes, and root becomes nobody. It keeps only
+ * the descriptors it holds. Clears the parent-death signal. Returns 0, or -1 with *err.
+ */
+int privileges_drop(struct error *err);
+
 #endif

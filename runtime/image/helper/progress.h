@@ -1,4 +1,4 @@
-/* What a user sees of a load: one line a layer, rewritten in place on a terminal. */
+/* What a user sees of a load or pull: one line a layer, rewritten in place on a terminal. */
 #ifndef HYBRID_PROGRESS_H
 #define HYBRID_PROGRESS_H
 
@@ -25,6 +25,15 @@ void progress_reading(bool quiet, const char *path);
 
 /* Prints the rows of layers yet to come. ids: hex diff ids. */
 void progress_begin(struct progress *progress, const char *const *ids, size_t rows);
+
+/* Layer `row` has been fetched, or pushed, up to `bytes` of `total`; all of it: it is there. */
+void progress_fetch(const struct progress *progress, size_t row, const char *id, int64_t bytes,
+                    int64_t total);
+void progress_push(const struct progress *progress, size_t row, const char *id, int64_t bytes,
+                   int64_t total);
+
+/* Something about layer `row` that takes time: a request has to be repeated. */
+void progress_note(const struct progress *progress, size_t row, const char *id, const char *note);
 
 /* Layer `row` has been read up to `bytes` of `total`. */
 void progress_update(const struct progress *progress, size_t row, const char *id, int64_t bytes,

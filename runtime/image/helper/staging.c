@@ -163,6 +163,15 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
     return 0;
 }
 
+int staging_hold(const struct staging *staging, int dir_fd, const char *name, struct error *err)
+{
+    if (linkat(dir_fd, name, staging->fd, name, 0) == 0 || errno == EEXIST)
+        return 1;
+    return errno == ENOENT
+               ? 0
+               : error_set_errno(err, EXIT_OURS, errno, "cannot keep %s of the image store", name);
+}
+
 int staging_end(struct staging *staging, struct error *err)
 {
     if (staging->fd < 0)

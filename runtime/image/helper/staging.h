@@ -40,6 +40,13 @@ int store_lock(const struct store *store, struct error *err);
 int staging_begin(const struct store *store, struct staging *staging, bool *swept,
                   struct error *err);
 
+/*
+ * Gives the file `name` of a directory of the store a second name, the same, in the staging
+ * directory: it stays there even if the store loses it before commit, which then puts it back.
+ * 1: done, 0: the store has no such file, -1: *err.
+ */
+int staging_hold(const struct staging *staging, int dir_fd, const char *name, struct error *err);
+
 /* Removes the staging directory with all it holds. */
 int staging_end(struct staging *staging, struct error *err);
 

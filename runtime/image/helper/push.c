@@ -1,0 +1,166 @@
+#include "runtime/image/helper/push.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "runtime/image/document.h"
+#include "runtime/image/helper/descriptor.h"
+#include "runtime/image/helper/incoming.h"
+#include "runtime/image/helper/privileges.h"
+#include "runtime/image/helper/progress.h"
+#include "runtime/image/registry/upload.h"
+
+enum { MAX_PARTS = INCOMING_MAX_LAYERS + 2 }; /* the configuration and the manifest */
+
+/* A blob to send, held open: it stays readable when the image is removed meanwhile. */
+struct part {
+    char hex[STORE_DIGEST_HEX + 1];
+    int64_t size;
+    int fd;
+};
+
+struct push {
+    const struct push_options *options;
+    struct part parts[MAX_PARTS]; /* layers, the configuration, and last the manifest */
+    size_t count;
+    char media_type[100]; /* of the manifest */
+    struct progress progress;
+    size_t row;
+};
+
+static int open_part(struct push *push, const struct store *store, const char *hex,
+                     struct error *err)
+{
+    struct stat status;
+    struct part *part = &push->parts[push->count];
+    for (size_t i = 0; i < push->count; i++)
+        if (strcmp(push->parts[i].hex, hex) == 0)
+            return 0;
+    if (push->count == MAX_PARTS)
+        return error_set(err, EXIT_OURS, "the image has more than %d layers", INCOMING_MAX_LAYERS);
+    part->fd = openat(store->blobs_fd, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (part->fd < 0 || fstat(part->fd, &status) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open blob sha256:%s", hex);
+    (void)snprintf(part->hex, sizeof part->hex, "%s", hex);
+    part->size = status.st_size;
+    push->count++;
+    return 0;
+}
+
+static int open_parts(struct push *push, const struct store *store, const char *hex,
+                      struct error *err)
+{
+    struct descriptor descriptor;
+    const json_t *layers;
+    _cleanup_json_ json_t *manifest = document_read(store->blobs_fd, hex, "manifest", NULL, err);
+    struct descriptor config;
+    if (!manifest || manifest_parse(manifest, NULL, &config, &layers, err) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(layers); i++)
+        if (manifest_parse_layer(layers, i, &descriptor, err) < 0 ||
+            open_part(push, store, descriptor.hex, err) < 0)
+            return -1;
+    const char *type = json_string_value(json_object_get(manifest, "mediaType"));
+    (void)snprintf(push->media_type, sizeof push->media_type, "%s",
+                   type ? type : media_manifest_types[0]);
+    return open_part(push, store, config.hex, err) < 0 ? -1 : open_part(push, store, hex, err);
+}
+
+static int open_image(struct push *push, const char *store_path, char **reference,
+                      struct error *err)
+{
+    struct store store;
+    struct index_entry entry = { 0 };
+    bool exact;
+    if (store_open(store_path, &store, err) < 0)
+        return -1;
+    _cleanup_close_ int lock = store_lock(&store, err);
+    int result = lock < 0 ? -1 : index_find(store_path, push->options->name, &entry, &exact, err);
+    if (result == 0)
+        result = -1;
+    if (result > 0)
+        result = exact && entry.reference && !strchr(entry.reference, '@')
+                     ? open_parts(push, &store, entry.manifest, err)
+                     : error_set(err, EXIT_OURS,
+                                 "%s does not say where to push to; give the image a name first: "
+                                 "hybrid tag %s REGISTRY/NAME:TAG",
+                                 push->options->name, push->options->name);
+    if (result == 0)
+        *reference = take_pointer(&entry.reference);
+    index_entry_free(&entry);
+    store_close(&store);
+    return result;
+}
+
+static void show_progress(void *context, int64_t bytes)
+{
+    const struct push *push = context;
+    const struct part *part = &push->parts[push->row];
+    progress_push(&push->progress, push->row, part->hex, bytes, part->size);
+}
+
+static int send_parts(struct push *push, struct upload *upload, struct error *err)
+{
+    const char *ids[MAX_PARTS];
+    size_t blobs = push->count - 1;
+    for (size_t i = 0; i < blobs; i++)
+        ids[i] = push->parts[i].hex;
+    push->progress.style = progress_choose(push->options->quiet, blobs);
+    progress_begin(&push->progress, ids, blobs);
+    for (push->row = 0; push->row < blobs; push->row++) {
+        const struct part *part = &push->parts[push->row];
+        int sent = upload_blob(upload, part->hex, part->size, part->fd, err);
+        if (sent < 0)
+            return -1;
+        if (sent == 1)
+            progress_note(&push->progress, push->row, part->hex, "is there already");
+        else
+            show_progress(push, part->size);
+    }
+    const struct part *manifest = &push->parts[blobs];
+    return upload_manifest(upload, manifest->hex, manifest->size, manifest->fd, push->media_type,
+                           err);
+}
+
+static int send_image(struct push *push, struct remote *remote, struct error *err)
+{
+    struct upload upload;
+    struct error cause = { 0 };
+    int result = upload_begin(&upload, remote, &cause);
+    upload.progress = show_progress;
+    upload.context = push;
+    if (result == 0)
+        result = send_parts(push, &upload, &cause);
+    upload_end(&upload);
+    if (result < 0)
+        return error_set(err, EXIT_OURS, "cannot push %s: %s",
+                         reference_familiar(remote->reference), cause.message);
+    if (!push->options->quiet)
+        (void)printf("Pushed image: %s\nsha256:%s\n", reference_familiar(remote->reference),
+                     push->parts[push->count - 1].hex);
+    return 0;
+}
+
+int push_run(const char *store_path, const struct push_options *options, struct error *err)
+{
+    struct remote remote;
+    _cleanup_free_ char *reference = NULL;
+    _cleanup_free_ struct push *push = calloc(1, sizeof *push);
+    if (!push)
+        return error_set(err, EXIT_OURS, "out of memory");
+    push->options = options;
+    int result = open_image(push, store_path, &reference, err);
+    if (result == 0)
+        result = remote_open(reference, options->settings, options->plain_http, &remote, err);
+    if (result == 0) {
+        result = privileges_drop(err);
+        if (result == 0)
+            result = send_image(push, &remote, err);
+        remote_free(&remote);
+    }
+    for (size_t i = 0; i < push->count; i++)
+        cleanup_close(&push->parts[i].fd);
+    return result;
+}

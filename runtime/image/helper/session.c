@@ -1,0 +1,110 @@
+#include "runtime/image/helper/session.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "runtime/image/helper/collect.h"
+
+/* The signals that end a session, and the end of its processes. */
+static void signals_to_wait_for(sigset_t *set)
+{
+    static const int numbers[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+    (void)sigemptyset(set);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        (void)sigaddset(set, numbers[i]);
+}
+
+/*
+ * Waits for the worker, or for a signal to end it. Returns the exit status: the worker's, or 128+n.
+ * As a subreaper this process also waits for the worker's own children, which die with it: when
+ * all are gone, nobody writes to the staging directory any more.
+ */
+static int supervise(pid_t worker, const sigset_t *signals)
+{
+    int status = EXIT_OURS;
+    bool signalled = false;
+    for (;;) {
+        int ended;
+        pid_t child = waitpid(-1, &ended, WNOHANG);
+        if (child < 0 && errno == ECHILD)
+            return status;
+        if (child == worker && !signalled)
+            status = WIFEXITED(ended) ? WEXITSTATUS(ended) : EXIT_OURS;
+        if (child > 0)
+            continue;
+        int number = sigwaitinfo(signals, NULL);
+        if (number > 0 && number != SIGCHLD && !signalled) {
+            signalled = true;
+            status = EXIT_SIGNAL_BASE + number;
+            (void)kill(worker, SIGKILL);
+        }
+    }
+}
+
+__attribute__((noreturn)) static void run_worker(const struct staging *staging,
+                                                 const struct session *session,
+                                                 const sigset_t *unblocked, pid_t parent)
+{
+    struct error err = { 0 };
+    staging_die_with(parent);
+    /* A signal to the whole foreground group is the supervisor's to answer. */
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)sigprocmask(SIG_SETMASK, unblocked, NULL);
+    int result = session->work(staging, session->context, &err);
+    if (result < 0)
+        (void)fprintf(stderr, "hybrid: %s\n", err.message);
+    _exit(result < 0 ? EXIT_OURS : 0);
+}
+
+/* What a command that was killed between its commit's steps left is found by nobody else. */
+static int collect(const struct store *store, const char *root, struct error *err)
+{
+    _cleanup_close_ int lock = store_lock(store, err);
+    return lock < 0 ? -1 : collect_garbage(store, root, err);
+}
+
+static int run_in(const struct store *store, const struct session *session, struct error *err)
+{
+    struct staging staging;
+    bool swept;
+    sigset_t signals;
+    sigset_t unblocked;
+    signals_to_wait_for(&signals);
+    (void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would hide how children end */
+    (void)sigprocmask(SIG_BLOCK, &signals, &unblocked);
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot become a subreaper");
+    if (staging_begin(store, &staging, &swept, err) < 0)
+        return -1;
+    if (swept && collect(store, session->root, err) < 0) {
+        (void)staging_end(&staging, NULL);
+        return -1;
+    }
+    (void)fflush(stdout);
+    const pid_t self = getpid();
+    pid_t worker = fork();
+    if (worker == 0)
+        run_worker(&staging, session, &unblocked, self);
+    cleanup_close(&session->handover); /* who serves the work ends when its other end closes */
+    int status = worker < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot fork")
+                            : supervise(worker, &signals);
+    if (staging_end(&staging, err) < 0)
+        return -1;
+    if (status != 0 && collect(store, session->root, worker < 0 ? NULL : err) < 0)
+        return -1;
+    return status;
+}
+
+int session_run(const char *store_path, const struct session *session, struct error *err)
+{
+    struct store store;
+    if (store_open(store_path, &store, err) < 0)
+        return -1;
+    int status = run_in(&store, session, err);
+    store_close(&store);
+    return status;
+}
