@@ -20,6 +20,7 @@ struct cli {
     const char *root;    /* --root, HYBRID_ROOT: runtime directory, absolute */
     const char *data;    /* --data, HYBRID_DATA: data directory, absolute */
     const char *store;   /* <data>/store */
+    const char *policy;  /* --policy; NULL: the default file */
     const char *exe_dir; /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
     const struct verb *verb;
     FILE *out; /* standard output; main() checks at the end that all was written */

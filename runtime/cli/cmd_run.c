@@ -8,7 +8,8 @@
 
 #include "cleanup.h"
 #include "env.h"
-#include "run_options.h"
+#include "run.h"
+#include "run_policy.h"
 #include "runtime/image/store.h"
 #include "runtime/state/tree.h"
 #include "verbs.h"
@@ -23,6 +24,7 @@ struct run {
     struct env env;
     struct store_image image;
     json_t *seccomp_profile;
+    struct run_policy policy;
     char *config_text;
     struct plan plan;
     uint8_t *filter;
@@ -80,29 +82,44 @@ static int read_profile(struct run *run, struct error *err)
     return 0;
 }
 
-static int compose(struct run *run, char **operands, struct error *err)
+static json_t *compose_config(struct run *run, char **operands, struct error *err)
 {
     const struct cli *cli = run->cli;
     run->options.command = (const char *const *)(operands + 1);
     run->options.entrypoint_given = run->options.entrypoint != NULL;
     if (run->options.userns && userns_parse(run->options.userns, &run->options.userns_map, err) < 0)
-        return -1;
+        return NULL;
     if (choose_id(run, err) < 0 || read_profile(run, err) < 0 ||
         env_read(&run->settings->env, &run->settings->env_files, &run->env, err) < 0)
-        return -1;
+        return NULL;
     run->options.env = run->env.list;
     if (store_open_image_or_embedded(cli->store, cli->exe_dir, operands[0], &run->image, err) < 0)
-        return -1;
+        return NULL;
     run->options.image = run->image.reference;
-    json_t *config = oci_compose(run->image.config, &run->options, err);
+    return oci_compose(run->image.config, &run->options, err);
+}
+
+/* The policy decides on the configuration before anything else reads it. */
+static int compose(struct run *run, char **operands, struct error *err)
+{
+    json_t *config = compose_config(run, operands, err);
     if (!config)
         return -1;
-    run->config_text = json_dumps(config, JSON_COMPACT);
-    if (!run->config_text) {
-        json_decref(config);
-        return error_set(err, EXIT_OURS, "out of memory");
+    int decided =
+        run_policy_decide(run->cli, &run->options, &run->image, config, &run->policy, err);
+    if (!run->settings->dry_run)
+        decided = run_policy_record(run->cli, run->options.id, &run->policy, decided, err);
+    if (decided == 0) {
+        run->options.isolation = policy_isolation_name(run->policy.decision.isolation);
+        run->config_text = json_dumps(config, JSON_COMPACT);
+        if (!run->config_text)
+            decided = error_set(err, EXIT_OURS, "out of memory");
     }
-    return launch_make_plan(cli, config, &run->plan, &run->filter, err);
+    if (decided < 0) {
+        json_decref(config);
+        return -1;
+    }
+    return launch_make_plan(run->cli, config, &run->plan, &run->filter, err);
 }
 
 static int dry_run(const struct run *run, struct error *err)
@@ -110,8 +127,10 @@ static int dry_run(const struct run *run, struct error *err)
     FILE *out = run->cli->out;
     if (strcmp(run->settings->format, "json") == 0) {
         json_t *document = plan_to_json(&run->plan);
-        if (!document)
+        if (!document || run_policy_add(&run->policy, document) < 0) {
+            json_decref(document);
             return error_set(err, EXIT_OURS, "out of memory");
+        }
         cli_print_json(out, document);
         json_decref(document);
         return 0;
@@ -119,6 +138,7 @@ static int dry_run(const struct run *run, struct error *err)
     (void)fprintf(out, "image      %s\nisolation  %s\nlayers     %zu\n",
                   run->image.reference ? run->image.reference : run->image.id,
                   run->options.isolation, run->image.layer_count);
+    run_policy_print(&run->policy, out);
     if (plan_print(&run->plan, out) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot print the plan");
     return 0;
@@ -139,6 +159,7 @@ static int fill_state(struct run *run, struct error *err)
         .command = json_incref(json_object_get(process, "args")),
         .layers = json_array(),
         .options = json_pack("{s:b}", "stdin", run->settings->interactive),
+        .policy = run_policy_to_json(&run->policy),
     };
     for (size_t i = 0; i < run->image.layer_count; i++)
         (void)json_array_append_new(state->layers, json_string(run->image.layer_ids[i]));
@@ -232,6 +253,7 @@ static void free_run(struct run *run)
     free(run->filter);
     free(run->config_text);
     json_decref(run->seccomp_profile);
+    run_policy_free(&run->policy);
     store_image_free(&run->image);
     env_free(&run->env);
 }
@@ -247,6 +269,19 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
         status = compose(&run, operands, err);
     if (status == 0)
         status = run.settings->dry_run ? dry_run(&run, err) : launch(&run, err);
+    free_run(&run);
+    return status;
+}
+
+int run_explain(const struct cli *cli, const struct run_settings *settings, char **operands,
+                struct error *err)
+{
+    struct run run = { .cli = cli, .settings = settings, .options = settings->run };
+    json_t *config = compose_config(&run, operands, err);
+    int status = config ? run_policy_explain(cli, &run.options, &run.image, config, &run.policy,
+                                             settings->format, err)
+                        : -1;
+    json_decref(config);
     free_run(&run);
     return status;
 }

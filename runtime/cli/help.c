@@ -32,6 +32,7 @@ void cli_print_overview(FILE *out)
     (void)fputs("\nGlobal options:\n"
                 "  --root=DIR   Runtime directory (default /run/hybrid; environment HYBRID_ROOT)\n"
                 "  --data=DIR   Images and writable layers (default /var/lib/hybrid; HYBRID_DATA)\n"
+                "  --policy=FILE  Policy in place of /etc/hybrid/policy.json\n"
                 "  --version    Print the version\n"
                 "  --help       Print this; `hybrid VERB --help` explains a verb\n"
                 "\nExamples:\n"

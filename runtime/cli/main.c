@@ -12,13 +12,14 @@
 #include "verbs.h"
 
 struct globals {
-    const char *root, *data;
+    const char *root, *data, *policy;
     bool version;
 };
 
 static const struct cli_option global_options[] = {
     { "root", 0, CLI_TEXT, "DIR", "Runtime directory", offsetof(struct globals, root), NULL, 0, 0 },
     { "data", 0, CLI_TEXT, "DIR", "Data directory", offsetof(struct globals, data), NULL, 0, 0 },
+    { "policy", 0, CLI_TEXT, "FILE", "Policy", offsetof(struct globals, policy), NULL, 0, 0 },
     { "version", 'v', CLI_FLAG, NULL, "Version", offsetof(struct globals, version), NULL, 0, 0 },
     { 0 },
 };
@@ -121,6 +122,7 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
         return error_set(err, EXIT_OURS, "out of memory");
     cli->root = root;
     cli->data = data;
+    cli->policy = globals->policy;
     cli->exe_dir = exe_dir;
     cli->store = store;
     if (globals->version) {
