@@ -188,8 +188,9 @@ static bool exposes(const char *source, const json_t *places)
 /* Whether the mount shows a file or directory of the host, and not a file system of its own. */
 static bool is_of_host(const json_t *mount, const char *source)
 {
-    static const char *const own[] = { "proc",   "sysfs",  "tmpfs",   "devpts",
-                                       "mqueue", "cgroup", "cgroup2", NULL };
+    /* "file" is our own: content, not a path. A bundle cannot have it. */
+    static const char *const own[] = { "proc",   "sysfs",   "tmpfs", "devpts", "mqueue",
+                                       "cgroup", "cgroup2", "file",  NULL };
     if (*source == '/')
         return true;
     size_t index;
