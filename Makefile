@@ -100,11 +100,12 @@ install: all ## install below DESTDIR/PREFIX
 	install -D -m 644 $(BUILD)/images/busybox.tar $(DESTDIR)$(PREFIX)/libexec/hybrid/images/busybox.tar
 	install -D -m 644 runtime/cli/hybrid.1 $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	install -D -m 644 runtime/cli/hybrid.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/hybrid/policy $(wildcard runtime/policy/*.json)
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/hybrid $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid $(DESTDIR)$(PREFIX)/share/hybrid
 
 clean: ## remove build/
 	rm -rf $(BUILD)

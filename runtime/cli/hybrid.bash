@@ -22,7 +22,7 @@ _hybrid_takes_value() {
 
 _hybrid_values() {
     case $2 in
-    --isolation) echo container vm ;;
+    --isolation) echo auto container vm ;;
     --format) echo table json ;;
     --network) echo none ;;
     --userns) echo host 0:100000:65536 ;;
@@ -38,7 +38,10 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    policy) if [ "$3" = 0 ]; then echo check explain; fi ;;
+    esac
+    case $2-$3 in
+    run-* | rmi-* | inspect-* | policy-1) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     esac
     case $2 in
     exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
@@ -85,7 +88,7 @@ _hybrid() {
         return
     fi
     case $previous in
-    --env-file | --root | --data)
+    --env-file | --root | --data | --policy)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -95,15 +98,22 @@ _hybrid() {
         return
     fi
     case $current in
-    -*) words=$(_hybrid_options "$program" "$verb") ;;
+    -*)
+        # `policy explain` takes the options of `run`.
+        if [ "$verb" = policy ] && [ "$operands" -gt 0 ]; then
+            words=$(_hybrid_options "$program" run)
+        else
+            words=$(_hybrid_options "$program" "$verb")
+        fi
+        ;;
     *)
         if [ -z "$verb" ]; then
             words=$(_hybrid_verbs "$program")
-        elif [ "$verb" = load ]; then
+        elif [ "$verb" = load ] || { [ "$verb" = policy ] && [ "$previous" = check ]; }; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
         else
-            words=$(_hybrid_operands "$program" "$verb")
+            words=$(_hybrid_operands "$program" "$verb" "$operands")
         fi
         ;;
     esac
