@@ -18,6 +18,7 @@ extern const struct verb verb_images;
 extern const struct verb verb_inspect;
 extern const struct verb verb_rmi;
 extern const struct verb verb_policy;
+extern const struct verb verb_doctor;
 extern const struct verb verb_version;
 
 #endif
