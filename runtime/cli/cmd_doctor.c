@@ -106,9 +106,8 @@ const struct verb verb_doctor = {
     .synopsis = "[OPTIONS]",
     .summary = "Tell what works on this machine, and what to do about the rest",
     .description =
-        "Looks at everything that a workload needs, and changes nothing. The exit status is 0 if "
-        "both\n"
-        "isolations work here, 1 if only containers do, 2 if only VMs do, 3 if neither does.",
+        "Looks at everything that a workload needs. The exit status is 0 if both isolations work\n"
+        "here, 1 if only containers do, 2 if only VMs do, 3 if neither does.",
     .examples = "  hybrid doctor\n"
                 "  hybrid doctor --json | jq '.findings[] | select(.status == \"missing\")'",
     .options = options,
