@@ -148,6 +148,9 @@ struct plan_device_rule { /* linux.resources.devices */
     bool read, write, mknod;
 };
 
+/* What a VM has where no limit says otherwise. */
+enum { PLAN_VM_MEMORY = 256 << 20, PLAN_VM_CPUS = 1 };
+
 /* Limits. -1 where an OCI field is absent (0 and other values mean what the specification says). */
 struct plan_resources {
     int64_t memory_limit;       /* bytes */

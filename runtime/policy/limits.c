@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "plan.h"
 
 enum { ABSENT = 0 };
 
@@ -47,6 +48,12 @@ static int is_missing(int64_t value, bool missing, const char *what,
     return 0;
 }
 
+/* What an absent limit becomes. A VM without it has `in_vm`, which the policy must not raise. */
+static int64_t fill(int64_t most, int64_t in_vm, const struct policy_decision *decision)
+{
+    return decision->isolation == POLICY_VM && in_vm < most ? in_vm : most;
+}
+
 static int apply_memory(int64_t most, bool missing, json_t *resources,
                         struct policy_decision *decision)
 {
@@ -63,9 +70,12 @@ static int apply_memory(int64_t most, bool missing, json_t *resources,
     int absent = is_missing(limit, missing, "memory", decision);
     if (absent < 0)
         return -1;
-    if (absent && (set_number(memory, "limit", most, decision) < 0 ||
-                   policy_note(decision, "memory: %lld bytes at most", (long long)most) < 0))
-        return -1;
+    if (absent) {
+        most = fill(most, PLAN_VM_MEMORY, decision);
+        if (set_number(memory, "limit", most, decision) < 0 ||
+            policy_note(decision, "memory: %lld bytes at most", (long long)most) < 0)
+            return -1;
+    }
     /* "swap" counts memory plus swap: the limit of memory would mean little without it. */
     bool changes = missing ? swap <= 0 || swap > most : swap < 0 || swap > most;
     if (changes && !missing)
@@ -106,6 +116,7 @@ static int apply_cpu(int64_t most, bool missing, json_t *resources,
     int absent = is_missing(quota, missing, "processor time", decision);
     if (absent <= 0)
         return absent;
+    most = fill(most, (int64_t)PLAN_VM_CPUS * POLICY_CPU_PERIOD, decision);
     if (set_number(cpu, "quota", most, decision) < 0 ||
         set_number(cpu, "period", POLICY_CPU_PERIOD, decision) < 0)
         return -1;

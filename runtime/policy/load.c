@@ -120,17 +120,23 @@ void policy_caller_read(struct policy_caller *caller)
         policy_cgroup_parse(text, caller->cgroup, sizeof caller->cgroup);
 }
 
+static void append_resolved(json_t *list, const json_t *path)
+{
+    const char *text = json_string_value(path);
+    _cleanup_free_ char *resolved = text && *text == '/' ? realpath(text, NULL) : NULL;
+    if (resolved)
+        (void)json_array_append_new(list, json_string(resolved));
+}
+
 json_t *policy_resolve_mounts(const json_t *config)
 {
     json_t *sources = json_array();
     size_t index;
     const json_t *mount;
+    append_resolved(sources, json_object_get(json_object_get(config, "root"), "path"));
     json_array_foreach(json_object_get(config, "mounts"), index, mount)
     {
-        const char *source = json_string_value(json_object_get(mount, "source"));
-        _cleanup_free_ char *resolved = source && *source == '/' ? realpath(source, NULL) : NULL;
-        if (resolved)
-            (void)json_array_append_new(sources, json_string(resolved));
+        append_resolved(sources, json_object_get(mount, "source"));
     }
     return sources;
 }

@@ -219,6 +219,10 @@ static bool match_mounts(const json_t *wanted, const struct policy_identity *ide
         if (source && is_of_host(entry, source) && exposes(source, wanted))
             return true;
     }
+    /* A bundle's root, if it says where on the host it is. */
+    const char *root = json_string_value(json_object_get(json_object_get(config, "root"), "path"));
+    if (root && *root == '/' && exposes(root, wanted))
+        return true;
     json_array_foreach(identity->mount_sources, index, entry)
     {
         if (exposes(json_string_value(entry), wanted))
@@ -262,10 +266,10 @@ static int64_t device_number(const json_t *object, const char *key)
 static struct policy_device read_device(const json_t *object)
 {
     const char *type = json_string_value(json_object_get(object, "type"));
-    char letter = type ? *type : 'a';
-    if (letter == 'u')
-        letter = 'c';
-    return (struct policy_device){ .type = letter,
+    bool character = type && (*type == 'c' || *type == 'u'); /* u: unbuffered, the same */
+    return (struct policy_device){ .type = character              ? 'c'
+                                           : type && *type == 'b' ? 'b'
+                                                                  : 'a',
                                    .major = device_number(object, "major"),
                                    .minor = device_number(object, "minor") };
 }

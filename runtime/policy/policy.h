@@ -135,7 +135,11 @@ void policy_caller_read(struct policy_caller *caller);
  * not at its root. Pure. */
 void policy_cgroup_parse(const char *text, char *cgroup, size_t size);
 
-/* The resolved sources of a configuration's mounts, for identity.mount_sources. New reference. */
+/*
+ * The resolved sources of a configuration's mounts, and its root.path, as far as they are absolute,
+ * for identity.mount_sources. New reference. What a caller can still swap afterwards, a policy
+ * cannot see: deny mounts from directories that tenants write to.
+ */
 json_t *policy_resolve_mounts(const json_t *config);
 
 enum { POLICY_AUDIT_BYTES = 4 << 20 }; /* then the file becomes NAME.1, in place of the older one */

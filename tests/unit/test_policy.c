@@ -133,6 +133,8 @@ static const struct decision_row {
       { 0 },
       "deny m" },
     { RULES("container", MOUNT_DENY), "resolved:['/etc']", { 0 }, "deny m" },
+    { RULES("container", MOUNT_DENY), "{'root':{'path':'/'}}", { 0 }, "deny m" },
+    { RULES("container", MOUNT_DENY), "{'root':{'path':'rootfs'}}", { 0 }, "container default" },
     /* devices */
     { RULES("container", DEVICE_VM), NODE("b", "8", "0"), { 0 }, "vm dev" },
     { RULES("container", DEVICE_VM), NODE("c", "10", "200"), { 0 }, "vm dev" },

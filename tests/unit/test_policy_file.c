@@ -91,6 +91,7 @@ static void test_refused(void **state)
 
 #define FLOORS(members) "{'version':1,'default':'container','rules':[],'floors':{" members "}}"
 #define LIMITS          FLOORS("'limits':{'memory':'64m','cpus':0.5,'pids':10}")
+#define VM_LIMITS       FLOORS("'isolation':'vm','limits':{'memory':'1g','cpus':2}")
 #define RESOURCES(text) "{'process':{},'linux':{'resources':{" text "}}}"
 
 static void test_floors(void **state)
@@ -100,6 +101,11 @@ static void test_floors(void **state)
         const char *policy, *config, *path, *expected; /* expected NULL: refused */
     } table[] = {
         { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
+        { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
+          "{'limit':268435456,'swap':268435456}" },
+        { VM_LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':100000,'period':100000}" },
+        { VM_LIMITS, RESOURCES("'memory':{'limit':1073741824,'swap':1073741824}"),
+          "linux/resources/memory", "{'limit':1073741824,'swap':1073741824}" },
         { LIMITS, "{'process':{}}", "linux/resources/pids", "{'limit':10}" },
         { LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':50000,'period':100000}" },
         { LIMITS, RESOURCES("'memory':{'limit':-1,'swap':-1}"), "linux/resources/memory",
