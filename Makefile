@@ -22,7 +22,7 @@ endif
 
 # --- rooms -------------------------------------------------------------------------------------
 # Every room of the runtime is one archive, so that each program links only what it uses.
-ROOMS := cli monitor container vm state image plan sandbox cgroup
+ROOMS := cli policy monitor container vm state image plan sandbox cgroup
 
 sources    = $(wildcard $(1)/*.c)
 objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -70,7 +70,7 @@ $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@rm -f $@
 	$(call quiet,AR)$(AR) rcs $@ $^
 
-$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state image plan sandbox cgroup)
+$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,monitor container vm state policy image plan sandbox cgroup)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
 
@@ -100,11 +100,12 @@ install: all ## install below DESTDIR/PREFIX
 	install -D -m 644 $(BUILD)/images/busybox.tar $(DESTDIR)$(PREFIX)/libexec/hybrid/images/busybox.tar
 	install -D -m 644 runtime/cli/hybrid.1 $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	install -D -m 644 runtime/cli/hybrid.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/hybrid/policy $(wildcard runtime/policy/*.json)
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/hybrid $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid $(DESTDIR)$(PREFIX)/share/hybrid
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -221,6 +221,8 @@ struct plan_cgroup_setting {
 
 /* Where there is to be no limit, though there might be one now. */
 #define PLAN_UNLIMITED INT64_MAX
+/* What a VM has where no limit says otherwise. */
+enum { PLAN_VM_MEMORY = 256 << 20, PLAN_VM_CPUS = 1 };
 
 /* Limits. -1 where an OCI field is absent (0 and other values mean what the specification says). */
 struct plan_resources {

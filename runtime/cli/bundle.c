@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bundle_policy.h"
 #include "cleanup.h"
 #include "io.h"
 #include "workload.h"
@@ -58,7 +59,24 @@ static int check_isolation(const struct cli *cli, const json_t *document, struct
                      vm ? "annotation " ISOLATION_ANNOTATION "=vm" : "called as hybrid-vm");
 }
 
-int bundle_load(const struct cli *cli, const char *path, struct bundle *bundle, struct error *err)
+/*
+ * The policy decides on the configuration before anything else reads it; what it has added is in
+ * the text that the state keeps, too.
+ */
+static int enforce_policy(const struct cli *cli, const char *id, json_t *document,
+                          struct bundle *bundle, struct error *err)
+{
+    if (bundle_policy_enforce(cli, id, false, document, &bundle->decision, err) < 0)
+        return -1;
+    if (!bundle->decision)
+        return 0;
+    free(bundle->config_text);
+    bundle->config_text = json_dumps(document, JSON_COMPACT);
+    return bundle->config_text ? 0 : error_set(err, EXIT_OURS, "out of memory");
+}
+
+int bundle_load(const struct cli *cli, const char *id, const char *path, struct bundle *bundle,
+                struct error *err)
 {
     *bundle = (struct bundle){ .path = realpath(path, NULL) };
     if (!bundle->path || chdir(bundle->path) < 0)
@@ -71,7 +89,8 @@ int bundle_load(const struct cli *cli, const char *path, struct bundle *bundle, 
     if (!document)
         return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
                          where.line, where.text);
-    if (check_isolation(cli, document, err) < 0) {
+    if (check_isolation(cli, document, err) < 0 ||
+        enforce_policy(cli, id, document, bundle, err) < 0) {
         json_decref(document);
         return -1;
     }
@@ -82,6 +101,7 @@ void bundle_free(struct bundle *bundle)
 {
     plan_free(&bundle->plan);
     free(bundle->filter);
+    json_decref(bundle->decision);
     free(bundle->config_text);
     free(bundle->path);
     *bundle = (struct bundle){ 0 };

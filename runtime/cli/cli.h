@@ -22,6 +22,7 @@ struct cli {
     const char *store;          /* <data>/store */
     const char *called_as;      /* the last part of argv[0]: "hybrid", "hybrid-vm" */
     const char *cgroup_manager; /* --cgroup-manager: "cgroupfs", "systemd", "disabled" */
+    const char *policy;         /* --policy; NULL: the default file */
     const char *exe_dir;        /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
     const struct verb *verb;
     FILE *out; /* standard output; main() checks at the end that all was written */

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bundle_policy.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "engine_exec.h"
@@ -87,6 +88,10 @@ static int compose(struct exec *exec, char **operands, struct error *err)
                            : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
+    if (file && bundle_policy_enforce_process(exec->cli, process, err) < 0) {
+        json_decref(process);
+        return -1;
+    }
     exec->process_text = json_dumps(process, JSON_COMPACT);
     if (plan_parse_process(process, &exec->base, own && !file ? PLAN_PARSE_OWN : 0, &exec->plan,
                            err) < 0)

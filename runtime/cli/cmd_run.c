@@ -8,8 +8,9 @@
 
 #include "cleanup.h"
 #include "env.h"
+#include "run.h"
 #include "run_image.h"
-#include "run_options.h"
+#include "run_policy.h"
 #include "runtime/image/store.h"
 #include "runtime/state/tree.h"
 #include "verbs.h"
@@ -24,6 +25,7 @@ struct run {
     struct env env;
     struct store_image image;
     json_t *seccomp_profile;
+    struct run_policy policy;
     char *config_text;
     struct plan plan;
     uint8_t *filter;
@@ -81,8 +83,8 @@ static int read_profile(struct run *run, struct error *err)
     return 0;
 }
 
-/* Returns 0, an exit status whose cause has been told, or -1 with *err. */
-static int compose(struct run *run, char **operands, struct error *err)
+/* Returns 0 with *config, an exit status whose cause has been told, or -1 with *err. */
+static int compose_config(struct run *run, char **operands, json_t **config, struct error *err)
 {
     const struct cli *cli = run->cli;
     run->options.command = (const char *const *)(operands + 1);
@@ -98,15 +100,34 @@ static int compose(struct run *run, char **operands, struct error *err)
     if (status != 0)
         return status;
     run->options.image = run->image.reference;
-    json_t *config = oci_compose(run->image.config, &run->options, err);
-    if (!config)
-        return -1;
-    run->config_text = json_dumps(config, JSON_COMPACT);
-    if (!run->config_text) {
-        json_decref(config);
-        return error_set(err, EXIT_OURS, "out of memory");
+    *config = oci_compose(run->image.config, &run->options, err);
+    return *config ? 0 : -1;
+}
+
+/*
+ * The policy decides on the configuration before anything else reads it. Returns as compose_config.
+ */
+static int compose(struct run *run, char **operands, struct error *err)
+{
+    json_t *config = NULL;
+    int status = compose_config(run, operands, &config, err);
+    if (status != 0)
+        return status;
+    int decided =
+        run_policy_decide(run->cli, &run->options, &run->image, config, &run->policy, err);
+    if (!run->settings->dry_run)
+        decided = run_policy_record(run->cli, run->options.id, &run->policy, decided, err);
+    if (decided == 0) {
+        run->options.isolation = policy_isolation_name(run->policy.decision.isolation);
+        run->config_text = json_dumps(config, JSON_COMPACT);
+        if (!run->config_text)
+            decided = error_set(err, EXIT_OURS, "out of memory");
     }
-    return launch_make_plan(cli, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
+    if (decided < 0) {
+        json_decref(config);
+        return -1;
+    }
+    return launch_make_plan(run->cli, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
 }
 
 static int dry_run(const struct run *run, struct error *err)
@@ -114,8 +135,10 @@ static int dry_run(const struct run *run, struct error *err)
     FILE *out = run->cli->out;
     if (strcmp(run->settings->format, "json") == 0) {
         json_t *document = plan_to_json(&run->plan);
-        if (!document)
+        if (!document || run_policy_add(&run->policy, document) < 0) {
+            json_decref(document);
             return error_set(err, EXIT_OURS, "out of memory");
+        }
         cli_print_json(out, document);
         json_decref(document);
         return 0;
@@ -123,6 +146,7 @@ static int dry_run(const struct run *run, struct error *err)
     (void)fprintf(out, "image      %s\nisolation  %s\nlayers     %zu\n",
                   run->image.reference ? run->image.reference : run->image.id,
                   run->options.isolation, run->image.layer_count);
+    run_policy_print(&run->policy, out);
     if (plan_print(&run->plan, out) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot print the plan");
     return 0;
@@ -143,6 +167,7 @@ static int fill_state(struct run *run, struct error *err)
         .command = json_incref(json_object_get(process, "args")),
         .layers = json_array(),
         .options = json_pack("{s:b}", "stdin", run->settings->interactive),
+        .policy = run_policy_to_json(&run->policy),
     };
     for (size_t i = 0; i < run->image.layer_count; i++)
         (void)json_array_append_new(state->layers, json_string(run->image.layer_ids[i]));
@@ -236,6 +261,7 @@ static void free_run(struct run *run)
     free(run->filter);
     free(run->config_text);
     json_decref(run->seccomp_profile);
+    run_policy_free(&run->policy);
     store_image_free(&run->image);
     env_free(&run->env);
 }
@@ -300,6 +326,20 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
         status = compose(&run, operands, err);
     if (status == 0)
         status = run.settings->dry_run ? dry_run(&run, err) : launch(&run, err);
+    free_run(&run);
+    return status;
+}
+
+int run_explain(const struct cli *cli, const struct run_settings *settings, char **operands,
+                struct error *err)
+{
+    struct run run = { .cli = cli, .settings = settings, .options = settings->run };
+    json_t *config = NULL;
+    int status = compose_config(&run, operands, &config, err);
+    if (status == 0)
+        status = run_policy_explain(cli, &run.options, &run.image, config, &run.policy,
+                                    settings->format, err);
+    json_decref(config);
     free_run(&run);
     return status;
 }

@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "engine.h"
+#include "run_policy.h"
 #include "verbs.h"
 #include "workload.h"
 
@@ -79,7 +80,8 @@ static int read_stopped(const struct cli *cli, const char *name, struct stopped 
         return -1;
     stopped->config_text = state_read_config(cli->root, name, err);
     if (!stopped->config_text || paths_make(cli, name, &stopped->paths, err) < 0 ||
-        read_layers(cli, stopped, err) < 0)
+        read_layers(cli, stopped, err) < 0 ||
+        run_policy_check_start(cli, &stopped->state, stopped->config_text, err) < 0)
         return -1;
     return launch_load_plan(cli, stopped->config_text, PLAN_PARSE_OWN, &stopped->plan,
                             &stopped->filter, err);

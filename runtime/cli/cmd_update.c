@@ -1,6 +1,7 @@
 /* hybrid update: other limits for a running container of a bundle. */
 #include <string.h>
 
+#include "bundle_policy.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "engine_exec.h"
@@ -148,7 +149,13 @@ static int run_update(const struct cli *cli, const void *settings, char **operan
     (void)count;
     json_t *resources = compose(settings, err);
     struct plan plan = { 0 };
-    if (!resources || plan_parse_update(resources, &plan, err) < 0)
+    if (!resources)
+        return -1;
+    if (bundle_policy_check_resources(cli, resources, err) < 0) {
+        json_decref(resources);
+        return -1;
+    }
+    if (plan_parse_update(resources, &plan, err) < 0)
         return -1;
     _cleanup_close_ int lock = -1;
     _cleanup_state_ struct state state = { 0 };

@@ -81,6 +81,7 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
         .status = STATE_CREATING,
         .created = time(NULL),
         .command = json_incref(json_object_get(process, "args")),
+        .policy = json_incref(creation->bundle.decision),
     };
     const struct state *state = &creation->state;
     if (!state->id || !state->isolation || !state->bundle || !state->cgroup)
@@ -124,7 +125,7 @@ static int prepare(struct creation *creation, const char *id,
     if (state_check_id(id, err) < 0 || check_preserved(options->preserve_fds, err) < 0 ||
         path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
-        bundle_load(creation->cli, options->bundle, &creation->bundle, err) < 0 ||
+        bundle_load(creation->cli, id, options->bundle, &creation->bundle, err) < 0 ||
         check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||

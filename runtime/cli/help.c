@@ -41,6 +41,7 @@ void cli_print_overview(FILE *out)
                 "               cgroupfs (the default), or disabled: the caller's cgroup is kept\n"
                 "  --systemd-cgroup\n"
                 "               The same as --cgroup-manager=systemd, which is refused so far\n"
+                "  --policy=FILE  Policy in place of /etc/hybrid/policy.json\n"
                 "  --version    Print the version\n"
                 "  --help       Print this; `hybrid VERB --help` explains a verb\n"
                 "\nExamples:\n"

@@ -22,7 +22,7 @@ _hybrid_takes_value() {
 
 _hybrid_values() {
     case $2 in
-    --isolation) echo container vm ;;
+    --isolation) echo auto container vm ;;
     --format) echo table json ;;
     --log-format) echo text json ;;
     --cgroup-manager) echo cgroupfs disabled ;;
@@ -43,6 +43,13 @@ _hybrid_values() {
 _hybrid_operands() {
     case $2 in
     run | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    policy)
+        if [ "$3" = 0 ]; then
+            echo check explain
+        elif [ "$3" = 1 ]; then
+            "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }'
+        fi
+        ;;
     esac
     case $2 in
     image) echo prune ;;
@@ -93,7 +100,7 @@ _hybrid() {
     fi
     case $previous in
     --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources | \
-        --input | --output | -o)
+        --input | --output | -o | --policy)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -103,15 +110,23 @@ _hybrid() {
         return
     fi
     case $current in
-    -*) words=$(_hybrid_options "$program" "$verb") ;;
+    -*)
+        # `policy explain` takes the options of `run`.
+        if [ "$verb" = policy ] && [ "$operands" -gt 0 ]; then
+            words=$(_hybrid_options "$program" run)
+        else
+            words=$(_hybrid_options "$program" "$verb")
+        fi
+        ;;
     *)
         if [ -z "$verb" ]; then
             words=$(_hybrid_verbs "$program")
-        elif [ "$verb" = load ] || { [ "$verb" = import ] && [ "$operands" = 0 ]; }; then
+        elif [ "$verb" = load ] || { [ "$verb" = import ] && [ "$operands" = 0 ]; } ||
+            { [ "$verb" = policy ] && [ "$previous" = check ]; }; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
         else
-            words=$(_hybrid_operands "$program" "$verb")
+            words=$(_hybrid_operands "$program" "$verb" "$operands")
         fi
         ;;
     esac

@@ -13,7 +13,7 @@
 #include "verbs.h"
 
 struct globals {
-    const char *root, *data, *log, *log_format, *cgroup_manager;
+    const char *root, *data, *policy, *log, *log_format, *cgroup_manager;
     bool version, debug, systemd_cgroup;
 };
 
@@ -35,6 +35,7 @@ static const struct cli_option global_options[] = {
       offsetof(struct globals, cgroup_manager), cgroup_managers, 0, 0 },
     { "systemd-cgroup", 0, CLI_FLAG, NULL, "As --cgroup-manager=systemd",
       offsetof(struct globals, systemd_cgroup), NULL, 0, 0 },
+    { "policy", 0, CLI_TEXT, "FILE", "Policy", offsetof(struct globals, policy), NULL, 0, 0 },
     { "version", 'v', CLI_FLAG, NULL, "Version", offsetof(struct globals, version), NULL, 0, 0 },
     { 0 },
 };
@@ -126,6 +127,7 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
         return error_set(err, EXIT_OURS, "out of memory");
     cli->root = root;
     cli->data = data;
+    cli->policy = globals->policy;
     cli->exe_dir = exe_dir;
     cli->cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
     cli->store = store;

@@ -10,7 +10,7 @@
     CLI_OPTION_CHOICE(struct run_settings, member, long_name, argument_name, list, text)
 #define REFUSED CLI_OPTION_REFUSED
 
-static const char *const isolations[] = { "container", "vm", NULL };
+static const char *const isolations[] = { "auto", "container", "vm", NULL };
 static const char *const networks[] = { "none", NULL };
 
 static const char no_volumes[] = "host directories cannot be mounted yet; put the files into the "
@@ -27,7 +27,7 @@ static const char no_log_driver[] = "output is kept in one form, which `hybrid l
 
 const struct cli_option run_option_table[] = {
     CHOICE("isolation", "KIND", run.isolation, isolations,
-           "container (the default), or vm: a kernel of its own"),
+           "auto (the default: by policy, else container), container, or vm"),
     OPTION("name", 0, CLI_TEXT, "NAME", name, "Name of the workload (default: 12 hex digits)"),
     FLAG("rm", 0, remove, "Remove the workload and what it wrote when it ends"),
     FLAG("detach", 'd', detach, "Run in the background and print the name"),
@@ -138,7 +138,7 @@ const struct cli_option run_option_table[] = {
 };
 
 const struct run_settings run_defaults = {
-    .run = { .memory = -1, .memory_swap = -1, .pids_limit = -1, .isolation = "container" },
+    .run = { .memory = -1, .memory_swap = -1, .pids_limit = -1, .isolation = "auto" },
     .network = "none",
     .format = "table",
     .pull = "missing",

@@ -35,6 +35,8 @@ extern const struct verb verb_features;
 extern const struct verb verb_image;
 extern const struct verb verb_tag;
 extern const struct verb verb_system;
+extern const struct verb verb_policy;
+extern const struct verb verb_doctor;
 extern const struct verb verb_version;
 
 #endif

@@ -47,6 +47,7 @@ static const struct member {
     { "command", MEMBER_JSON, offsetof(struct state, command) },
     { "layers", MEMBER_JSON, offsetof(struct state, layers) },
     { "options", MEMBER_JSON, offsetof(struct state, options) },
+    { "policy", MEMBER_JSON, offsetof(struct state, policy) },
 };
 
 enum { MEMBER_COUNT = sizeof members / sizeof *members };
@@ -152,5 +153,6 @@ void state_free(struct state *state)
     json_decref(state->command);
     json_decref(state->layers);
     json_decref(state->options);
+    json_decref(state->policy);
     *state = (struct state){ 0 };
 }

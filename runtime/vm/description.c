@@ -7,7 +7,6 @@
 
 static const uint64_t MIB = 1 << 20;
 
-static const uint64_t DEFAULT_MEMORY_MIB = 256;
 /* The kernel's text, its tables and caches, hybrid-init, and a margin for its own atomic needs. */
 static const uint64_t GUEST_KERNEL_MIB = 48;
 /* Page structures are 1/64 of RAM; page tables and inodes of large workloads the rest. */
@@ -24,7 +23,7 @@ uint64_t vm_memory_limit(const struct plan_resources *resources)
 {
     return resources->memory_limit > 0 && resources->memory_limit != PLAN_UNLIMITED
                ? (uint64_t)resources->memory_limit
-               : DEFAULT_MEMORY_MIB * MIB;
+               : PLAN_VM_MEMORY;
 }
 
 uint64_t vm_ram_size(uint64_t memory_limit)
@@ -36,7 +35,7 @@ uint64_t vm_ram_size(uint64_t memory_limit)
 int vm_cpu_count(const struct plan_resources *resources, struct error *err)
 {
     if (resources->cpu_quota <= 0 || resources->cpu_period <= 0)
-        return 1;
+        return PLAN_VM_CPUS;
     int64_t count = (resources->cpu_quota + resources->cpu_period - 1) / resources->cpu_period;
     if (count > MACHINE_MAX_CPUS)
         return error_set(err, EXIT_OURS,

@@ -109,9 +109,9 @@ def check_lint():
 
 def check_values(hybrid):
     problems = []
-    for words, wanted in ((["run", "--isolation", ""], {"container", "vm"}),
+    for words, wanted in ((["run", "--isolation", ""], {"auto", "container", "vm"}),
                           (["run", "--isolation", "=", "v"], {"vm"}),
-                          (["ru"], {"run"}),
+                          (["ru"], {"run"}), (["policy", ""], {"check", "explain"}),
                           (["run", "--rm", "image", "-"], set())):
         if set(completed(hybrid, *words)) != wanted:
             problems.append(f"{words}: {completed(hybrid, *words)} instead of {sorted(wanted)}")

@@ -51,11 +51,11 @@ class Bundle:
         with open(self.path + "/config.json", "w", encoding="utf-8") as file:
             json.dump(self.config, file)
 
-    def create(self, *options, status=0, program=None, **settings):
+    def create(self, *options, status=0, program=None, before=(), **settings):
         """Creates it, with output into a file: nobody would read a pipe to its end."""
         self.write()
         with open(self.path + "/output", "wb") as output:
-            command = [program or self.t.host.hybrid, "create", "--bundle", self.path, *options, self.id]
+            command = [program or self.t.host.hybrid, *before, "create", "--bundle", self.path, *options, self.id]
             process = self.t.spawn(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE,
                                    **settings)
             # Read from the process alone: the container keeps its copy of the pipe.
@@ -126,7 +126,7 @@ def lifecycle(t):
     t.verb("delete", "--force", bundle.id)
 
 
-@test("bundle/create-leaves-only-the-container", **CONTAINERS)
+@test("bundle/create-leaves-only-the-container", alone=True, **CONTAINERS)
 def no_monitor(t):
     """The container's first process is all that stays, and it holds nothing that is not its command's."""
     bundle = Bundle(t, ["sleep", "1000"])

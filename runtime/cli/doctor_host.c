@@ -1,0 +1,237 @@
+/* What both isolations need of the host's kernel: tried where trying is harmless. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "doctor.h"
+#include "io.h"
+#include "runtime/cgroup/cgroup.h"
+
+#define AS_ROOT "run hybrid as root"
+
+static void look_kernel(const struct cli *cli, struct finding *finding)
+{
+    struct utsname name;
+    unsigned int major = 0, minor = 0;
+    (void)cli;
+    if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+        finding_set(finding, FINDING_NOTE, NULL, "its release cannot be read");
+    else if (major < 6 || (major == 6 && minor < 1))
+        finding_set(finding, FINDING_MISSING, "use Linux 6.1 or later", "Linux %s", name.release);
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "Linux %s, %s", name.release, name.machine);
+}
+
+static void look_root(const struct cli *cli, struct finding *finding)
+{
+    (void)cli;
+    if (geteuid() != 0)
+        finding_set(finding, FINDING_MISSING, AS_ROOT, "user %u is not root",
+                    (unsigned int)geteuid());
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "user 0");
+}
+
+static uint64_t effective_capabilities(void)
+{
+    char text[4096] = "";
+    _cleanup_close_ int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || io_read_all(fd, text, sizeof text - 1) <= 0)
+        return 0;
+    const char *line = strstr(text, "\nCapEff:");
+    return line ? strtoull(line + strlen("\nCapEff:"), NULL, 16) : 0;
+}
+
+/* Those that setting a workload up takes; what else root lacks, a workload cannot be given. */
+static void look_capabilities(const struct cli *cli, struct finding *finding)
+{
+    static const char *const needed[] = { "CHOWN",     "DAC_OVERRIDE", "FOWNER",   "KILL",
+                                          "SETGID",    "SETUID",       "MKNOD",    "SETPCAP",
+                                          "SYS_ADMIN", "SYS_CHROOT",   "NET_ADMIN" };
+    char missing[400] = "", lacking[400] = "";
+    uint64_t have = effective_capabilities();
+    (void)cli;
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!(have >> capability_from_name(needed[i]) & 1))
+            (void)snprintf(missing + strlen(missing), sizeof missing - strlen(missing), " %s",
+                           needed[i]);
+    for (int i = 0; capability_name(i); i++)
+        if (!(have >> i & 1))
+            (void)snprintf(lacking + strlen(lacking), sizeof lacking - strlen(lacking), " %s",
+                           capability_name(i) + strlen("CAP_"));
+    if (*missing)
+        finding_set(finding, FINDING_MISSING,
+                    AS_ROOT ", with these capabilities if it runs in a container", "lacking:%s",
+                    missing);
+    else if (*lacking)
+        finding_set(finding, FINDING_NOTE,
+                    "workloads cannot be given them, nor limits beyond this process's own",
+                    "root lacks:%s", lacking);
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "all");
+}
+
+/* Whether a process can make one. Returns 0 or an errno. */
+static int try_namespace(int flag)
+{
+    pid_t child = fork();
+    if (child < 0)
+        return errno;
+    if (child == 0)
+        _exit(unshare(flag) == 0 ? 0 : errno);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
+static void look_namespaces(const struct cli *cli, struct finding *finding)
+{
+    static const struct {
+        const char *name;
+        int flag;
+        bool optional;
+    } kinds[] = {
+        { "mount", CLONE_NEWNS, false },    { "pid", CLONE_NEWPID, false },
+        { "network", CLONE_NEWNET, false }, { "ipc", CLONE_NEWIPC, false },
+        { "uts", CLONE_NEWUTS, false },     { "cgroup", CLONE_NEWCGROUP, false },
+        { "user", CLONE_NEWUSER, true },
+    };
+    int cause = 0;
+    const char *name = NULL;
+    bool optional = true;
+    (void)cli;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int result = try_namespace(kinds[i].flag);
+        if (result == 0 || (name && kinds[i].optional))
+            continue;
+        cause = result;
+        name = kinds[i].name;
+        optional = kinds[i].optional;
+        if (!optional)
+            break;
+    }
+    if (!name)
+        finding_set(finding, FINDING_GOOD, NULL, "mount pid network ipc uts cgroup user");
+    else
+        finding_set(finding, optional ? FINDING_NOTE : FINDING_MISSING,
+                    optional ? "--userns does not work; see /proc/sys/user/max_user_namespaces"
+                    : cause == EPERM ? AS_ROOT ", with CAP_SYS_ADMIN"
+                                     : "see /proc/sys/user, and the kernel's configuration",
+                    "cannot make one of kind %s: %s", name, strerror(cause));
+}
+
+static const char *cgroup_mode(void)
+{
+    struct statfs status;
+    if (statfs("/sys/fs/cgroup", &status) == 0 && status.f_type == CGROUP2_SUPER_MAGIC)
+        return "v2";
+    if (statfs("/sys/fs/cgroup/unified", &status) == 0 && status.f_type == CGROUP2_SUPER_MAGIC)
+        return "v1, and v2 beside it";
+    return access("/sys/fs/cgroup/memory", F_OK) == 0 ? "v1" : "none";
+}
+
+/* Makes one with every limit, as a workload has it, and removes it again. */
+static void look_cgroup(const struct cli *cli, struct finding *finding)
+{
+    struct plan_resources resources = {
+        .memory_limit = 64 << 20,
+        .memory_swap = -1,
+        .memory_reservation = -1,
+        .cpu_shares = -1,
+        .cpu_quota = 100000,
+        .cpu_period = 100000,
+        .pids_limit = 100,
+    };
+    char name[64];
+    struct error err = { 0 };
+    (void)cli;
+    (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
+    struct cgroup *cgroup = cgroup_create(name, &resources, &err);
+    bool made = cgroup != NULL;
+    cgroup_close(cgroup);
+    (void)cgroup_remove(name, NULL);
+    if (made)
+        finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu and pids", cgroup_mode());
+    else
+        finding_set(finding, FINDING_MISSING,
+                    geteuid() == 0 ? "mount /sys/fs/cgroup writable, with these controllers"
+                                   : AS_ROOT,
+                    "%s: %s", cgroup_mode(), err.message);
+}
+
+static bool kernel_has(const char *file_system)
+{
+    char line[128], name[64];
+    _cleanup_fclose_ FILE *file = fopen("/proc/filesystems", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line[0] == '\t' ? line + 1 : line + strcspn(line, "\t") + 1, "%63s", name) ==
+                1 &&
+            strcmp(name, file_system) == 0)
+            return true;
+    return false;
+}
+
+/* The kernel loads a module by itself where it can: it may be there without being listed. */
+static void look_file_systems(const struct cli *cli, struct finding *finding)
+{
+    bool overlay = kernel_has("overlay"), erofs = kernel_has("erofs");
+    (void)cli;
+    if (overlay && erofs)
+        finding_set(finding, FINDING_GOOD, NULL, "overlay and erofs");
+    else
+        finding_set(finding, FINDING_NOTE, "modprobe overlay erofs, if a container does not start",
+                    "%s%s not loaded", overlay ? "" : "overlay ", erofs ? "" : "erofs");
+}
+
+static void look_seccomp(const struct cli *cli, struct finding *finding)
+{
+    static const uint32_t actions[] = { SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+                                        SECCOMP_RET_LOG, SECCOMP_RET_USER_NOTIF };
+    (void)cli;
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
+        if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &actions[i]) < 0) {
+            finding_set(finding, i < 2 ? FINDING_MISSING : FINDING_NOTE,
+                        "use a kernel with CONFIG_SECCOMP_FILTER", "action %#x: %s", actions[i],
+                        strerror(errno));
+            return;
+        }
+    finding_set(finding, FINDING_GOOD, NULL, "filters, with errno, kill, log and notify");
+}
+
+static void look_limits(const struct cli *cli, struct finding *finding)
+{
+    enum { FILES = 1024 };
+    struct rlimit files;
+    (void)cli;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_max < FILES)
+        finding_set(finding, FINDING_NOTE, "raise it: ulimit -Hn 4096",
+                    "%llu open files at most: too few for images of many layers",
+                    (unsigned long long)files.rlim_max);
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "%llu open files",
+                    (unsigned long long)files.rlim_max);
+}
+
+const struct check host_checks[] = {
+    { "kernel", NEEDED_BY_BOTH, look_kernel },
+    { "root", NEEDED_BY_BOTH, look_root },
+    { "capabilities", NEEDED_BY_BOTH, look_capabilities },
+    { "namespaces", NEEDED_BY_BOTH, look_namespaces },
+    { "cgroup", NEEDED_BY_BOTH, look_cgroup },
+    { "filesystems", NEEDED_BY_CONTAINER, look_file_systems },
+    { "seccomp", NEEDED_BY_BOTH, look_seccomp },
+    { "limits", NEEDED_BY_BOTH, look_limits },
+    { 0 },
+};

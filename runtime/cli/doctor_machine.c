@@ -1,0 +1,185 @@
+/* KVM, the programs and files that belong to hybrid or that it runs, the store, the policy. */
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "doctor.h"
+#include "runtime/image/index.h"
+#include "runtime/policy/policy.h"
+#include "runtime/vm/vm.h"
+
+bool doctor_has_program(const char *name)
+{
+    static const char *const directories[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+                                               "/usr/bin",        "/sbin",          "/bin" };
+    char path[256];
+    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", directories[i], name);
+        if (access(path, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* For information only: what KVM can do is what the probe says. */
+static const char *kvm_flavour(void)
+{
+    static const char *const modules[][2] = {
+        { "/sys/module/kvm_intel", "kvm_intel" },
+        { "/sys/module/kvm_amd", "kvm_amd" },
+        { "/sys/module/kvm_pvm", "kvm_pvm" },
+    };
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        if (access(modules[i][0], F_OK) == 0)
+            return modules[i][1];
+    return "of a kind that /sys/module does not name";
+}
+
+static bool is_virtual_machine(void)
+{
+    char line[4096];
+    _cleanup_fclose_ FILE *file = fopen("/proc/cpuinfo", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "flags", 5) == 0)
+            return strstr(line, " hypervisor") != NULL;
+    return false;
+}
+
+/* The message is "cannot start a VM: CAUSE; REMEDY". */
+static void set_from_error(struct finding *finding, const char *message)
+{
+    static const char prefix[] = "cannot start a VM: ";
+    if (strncmp(message, prefix, sizeof prefix - 1) == 0)
+        message += sizeof prefix - 1;
+    const char *remedy = strstr(message, "; ");
+    int length = remedy ? (int)(remedy - message) : (int)strlen(message);
+    finding_set(finding, FINDING_MISSING, remedy ? remedy + 2 : NULL, "%.*s", length, message);
+}
+
+static void look_kvm(const struct cli *cli, struct finding *finding)
+{
+    struct workload_paths paths = { .root = cli->root, .exe_dir = cli->exe_dir };
+    struct error err = { 0 };
+    _cleanup_close_ int fd = vm_open_kvm(&paths, &err);
+    if (fd >= 0)
+        finding_set(finding, FINDING_GOOD, NULL,
+                    "the test guest ran: long mode, CPUID, SYSCALL to privilege level 0; %s%s",
+                    kvm_flavour(), is_virtual_machine() ? ", nested in a virtual machine" : "");
+    else
+        set_from_error(finding, err.message);
+}
+
+static void look_guest(const struct cli *cli, struct finding *finding)
+{
+    static const char *const files[] = { "hybrid-vmm", "vmlinux", "guest-root.erofs" };
+    char path[4096];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", cli->exe_dir, files[i]);
+        if (access(path, i == 0 ? X_OK : R_OK) < 0) {
+            finding_set(finding, FINDING_MISSING, "install hybrid completely: make install",
+                        "%s: %s", path, strerror(errno));
+            return;
+        }
+    }
+    finding_set(finding, FINDING_GOOD, NULL, "monitor, kernel and root file system are there");
+}
+
+static void look_images(const struct cli *cli, struct finding *finding)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/hybrid-image", cli->exe_dir);
+    if (access(path, X_OK) < 0)
+        finding_set(finding, FINDING_NOTE, "install hybrid completely: make install",
+                    "no image can be loaded: %s: %s", path, strerror(errno));
+    else if (!doctor_has_program("mkfs.erofs"))
+        finding_set(finding, FINDING_NOTE, "install erofs-utils",
+                    "no image can be loaded: mkfs.erofs is not there");
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "hybrid-image and mkfs.erofs are there");
+}
+
+static void look_disk(const struct cli *cli, struct finding *finding)
+{
+    (void)cli;
+    if (doctor_has_program("mke2fs"))
+        finding_set(finding, FINDING_GOOD, NULL, "mke2fs is there");
+    else
+        finding_set(finding, FINDING_NOTE, "install e2fsprogs, or use --rm",
+                    "a VM without --rm has no disk to write to: mke2fs is not there");
+}
+
+static void look_store(const struct cli *cli, struct finding *finding)
+{
+    struct index_list list;
+    struct statvfs space;
+    struct error err = { 0 };
+    if (index_list(cli->store, &list, &err) < 0) {
+        finding_set(finding, FINDING_MISSING,
+                    geteuid() == 0 ? "restore it, or name another one by --data"
+                                   : "run hybrid as root",
+                    "%s", err.message);
+        return;
+    }
+    size_t count = list.count;
+    index_list_free(&list);
+    if (access(cli->data, F_OK) < 0)
+        finding_set(finding, FINDING_GOOD, NULL, "%s does not exist yet: made when needed",
+                    cli->data);
+    else if (access(cli->data, R_OK | W_OK | X_OK) < 0)
+        finding_set(finding, FINDING_MISSING, "run hybrid as root, or name another one by --data",
+                    "%s: %s", cli->data, strerror(errno));
+    else if (statvfs(cli->data, &space) < 0)
+        finding_set(finding, FINDING_NOTE, NULL, "%s: %s", cli->data, strerror(errno));
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images, %llu MiB free", cli->data, count,
+                    (unsigned long long)space.f_bavail * space.f_frsize >> 20);
+}
+
+static void look_policy(const struct cli *cli, struct finding *finding)
+{
+    struct error err = { 0 };
+    _cleanup_policy_ struct policy *policy = NULL;
+    if (policy_load(cli->policy, &policy, &err) < 0)
+        finding_set(finding, FINDING_MISSING, "mend it: hybrid policy check FILE", "%s",
+                    err.message);
+    else if (policy)
+        finding_set(finding, FINDING_GOOD, NULL, "%s, %zu rules", policy_name(policy),
+                    policy_rule_count(policy));
+    else
+        finding_set(finding, FINDING_GOOD, NULL, "none: containers, unless --isolation=vm");
+}
+
+/* What later options of networks and shared directories rest on; nothing here uses them yet. */
+static void look_network(const struct cli *cli, struct finding *finding)
+{
+    bool tun = access("/dev/net/tun", F_OK) == 0;
+    bool cni = access("/usr/lib/cni/bridge", X_OK) == 0 || access("/opt/cni/bin/bridge", X_OK) == 0;
+    (void)cli;
+    finding_set(
+        finding, FINDING_GOOD, NULL,
+        "loopback only, which needs nothing (here: tun %s, nft %s, CNI plugins %s, passt %s)",
+        tun ? "yes" : "no", doctor_has_program("nft") ? "yes" : "no", cni ? "yes" : "no",
+        doctor_has_program("passt") ? "yes" : "no");
+}
+
+static void look_shares(const struct cli *cli, struct finding *finding)
+{
+    bool there = access("/usr/lib/qemu/virtiofsd", X_OK) == 0 ||
+                 access("/usr/libexec/virtiofsd", X_OK) == 0 || doctor_has_program("virtiofsd");
+    (void)cli;
+    finding_set(finding, FINDING_GOOD, NULL, "none yet, which needs nothing (here: virtiofsd %s)",
+                there ? "yes" : "no");
+}
+
+const struct check machine_checks[] = {
+    { "kvm", NEEDED_BY_VM, look_kvm },
+    { "guest", NEEDED_BY_VM, look_guest },
+    { "disk", NEEDED_BY_VM, look_disk },
+    { "images", NEEDED_BY_BOTH, look_images },
+    { "store", NEEDED_BY_BOTH, look_store },
+    { "policy", NEEDED_BY_BOTH, look_policy },
+    { "network", 0, look_network },
+    { "shares", 0, look_shares },
+    { 0 },
+};

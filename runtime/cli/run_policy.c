@@ -1,0 +1,290 @@
+#include "run_policy.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "cleanup.h"
+#include "runtime/plan/compose_parts.h"
+
+#define ISOLATION_KEY "hybrid.isolation"
+
+/* --annotation KEY=VALUE; the last one of a key counts, as in the configuration. */
+static json_t *read_annotations(const struct option_list *list)
+{
+    json_t *annotations = json_object();
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->values[i], *equals = strchr(text, '=');
+        _cleanup_free_ char *key = equals ? strndup(text, (size_t)(equals - text)) : strdup(text);
+        if (key)
+            (void)json_object_set_new(annotations, key, json_string(equals ? equals + 1 : ""));
+    }
+    return annotations;
+}
+
+/* Capabilities that --cap-add names and that the workload would have. */
+static int read_asked(const struct run_options *options, struct policy_asked *asked,
+                      struct error *err)
+{
+    uint64_t added = 0, all;
+    struct security_options security;
+    if (compose_capabilities(options, &all, err) < 0 ||
+        compose_security(options, &security, err) < 0)
+        return -1;
+    for (size_t i = 0; i < options->cap_add.count; i++) {
+        const char *name = options->cap_add.values[i];
+        added |=
+            strcasecmp(name, "ALL") == 0 ? UINT64_MAX : UINT64_C(1) << capability_from_name(name);
+    }
+    *asked = (struct policy_asked){
+        .isolation = policy_isolation_from_name(options->isolation),
+        .capabilities = added & all,
+    };
+    for (size_t i = 0; i < options->security.count; i++)
+        if (strncmp(options->security.values[i], "no-new-privileges", 17) == 0)
+            asked->new_privileges = !security.no_new_privileges;
+    return 0;
+}
+
+static const json_t *labels_of(const struct store_image *image)
+{
+    return json_object_get(json_object_get(image->config, "config"), "Labels");
+}
+
+static int identify(const struct cli *cli, const struct run_options *options,
+                    const struct store_image *image, const json_t *config,
+                    struct run_policy *policy, struct error *err)
+{
+    if (policy_load(cli->policy, &policy->policy, err) < 0)
+        return -1;
+    if (!policy->policy)
+        return 0;
+    policy_caller_read(&policy->caller);
+    policy->annotations = read_annotations(&options->annotations);
+    policy->mount_sources = policy_resolve_mounts(config);
+    policy->identity = (struct policy_identity){
+        .reference = image->reference,
+        .digest = image->manifest,
+        .uid = policy->caller.uid,
+        .cgroup = policy->caller.cgroup,
+        .annotations = policy->annotations,
+        .image_labels = labels_of(image),
+        .mount_sources = policy->mount_sources,
+    };
+    return 0;
+}
+
+static int enforce(const struct run_options *options, json_t *config, struct run_policy *policy,
+                   struct error *err)
+{
+    struct policy_asked asked;
+    if (read_asked(options, &asked, err) < 0 ||
+        policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
+            0)
+        return -1;
+    json_t *name = json_string(policy_isolation_name(policy->decision.isolation));
+    return compose_set(json_object_get(config, "annotations"), ISOLATION_KEY, name, err);
+}
+
+int run_policy_decide(const struct cli *cli, const struct run_options *options,
+                      const struct store_image *image, json_t *config, struct run_policy *policy,
+                      struct error *err)
+{
+    if (identify(cli, options, image, config, policy, err) < 0)
+        return -1;
+    return enforce(options, config, policy, err);
+}
+
+int run_policy_record(const struct cli *cli, const char *id, const struct run_policy *policy,
+                      int decided, struct error *err)
+{
+    struct error unrecorded = { 0 };
+    if (policy_audit(cli->data, id, &policy->identity, &policy->decision, &unrecorded) == 0)
+        return decided;
+    if (decided == 0)
+        *err = unrecorded;
+    return -1;
+}
+
+/* --- start ---------------------------------------------------------------------------------------
+ */
+
+/* What was decided then must be what is decided now, or less. */
+static int compare_decision(const struct state *state, const json_t *then, const json_t *now,
+                            const struct run_policy *policy, struct error *err)
+{
+    if (policy->decision.isolation == policy_isolation_from_name(state->isolation) &&
+        json_equal(then, now))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "the policy %s asks for more today than %s was made with; remove the workload "
+                     "and run it anew",
+                     policy_name(policy->policy), state->id);
+}
+
+int run_policy_check_start(const struct cli *cli, const struct state *state,
+                           const char *config_text, struct error *err)
+{
+    struct run_policy policy = { 0 };
+    if (policy_load(cli->policy, &policy.policy, err) < 0)
+        return -1;
+    if (!policy.policy)
+        return 0;
+    json_t *then = json_loads(config_text, 0, NULL), *now = json_deep_copy(then);
+    const json_t *whom = json_object_get(state->policy, "identity");
+    struct policy_asked asked = { .isolation = policy_isolation_from_name(state->isolation) };
+    policy_caller_read(&policy.caller);
+    policy.mount_sources = policy_resolve_mounts(then);
+    policy.identity = (struct policy_identity){
+        .reference = state->image,
+        .digest = json_string_value(json_object_get(whom, "digest")),
+        .uid = policy.caller.uid,
+        .cgroup = policy.caller.cgroup,
+        .annotations = json_object_get(whom, "annotations"),
+        .image_labels = json_object_get(whom, "labels"),
+        .mount_sources = policy.mount_sources,
+    };
+    int result =
+        policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
+    if (result == 0)
+        result = compare_decision(state, then, now, &policy, err);
+    result = run_policy_record(cli, state->id, &policy, result, err);
+    json_decref(then);
+    json_decref(now);
+    run_policy_free(&policy);
+    return result;
+}
+
+json_t *run_policy_to_json(const struct run_policy *policy)
+{
+    if (!policy->policy)
+        return NULL;
+    json_t *value = policy_decision_to_json(&policy->decision);
+    json_t *whom = json_pack("{s:s?, s:I, s:O?, s:O?}", "digest", policy->identity.digest, "uid",
+                             (json_int_t)policy->identity.uid, "annotations", policy->annotations,
+                             "labels", policy->identity.image_labels);
+    if (json_object_set_new(value, "identity", whom) == 0)
+        return value;
+    json_decref(value);
+    return NULL;
+}
+
+/* --- output --------------------------------------------------------------------------------------
+ */
+
+int run_policy_add(const struct run_policy *policy, json_t *document)
+{
+    if (!policy->policy)
+        return 0;
+    return json_object_set_new(document, "policy", policy_decision_to_json(&policy->decision));
+}
+
+static void print_floors(const struct policy_decision *decision, FILE *out)
+{
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(decision->floors, index, entry)
+    {
+        (void)fprintf(out, "floor      %s\n", json_string_value(entry));
+    }
+}
+
+void run_policy_print(const struct run_policy *policy, FILE *out)
+{
+    if (!policy->policy)
+        return;
+    (void)fprintf(out, "policy     %s: rule \"%s\"\n", policy->decision.policy,
+                  policy->decision.rule);
+    print_floors(&policy->decision, out);
+}
+
+/* How every rule fares with the configuration as it was asked for. */
+static json_t *trace_rules(const struct run_policy *policy, const json_t *config)
+{
+    json_t *trace = json_array();
+    bool read = true;
+    size_t count = policy->policy ? policy_rule_count(policy->policy) : 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *name, *outcome;
+        bool strengthens;
+        const char *fails = policy_rule_explain(policy->policy, i, &policy->identity, config, &name,
+                                                &outcome, &strengthens);
+        (void)json_array_append_new(trace, json_pack("{s:s, s:s, s:b, s:b, s:b, s:s?}", "name",
+                                                     name, "isolation", outcome, "read", (int)read,
+                                                     "matches", (int)!fails, "strengthens",
+                                                     (int)strengthens, "differs", fails));
+        read = read && (fails || strengthens);
+    }
+    return trace;
+}
+
+static void print_rule(const json_t *rule, FILE *out)
+{
+    const char *name = json_string_value(json_object_get(rule, "name"));
+    const char *differs = json_string_value(json_object_get(rule, "differs"));
+    (void)fprintf(out, "rule       \"%s\" (%s%s): ", name,
+                  json_string_value(json_object_get(rule, "isolation")),
+                  json_is_true(json_object_get(rule, "strengthens")) ? ", can only strengthen"
+                                                                     : "");
+    if (!json_is_true(json_object_get(rule, "read")))
+        (void)fprintf(out, "not read: a rule before it decides\n");
+    else if (differs)
+        (void)fprintf(out, "does not match: %s\n", differs);
+    else
+        (void)fprintf(out, "matches\n");
+}
+
+static void print_explanation(const struct run_policy *policy, const struct run_options *options,
+                              const json_t *trace, FILE *out)
+{
+    const struct policy_decision *decision = &policy->decision;
+    (void)fprintf(out, "image      %s\n", options->image ? options->image : "(no reference)");
+    if (!policy->policy) {
+        (void)fprintf(out,
+                      "policy     none: there is no %s\n"
+                      "decision   %s\n",
+                      POLICY_DEFAULT_FILE, policy_isolation_name(decision->isolation));
+        return;
+    }
+    (void)fprintf(out, "digest     sha256:%s\ntenant     uid %u, cgroup %s\npolicy     %s\n",
+                  policy->identity.digest, (unsigned int)policy->identity.uid,
+                  policy->identity.cgroup, policy_name(policy->policy));
+    size_t index;
+    const json_t *rule;
+    json_array_foreach(trace, index, rule) print_rule(rule, out);
+    (void)fprintf(out, "decided by \"%s\"\n", decision->rule ? decision->rule : "");
+    print_floors(decision, out);
+    (void)fprintf(out, "decision   %s\n", policy_isolation_name(decision->isolation));
+}
+
+static void print_as_json(const struct run_policy *policy, json_t *trace, FILE *out)
+{
+    json_t *value = policy_decision_to_json(&policy->decision);
+    (void)json_object_set(value, "rules", trace);
+    cli_print_json(out, value);
+    json_decref(value);
+}
+
+int run_policy_explain(const struct cli *cli, const struct run_options *options,
+                       const struct store_image *image, json_t *config, struct run_policy *policy,
+                       const char *format, struct error *err)
+{
+    if (identify(cli, options, image, config, policy, err) < 0)
+        return -1;
+    json_t *trace = trace_rules(policy, config);
+    int result = enforce(options, config, policy, err);
+    if (strcmp(format, "json") == 0)
+        print_as_json(policy, trace, cli->out);
+    else
+        print_explanation(policy, options, trace, cli->out);
+    json_decref(trace);
+    return result;
+}
+
+void run_policy_free(struct run_policy *policy)
+{
+    policy_free(policy->policy);
+    policy_decision_free(&policy->decision);
+    json_decref(policy->annotations);
+    json_decref(policy->mount_sources);
+    *policy = (struct run_policy){ 0 };
+}

@@ -1,0 +1,53 @@
+/* The policy as `hybrid run` and `hybrid start` meet it: who calls, with which image and options.
+ */
+#ifndef HYBRID_RUN_POLICY_H
+#define HYBRID_RUN_POLICY_H
+
+#include "cli.h"
+#include "runtime/image/store.h"
+#include "runtime/policy/policy.h"
+#include "runtime/state/state.h"
+
+/* All zero: no policy was asked. Freed by run_policy_free. */
+struct run_policy {
+    struct policy *policy;
+    struct policy_caller caller;
+    struct policy_identity identity;
+    struct policy_decision decision;
+    json_t *annotations, *mount_sources; /* behind the identity */
+};
+
+/*
+ * Decides about an image with options, and writes the decision into config: floors, and the
+ * annotation hybrid.isolation. The image must outlive *policy. Returns 0, or -1 with *err.
+ */
+int run_policy_decide(const struct cli *cli, const struct run_options *options,
+                      const struct store_image *image, json_t *config, struct run_policy *policy,
+                      struct error *err);
+
+/*
+ * Appends the decision to the audit file. decided: what run_policy_decide returned, with *err if it
+ * failed. Returns it, or -1 with *err: what cannot be recorded must not run.
+ */
+int run_policy_record(const struct cli *cli, const char *id, const struct run_policy *policy,
+                      int decided, struct error *err);
+
+/* Whether a stopped workload may start again as it was made, by the policy of today. */
+int run_policy_check_start(const struct cli *cli, const struct state *state,
+                           const char *config_text, struct error *err);
+
+/* The decision and whom it was about, for the state. New reference; NULL: there is no policy. */
+json_t *run_policy_to_json(const struct run_policy *policy);
+
+/* The decision in the output of --dry-run: a member of the document; lines. */
+int run_policy_add(const struct run_policy *policy, json_t *document);
+void run_policy_print(const struct run_policy *policy, FILE *out);
+
+/* As run_policy_decide, and prints how each rule fared. */
+int run_policy_explain(const struct cli *cli, const struct run_options *options,
+                       const struct store_image *image, json_t *config, struct run_policy *policy,
+                       const char *format, struct error *err);
+
+void run_policy_free(struct run_policy *policy);
+
+#endif

@@ -1,0 +1,64 @@
+/* Inside of the room. */
+#ifndef HYBRID_POLICY_PARTS_H
+#define HYBRID_POLICY_PARTS_H
+
+#include "policy.h"
+
+enum policy_seccomp { POLICY_SECCOMP_ANY, POLICY_SECCOMP_REQUIRED, POLICY_SECCOMP_DEFAULT };
+
+enum { POLICY_CPU_PERIOD = 100000 }; /* microseconds */
+
+struct policy_floors {
+    enum policy_isolation isolation;
+    bool no_new_privileges;
+    enum policy_seccomp seccomp;
+    uint64_t denied;   /* capabilities */
+    int64_t memory;    /* bytes; 0: no limit is required */
+    int64_t cpu_quota; /* microseconds a POLICY_CPU_PERIOD; 0 */
+    int64_t pids;      /* 0 */
+};
+
+struct policy {
+    json_t *document; /* checked by check.c: every member has its type */
+    char *name;
+    const json_t *rules; /* of the document */
+    enum policy_isolation fallback;
+    struct policy_floors floors;
+};
+
+/* check.c: whether the document is a policy: keys, types, values. Returns 0, or -1 with *err. */
+int policy_check(const json_t *document, struct error *err);
+
+/* match.c: the name of the first criterion of `match` that fails, or NULL. */
+const char *policy_match(const json_t *match, const struct policy_identity *identity,
+                         const json_t *config);
+
+/* Whether it looks at anything that the caller or the image's author chooses. */
+bool policy_match_can_be_chosen(const json_t *match);
+
+/* "b 8:0", "c *:*", "a *:*"; -1 for "*". */
+struct policy_device {
+    char type;
+    int64_t major, minor;
+};
+bool policy_device_parse(const char *text, struct policy_device *device);
+
+/*
+ * floors.c: writes the floors into the configuration; every change is a text in decision->floors.
+ * Returns 0, or -1 with decision->refusal.
+ */
+int policy_apply_floors(const struct policy_floors *floors, const struct policy_asked *asked,
+                        json_t *config, struct policy_decision *decision);
+int policy_apply_process(const struct policy_floors *floors, json_t *process,
+                         struct policy_decision *decision);
+
+/* limits.c: the same for linux.resources. missing: absent limits are set, not only compared. */
+int policy_apply_limits(const struct policy_floors *floors, bool missing, json_t *resources,
+                        struct policy_decision *decision);
+
+__attribute__((format(printf, 2, 3))) int policy_refuse(struct policy_decision *decision,
+                                                        const char *format, ...);
+__attribute__((format(printf, 2, 3))) int policy_note(struct policy_decision *decision,
+                                                      const char *format, ...);
+
+#endif

@@ -1,0 +1,213 @@
+"""The policy: it chooses, its floors hold inside the workload, nothing weakens it, every decision is told and kept."""
+
+import json
+import os
+
+from table import test
+from table.bundles import Bundle
+
+PROJECT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", ".."))
+FLOORS = {"no_new_privileges": True, "seccomp": "default", "denied_capabilities": ["NET_RAW", "SYS_ADMIN"],
+          "limits": {"memory": "64m", "cpus": 0.5, "pids": 20}}
+
+
+def policy(t, default, *rules, **members):
+    return t.file("policy.json", json.dumps({"version": 1, "rules": list(rules), "default": default, **members}))
+
+
+def run(t, path, *arguments, command=("true",), **settings):
+    return t.hybrid("--policy", path, "run", "--rm", *arguments, t.host.image("test"), *command, **settings)
+
+
+def decisions(t):
+    with open(t.host.data + "/audit.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@test("policy/isolation-by-policy", isolations=("container",))
+def chooses(t):
+    """Without --isolation, and with auto, the policy decides; an option can only strengthen."""
+    dry = ("--dry-run", "--format=json")
+    for default, options, wanted in (("container", (), "container"), ("vm", (), "vm"), ("vm", ("--isolation=auto",), "vm"),
+                                     ("container", ("--isolation=vm",), "vm"), ("vm", ("--isolation=vm",), "vm")):
+        result = run(t, policy(t, default), *dry, *options)
+        t.equal(f"exit status with {default} {options}", 0, result.exit, result)
+        shown = json.loads(result.out)
+        t.equal("the plan's isolation", wanted, shown["annotations"]["hybrid.isolation"])
+        t.equal("the decision", (wanted, "default"), (shown["policy"]["isolation"], shown["policy"]["rule"]))
+    for default, options in (("vm", ("--isolation=container",)), ("deny", ()), ("deny", ("--isolation=vm",))):
+        result = run(t, policy(t, default), *options)
+        t.equal(f"exit status with {default} {options}", 125, result.exit, result)
+        t.match("stderr", "refused by the policy .*default", result.err)
+
+
+@test("policy/floors-inside")
+def floors(t):
+    """What a workload sees of the floors, without any option."""
+    path = t.file("policy.json", json.dumps({"version": 1, "floors": FLOORS, "rules": [], "default": t.isolation}))
+    result = run(t, path, command=("sh", "-c", "grep -E 'NoNewPrivs|CapBnd|Seccomp:' /proc/self/status"), seconds=60)
+    t.equal("exit status", 0, result.exit, result)
+    seen = dict(line.split() for line in result.out.splitlines())
+    t.equal("no_new_privs and seccomp", ("1", "2"), (seen["NoNewPrivs:"], seen["Seccomp:"]))
+    t.equal("NET_RAW", 0, int(seen["CapBnd:"], 16) >> 13 & 1)
+    result = run(t, path, command=("sh", "-c", "for i in $(seq 40); do sleep 9 & done"), seconds=60)
+    t.check(result.exit != 0, "40 processes started, 20 are allowed")
+
+
+@test("policy/floors-refuse", isolations=("container",))
+def refuses(t):
+    path = policy(t, "container", floors=FLOORS)
+    for options, wanted in ((("--cap-add", "NET_RAW"), "CAP_NET_RAW"), (("--cap-add", "ALL"), "CAP_NET_RAW"),
+                            (("-m", "65m"), "--memory"), (("--cpus", "0.6"), "--cpus"), (("--pids-limit", "21"), "20"),
+                            (("--security-opt", "seccomp=unconfined"), "seccomp"),
+                            (("--security-opt", "no-new-privileges=false"), "no-new-privileges")):
+        result = run(t, path, *options)
+        t.equal(f"exit status with {options}", 125, result.exit, result)
+        t.match(f"stderr with {options}", f"refused by the policy .*{wanted}", result.err)
+    for options in (("-m", "32m"), ("--cpus", "0.2"), ("--pids-limit", "10"), ("--cap-drop", "ALL")):
+        t.equal(f"exit status with {options}", 0, run(t, path, *options).exit)
+
+
+@test("policy/exec-has-the-floors", isolations=("container",))
+def exec_floors(t):
+    name = t.name()
+    path = policy(t, "container", floors=FLOORS)
+    t.verb("--policy", path, "run", "-d", "--name", name, t.host.image("test"), "sleep", "1000")
+    seen = t.verb("exec", name, "grep", "-E", "NoNewPrivs|CapBnd", "/proc/self/status")
+    t.match("no_new_privs", r"NoNewPrivs:\s+1", seen)
+    t.equal("NET_RAW", 0, int(seen.split("CapBnd:")[1].split()[0], 16) >> 13 & 1)
+
+
+@test("policy/bundle", isolations=("container",))
+def bundle(t):
+    """An engine's containers have the same policy: refused, or with the floors, also in exec and update."""
+    for default in ("deny", "vm"):
+        refused = Bundle(t, "true")
+        errors = refused.create(before=("--policy", policy(t, default)), status=125)
+        t.match("stderr", "refused by the policy .*default", errors)
+        t.equal("the decision in the audit file", refused.id, decisions(t)[-1]["id"])
+    path = policy(t, "container", floors={"denied_capabilities": ["NET_RAW"], "no_new_privileges": True,
+                                          "limits": {"memory": "64m", "pids": 20}})
+    capabilities = {kind: ["CAP_NET_RAW", "CAP_CHOWN"] for kind in ("bounding", "effective", "permitted")}
+    container = Bundle(t, "sleep 1000", capabilities=capabilities)
+    container.create(before=("--policy", path))
+    t.verb("start", container.id)
+    process = t.file("process.json", json.dumps({
+        "cwd": "/", "args": ["grep", "-E", "NoNewPrivs|CapBnd", "/proc/self/status"], "env": ["PATH=/bin"],
+        "user": {"uid": 0, "gid": 0}, "capabilities": capabilities}))
+    for what, seen in (("the first process", t.verb("exec", container.id, "grep", "-E", "NoNewPrivs|CapBnd",
+                                                   "/proc/1/status")),
+                       ("exec", t.verb("--policy", path, "exec", "--process", process, container.id))):
+        t.match(f"no_new_privs of {what}", r"NoNewPrivs:\s+1", seen)
+        t.equal(f"capabilities of {what}", 1, int(seen.split("CapBnd:")[1].split()[0], 16))
+    for option, status in (("65m", 125), ("32m", 0)):
+        result = t.hybrid("--policy", path, "update", "--memory", option, container.id)
+        t.equal(f"exit status of update --memory {option}", status, result.exit, result)
+
+
+@test("policy/recorded", isolations=("container",))
+def recorded(t):
+    """The decision is in inspect and in the audit file, refusals too; a dry run leaves no trace."""
+    path, name = policy(t, "container", floors=FLOORS), t.name()
+    t.verb("--policy", path, "run", "--name", name, t.host.image("test"), "true")
+    shown = json.loads(t.verb("inspect", name))[0]["policy"]
+    t.equal("the decision", (path, "default", "container"), (shown["policy"], shown["rule"], shown["isolation"]))
+    t.check("processes: 20 at most" in shown["floors"], f"floors: {shown['floors']}")
+    run(t, policy(t, "deny"))
+    before = len(decisions(t))
+    run(t, path, "--dry-run")
+    lines = decisions(t)
+    t.equal("lines after a dry run", before, len(lines))
+    t.equal("the refusal", ("deny", "default"), (lines[-1]["isolation"], lines[-1]["rule"]))
+    ours = [line for line in lines if line["id"] == name]
+    t.equal("lines of the workload", 1, len(ours))
+    t.equal("its isolation", "container", ours[0]["isolation"])
+
+
+@test("policy/start-asks-again", isolations=("container",))
+def start(t):
+    """A workload that the policy of today would not let run as it is does not start again."""
+    name = t.name()
+    t.hybrid("run", "--name", name, t.host.image("test"), "true")
+    for default, members in (("vm", {}), ("deny", {}), ("container", {"floors": FLOORS})):
+        result = t.hybrid("--policy", policy(t, default, **members), "start", name)
+        t.equal(f"exit status with {default} {members}", 125, result.exit, result)
+        t.match("stderr", "policy", result.err)
+    t.verb("--policy", policy(t, "container"), "start", "-a", name)
+
+
+@test("policy/image-cannot-weaken", isolations=("container",))
+def image_labels(t):
+    """Labels and annotations of the user make nothing weaker; those of a trusted prefix say who the tenant is."""
+    weak = {"name": "weak", "match": {"labels": {"trust": "yes"}}, "isolation": "container"}
+    result = run(t, policy(t, "vm", weak), "--dry-run", "--format=json", "--label", "trust=yes")
+    t.equal("isolation", "vm", json.loads(result.out)["policy"]["isolation"])
+    gold = {"name": "gold", "match": {"tenant": {"annotations": {"tenant.name": "gold"}}}, "isolation": "container"}
+    path = policy(t, "vm", gold, tenant_annotations="tenant.")
+    for option, wanted in (("--label", "vm"), ("--annotation", "container")):
+        result = run(t, path, "--dry-run", "--format=json", option, "tenant.name=gold")
+        t.equal(f"isolation with {option}", wanted, json.loads(result.out)["policy"]["isolation"])
+
+
+@test("policy/refused-files", isolations=("container",))
+def files(t):
+    """Nothing runs by a policy that others could have written, or that is none."""
+    valid = json.dumps({"version": 1, "rules": [], "default": "container"})
+    for content, mode, owner, wanted in ((valid, 0o666, 0, "written by others"), (valid, 0o600, 1, "owned by user 1"),
+                                         ("{", 0o600, 0, "not valid JSON"), ('{"version":1}', 0o600, 0, "missing"),
+                                         (valid.replace("rules", "ruels"), 0o600, 0, "did you mean \"rules\"")):
+        path = t.file("policy.json", content)
+        os.chmod(path, mode)
+        os.chown(path, owner, 0)
+        for verb in (("run", "--rm", t.host.image("test"), "true"), ("policy", "check", path),
+                     ("policy", "explain", t.host.image("test"))):
+            result = t.hybrid("--policy", path, *verb)
+            t.equal(f"exit status of {verb[:2]}", 125, result.exit, result)
+            t.match(f"stderr of {verb[:2]}", wanted, result.err)
+    result = run(t, "/nowhere/policy.json")
+    t.match("stderr", "/nowhere/policy.json: No such file", result.err)
+
+
+@test("policy/explain", isolations=("container",))
+def explain(t):
+    rule = {"name": "powerful", "match": {"capabilities": ["SYS_ADMIN"]}, "isolation": "vm"}
+    path = policy(t, "container", rule)
+    image = t.host.image("test")
+    for options, decided, decision in (((), "default", "container"), (("--cap-add", "SYS_ADMIN"), "powerful", "vm")):
+        for order in ((image, *options), (*options, image)):
+            seen = t.verb("--policy", path, "policy", "explain", *order)
+            t.match("the rule", f'decided by "{decided}"', seen)
+            t.match("the decision", f"(?m)^decision +{decision}$", seen)
+    result = t.hybrid("--policy", policy(t, "deny"), "policy", "explain", image)
+    t.equal("exit status of a refusal", 125, result.exit, result)
+    t.match("stderr names the nearest word", "explian.*explain", t.hybrid("policy", "explian", image).err)
+
+
+@test("policy/shipped", isolations=("container",))
+def shipped(t):
+    """The two ready policies are valid, and decide as their descriptions say."""
+    image = t.host.image("test")
+    for name, options, wanted in (("developer", (), "container"), ("developer", ("--cap-add", "SYS_ADMIN"), "vm"),
+                                  ("multi-tenant", (), "vm"), ("multi-tenant", ("--cap-add", "SYS_ADMIN"), "deny")):
+        with open(f"{PROJECT}/runtime/policy/{name}.json", encoding="utf-8") as file:
+            path = t.file(name + ".json", file.read())
+        t.match("check", "valid", t.verb("policy", "check", path))
+        result = t.hybrid("--policy", path, "policy", "explain", image, *options)
+        t.match(f"{name} {options}", f"(?m)^decision +{wanted}$", result.out)
+
+
+@test("policy/trusted-tenant-and-image", isolations=("container",))
+def trusted(t):
+    """multi-tenant.json, filled in: both the tenant and the image must be trusted."""
+    image = t.host.image("test")
+    with open(f"{PROJECT}/runtime/policy/multi-tenant.json", encoding="utf-8") as file:
+        document = json.load(file)
+    seen = t.verb("--policy", t.file("p.json", json.dumps(document)), "policy", "explain", image)
+    digest = seen.split("digest")[1].split()[0]
+    uid = int(seen.split("uid ")[1].split(",")[0])
+    match = next(rule for rule in document["rules"] if rule["name"] == "trusted")["match"]
+    for digests, uids, wanted in (([digest], [uid], "container"), ([digest], [uid + 1], "vm"), ([], [uid], "vm"),
+                                  (["sha256:" + "0" * 64], [uid], "vm")):
+        match["digest"], match["tenant"]["uid"] = digests, uids
+        seen = t.verb("--policy", t.file("p.json", json.dumps(document)), "policy", "explain", image)
+        t.match(f"{digests} {uids}", f"(?m)^decision +{wanted}$", seen)

@@ -1,0 +1,450 @@
+/* The policy's document, file, floors and record. */
+/* link: policy state plan */
+#include "test_policy.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/state/tree.h"
+
+#define TOP(members) "{'version':1,'rules':[],'default':'vm'" members "}"
+#define MATCH(members)                                                                             \
+    "{'version':1,'tenant_annotations':'t.','default':'vm','rules':[{'name':'n','isolation':'vm'," \
+    "'match':{" members "}}]}"
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message; /* behind "the policy test: " */
+    } table[] = {
+        { "[]", "the document must be an object" },
+        { "{}", "version is missing" },
+        { "{'version':2,'rules':[],'default':'vm'}", "version must be 1" },
+        { "{'version':1,'rules':[]}", "default is missing" },
+        { "{'version':1,'default':'vm'}", "rules is missing" },
+        { "{'version':1,'rules':[],'default':'VM'}",
+          "default must be one of \"container\", \"vm\", \"deny\"" },
+        { "{'version':1,'rules':{},'default':'vm'}", "rules must be an array" },
+        { TOP(",'ruels':[]"), "unknown key \"ruels\"; did you mean \"rules\"?" },
+        { TOP(",'floors':{'memory':'1g'}"), "floors: unknown key \"memory\"" },
+        { TOP(",'floors':null"), "floors must be an object" },
+        { TOP(",'floors':{'limits':{'memory':512}}"),
+          "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
+        { TOP(",'floors':{'limits':{'memory':'1m'}}"),
+          "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
+        { TOP(",'floors':{'limits':{'cpus':0}}"),
+          "floors.limits.cpus must be a number of processors from 0.01 to 8192" },
+        { TOP(",'floors':{'limits':{'pids':-1}}"),
+          "floors.limits.pids must be a whole number from 1 to 4194304" },
+        { TOP(",'floors':{'isolation':'deny'}"),
+          "floors.isolation must be one of \"container\", \"vm\"" },
+        { TOP(",'floors':{'seccomp':true}"),
+          "floors.seccomp must be one of \"required\", \"default\"" },
+        { TOP(",'floors':{'no_new_privileges':1}"),
+          "floors.no_new_privileges must be true or false" },
+        { TOP(",'floors':{'denied_capabilities':['NET_RAV']}"),
+          "floors.denied_capabilities[0] must be a capability, such as NET_RAW, or ALL" },
+        { "{'version':1,'default':'vm','rules':[{'name':'n','match':{}}]}",
+          "rules[0].isolation is missing" },
+        { "{'version':1,'default':'vm','rules':[{'name':'','match':{},'isolation':'vm'}]}",
+          "rules[0].name must be a text of at least one character" },
+        { "{'version':1,'default':'vm','rules':[{'name':'n','match':{},'isolation':'vm'},"
+          "{'name':'n','match':{},'isolation':'vm'}]}",
+          "rules[0] and rules[1] are both named \"n\"" },
+        { MATCH("'digets':[]"),
+          "rules[0].match: unknown key \"digets\"; did you mean \"digest\"?" },
+        { MATCH("'digest':['sha256:AB']"),
+          "rules[0].match.digest[0] must be \"sha256:\" and 64 lower-case hexadecimal digits" },
+        { MATCH("'digest':'sha256:x'"), "rules[0].match.digest must be an array" },
+        { MATCH("'tenant':{'uid':['root']}"), "rules[0].match.tenant.uid[0] must be a user id" },
+        { MATCH("'tenant':{'annotations':{'x':'y'}}"),
+          "rules[0].match.tenant.annotations.x does not begin with tenant_annotations, the prefix "
+          "that the callers are trusted with" },
+        { MATCH("'mounts':['etc']"), "rules[0].match.mounts[0] must be an absolute path without "
+                                     "\"//\", \"/./\" and \"/../\"" },
+        { MATCH("'devices':['/dev/sda']"),
+          "rules[0].match.devices[0] must be a device such as \"b 8:0\", \"c 10:*\" or \"a *:*\"" },
+        { MATCH("'networks':['none']"),
+          "rules[0].match.networks[0] must be one of \"joined\", \"host\"" },
+        { MATCH("'labels':{}"),
+          "rules[0].match.labels must be an object of at least one key and its text" },
+        { MATCH("'signature':{'key':'x'}"),
+          "rules[0].match.signature: signatures cannot be checked yet; name the digests that you "
+          "trust" },
+    };
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct error err = { 0 };
+        json_t *document = load(table[i].text);
+        struct policy *policy = policy_parse(document, "test", &err);
+        json_decref(document);
+        if (policy)
+            fail_msg("accepted: %s", table[i].text);
+        assert_int_equal(err.exit_code, EXIT_OURS);
+        assert_string_equal(err.message + strlen("the policy test: "), table[i].message);
+    }
+}
+
+/* --- floors --------------------------------------------------------------------------------------
+ */
+
+#define FLOORS(members) "{'version':1,'default':'container','rules':[],'floors':{" members "}}"
+#define LIMITS          FLOORS("'limits':{'memory':'64m','cpus':0.5,'pids':10}")
+#define VM_LIMITS       FLOORS("'isolation':'vm','limits':{'memory':'1g','cpus':2}")
+#define RESOURCES(text) "{'process':{},'linux':{'resources':{" text "}}}"
+
+static void test_floors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *policy, *config, *path, *expected; /* expected NULL: refused */
+    } table[] = {
+        { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
+        { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
+          "{'limit':268435456,'swap':268435456}" },
+        { VM_LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':100000,'period':100000}" },
+        { VM_LIMITS, RESOURCES("'memory':{'limit':1073741824,'swap':1073741824}"),
+          "linux/resources/memory", "{'limit':1073741824,'swap':1073741824}" },
+        { LIMITS, "{'process':{}}", "linux/resources/pids", "{'limit':10}" },
+        { LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':50000,'period':100000}" },
+        { LIMITS, RESOURCES("'memory':{'limit':-1,'swap':-1}"), "linux/resources/memory",
+          "{'limit':67108864,'swap':67108864}" },
+        { LIMITS, RESOURCES("'memory':{'limit':8388608}"), "linux/resources/memory",
+          "{'limit':8388608,'swap':67108864}" },
+        { LIMITS, RESOURCES("'memory':{'limit':8388608,'swap':8388608}"), "linux/resources/memory",
+          "{'limit':8388608,'swap':8388608}" },
+        { LIMITS, RESOURCES("'memory':{'limit':67108865}"), "linux", NULL },
+        { LIMITS, RESOURCES("'memory':{'limit':'64m'}"), "linux", NULL },
+        { LIMITS, RESOURCES("'pids':{'limit':10}"), "linux/resources/pids", "{'limit':10}" },
+        { LIMITS, RESOURCES("'pids':{'limit':11}"), "linux", NULL },
+        { LIMITS, RESOURCES("'cpu':{'quota':-1,'period':50000}"), "linux/resources/cpu",
+          "{'quota':50000,'period':100000}" },
+        { LIMITS, RESOURCES("'cpu':{'quota':25000,'period':50000}"), "linux/resources/cpu",
+          "{'quota':25000,'period':50000}" },
+        { LIMITS, RESOURCES("'cpu':{'quota':25001,'period':50000}"), "linux", NULL },
+        { LIMITS, RESOURCES("'cpu':{'quota':9223372036854775807}"), "linux", NULL },
+        { LIMITS, RESOURCES("'cpu':{'quota':1000,'burst':1}"), "linux", NULL },
+        { LIMITS, RESOURCES("'unified':{'memory.max':'max'}"), "linux", NULL },
+        { LIMITS, RESOURCES("'unified':{'pids.max':'max'}"), "linux", NULL },
+        { LIMITS, RESOURCES("'unified':{'io.weight':'10'}"), "linux/resources/unified",
+          "{'io.weight':'10'}" },
+        { LIMITS, "{'process':{},'linux':[]}", "linux", NULL },
+        { LIMITS, "{'linux':{}}", "linux", NULL },
+        { FLOORS("'no_new_privileges':true"), "{'process':{}}", "process/noNewPrivileges", "true" },
+        { FLOORS("'no_new_privileges':true"), "{'process':{'noNewPrivileges':false}}",
+          "process/noNewPrivileges", "true" },
+        { FLOORS(""), "{'process':{'noNewPrivileges':false}}", "process/noNewPrivileges", "false" },
+        { FLOORS("'seccomp':'required'"), "{'process':{}}", "linux", NULL },
+        { FLOORS("'seccomp':'required'"), "{'process':{},'linux':{'seccomp':{}}}", "linux/seccomp",
+          "{}" },
+        { FLOORS("'seccomp':'default'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
+        { FLOORS("'denied_capabilities':['NET_RAW']"),
+          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL'],'ambient':"
+          "['CAP_NET_RAW'],'inheritable':['CAP_KILL']}}}",
+          "process/capabilities",
+          "{'bounding':['CAP_KILL'],'ambient':[],'inheritable':['CAP_KILL']}" },
+        { FLOORS("'denied_capabilities':['ALL']"),
+          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL']}}}",
+          "process/capabilities", "{'bounding':[]}" },
+    };
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct policy *policy = policy_of(table[i].policy);
+        struct policy_identity identity = { 0 };
+        struct policy_asked asked = { 0 };
+        struct policy_decision decision;
+        struct error err = { 0 };
+        json_t *config = load(table[i].config);
+        int result = policy_enforce(policy, &identity, &asked, config, &decision, &err);
+        if (result != (table[i].expected ? 0 : -1))
+            fail_msg("row %zu: %d, %s", i, result, err.message);
+        if (table[i].expected)
+            assert_json(get(config, table[i].path), table[i].expected);
+        policy_decision_free(&decision);
+        policy_free(policy);
+        json_decref(config);
+    }
+}
+
+/* What was asked for in so many words is refused, not mended. */
+static void test_asked(void **state)
+{
+    (void)state;
+    struct policy *policy =
+        policy_of(FLOORS("'no_new_privileges':true,'denied_capabilities':['NET_RAW']"));
+    const struct policy_asked table[] = {
+        { .capabilities = UINT64_C(1) << capability_from_name("NET_RAW") },
+        { .new_privileges = true },
+        { .isolation = POLICY_VM },
+    };
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct policy_identity identity = { 0 };
+        struct policy_decision decision;
+        json_t *config = load("{'process':{}}");
+        assert_int_equal(policy_enforce(policy, &identity, &table[i], config, &decision, NULL),
+                         i < 2 ? -1 : 0);
+        policy_decision_free(&decision);
+        json_decref(config);
+    }
+    policy_free(policy);
+}
+
+/* `update` changes what it names; what is not named stays. */
+static void test_update(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *resources;
+        int result;
+    } table[] = {
+        { "{}", 0 },
+        { "{'memory':{'limit':67108864}}", 0 },
+        { "{'memory':{'limit':67108865}}", -1 },
+        { "{'memory':{'limit':-1}}", -1 },
+        { "{'memory':{'limit':0,'swap':0}}", 0 },
+        { "{'memory':{'swap':-1}}", -1 },
+        { "{'pids':{'limit':11}}", -1 },
+        { "{'pids':{'limit':-1}}", -1 },
+        { "{'cpu':{'quota':50000}}", 0 },
+        { "{'cpu':{'quota':50001}}", -1 },
+        { "{'cpu':{'quota':-1}}", -1 },
+        { "{'cpu':{'period':1000}}", -1 },
+        { "{'unified':{'cpu.max':'max'}}", -1 },
+    };
+    struct policy *policy = policy_of(LIMITS);
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct error err = { 0 };
+        json_t *resources = load(table[i].resources), *copy = json_deep_copy(resources);
+        if (policy_check_resources(policy, resources, &err) != table[i].result)
+            fail_msg("%s: %s", table[i].resources, err.message);
+        assert_true(json_equal(resources, copy)); /* checked only */
+        json_decref(resources);
+        json_decref(copy);
+    }
+    assert_int_equal(policy_check_resources(NULL, NULL, NULL), 0);
+    policy_free(policy);
+}
+
+static void test_cgroup(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *expected;
+    } table[] = {
+        { "0::/user.slice/a\n", "/user.slice/a" },
+        { "0::/\n", "/" },
+        { "", "/" },
+        { "nonsense\n", "/" },
+        { "5:pids:/\n1:name=systemd:/b\n0::/\n", "/b" },
+        { "5:pids:/a\n1:name=systemd:/b\n0::/c", "/c" },
+        { "5:cpu,cpuacct:/a:b\n", "/a:b" },
+    };
+    char cgroup[64];
+    for (size_t i = 0; i < ROWS(table); i++) {
+        policy_cgroup_parse(table[i].text, cgroup, sizeof cgroup);
+        assert_string_equal(cgroup, table[i].expected);
+    }
+}
+
+/* --- files ---------------------------------------------------------------------------------------
+ */
+
+static const char *write_file(const char *directory, const char *name, const char *text,
+                              mode_t mode)
+{
+    static char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    for (; *text; text++)
+        (void)fputc(*text == '\'' ? '"' : *text, file);
+    (void)fclose(file);
+    assert_int_equal(chmod(path, mode), 0);
+    return path;
+}
+
+static void assert_load(const char *path, const char *message)
+{
+    struct policy *policy = NULL;
+    struct error err = { 0 };
+    int result = policy_load(path, &policy, &err);
+    if (!message) {
+        if (result != 0)
+            fail_msg("%s", err.message);
+        assert_non_null(policy);
+        policy_free(policy);
+        return;
+    }
+    assert_int_equal(result, -1);
+    assert_null(policy);
+    if (!strstr(err.message, message))
+        fail_msg("\"%s\" does not contain \"%s\"", err.message, message);
+}
+
+static void test_load(void **state)
+{
+    (void)state;
+    char base[] = "/tmp/test-policy-XXXXXX", link[64];
+    assert_non_null(mkdtemp(base));
+    if (geteuid() != 0) {
+        assert_load(write_file(base, "p", TOP(""), 0600), "not by root");
+        assert_int_equal(tree_remove(base, NULL), 0);
+        return;
+    }
+    assert_load(write_file(base, "p", TOP(""), 0644), NULL);
+    assert_load(write_file(base, "p", TOP(""), 0664), "can be written by others");
+    assert_load(write_file(base, "p", TOP(""), 0646), "can be written by others");
+    assert_load(write_file(base, "p", "{", 0600), "is not valid JSON: line 1");
+    assert_load(write_file(base, "p", "", 0600), "is not valid JSON");
+    assert_load(write_file(base, "p", TOP(",'version':1"), 0600), "duplicate");
+    assert_load(write_file(base, "p", TOP(",'x':1"), 0600), "unknown key \"x\"");
+    const char *path = write_file(base, "p", TOP(""), 0600);
+    assert_int_equal(chown(path, 1, 0), 0);
+    assert_load(path, "owned by user 1");
+    assert_int_equal(chown(path, 0, 0), 0);
+    (void)snprintf(link, sizeof link, "%s/link", base);
+    assert_int_equal(symlink(path, link), 0);
+    assert_load(link, "a symbolic link is not followed");
+    assert_load(base, "is not a regular file");
+    assert_load("/tmp/test-policy-absent/p", "No such file");
+    assert_int_equal(chmod(base, 0777), 0);
+    assert_load(path, "the directory of the policy");
+    assert_int_equal(tree_remove(base, NULL), 0);
+}
+
+static void test_audit(void **state)
+{
+    (void)state;
+    char base[] = "/tmp/test-policy-XXXXXX", path[64], older[80];
+    assert_non_null(mkdtemp(base));
+    (void)snprintf(path, sizeof path, "%s/audit.jsonl", base);
+    (void)snprintf(older, sizeof older, "%s.1", path);
+    struct policy_identity identity = { .reference = "r", .cgroup = "/\xff" };
+    struct policy_decision decision = { .isolation = POLICY_VM, .floors = json_array() };
+    struct error err = { 0 };
+    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    assert_int_equal(access(path, F_OK), -1); /* no policy: nothing to record */
+    decision.policy = "p";
+    decision.rule = "rule";
+    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    json_t *entry = json_load_file(path, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(entry, "rule")), "rule");
+    assert_string_equal(json_string_value(json_object_get(entry, "isolation")), "vm");
+    assert_string_equal(json_string_value(json_object_get(entry, "image")), "r");
+    json_decref(entry);
+    assert_int_equal(truncate(path, POLICY_AUDIT_BYTES - 10), 0);
+    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    struct stat status;
+    assert_int_equal(stat(older, &status), 0);
+    assert_int_equal(status.st_size, POLICY_AUDIT_BYTES - 10);
+    assert_int_equal(stat(path, &status), 0);
+    assert_true(status.st_size < 1000);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), -1);
+    policy_decision_free(&decision);
+    assert_int_equal(tree_remove(base, NULL), 0);
+}
+
+/* --- what is shipped -----------------------------------------------------------------------------
+ */
+
+/* Every key of the schema is known to the parser: its own errors never call it unknown. The other
+ * way round, refuse_key lists what the parser knows. */
+static void test_schema(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *properties, *before, *after;
+    } places[] = {
+        { "properties", "{", ":0}" },
+        { "$defs/floors/properties", "{\"floors\":{", ":[[]]}}" },
+        { "$defs/limits/properties", "{\"floors\":{\"limits\":{", ":[]}}}" },
+        { "$defs/rule/properties", "{\"rules\":[{", ":0}]}" },
+        { "$defs/match/properties", "{\"rules\":[{\"match\":{", ":0}}]}" },
+        { "$defs/tenant/properties", "{\"rules\":[{\"match\":{\"tenant\":{", ":0}}}]}" },
+    };
+    json_t *schema = json_load_file("runtime/policy/policy.schema.json", 0, NULL);
+    assert_non_null(schema);
+    for (size_t i = 0; i < ROWS(places); i++) {
+        const char *key;
+        json_t *value;
+        assert_true(json_object_size(get(schema, places[i].properties)) > 2);
+        json_object_foreach(get(schema, places[i].properties), key, value)
+        {
+            char text[256];
+            struct error err = { 0 };
+            (void)snprintf(text, sizeof text, "%s\"%s\"%s", places[i].before, key, places[i].after);
+            json_t *document = load(text);
+            assert_int_equal(policy_check(document, &err), -1);
+            if (strstr(err.message, "unknown key"))
+                fail_msg("%s: %s", key, err.message);
+            json_decref(document);
+        }
+    }
+    json_decref(schema);
+}
+
+static void test_shipped(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        uid_t uid;
+        const char *config, *expected;
+    } table[] = {
+        { "developer", 0, NULL, "container default" },
+        { "developer", 0, "{'mounts':[{'type':'bind','source':'/etc'}]}", "deny host-system" },
+        { "developer", 0, "{'mounts':[{'type':'bind','source':'/'}]}", "deny host-system" },
+        { "developer", 0, "{'mounts':[{'type':'bind','source':'/home/me'}]}", "container default" },
+        { "developer", 0, "{'process':{'capabilities':{'bounding':['CAP_SYS_ADMIN']}}}",
+          "vm powerful-capabilities" },
+        { "developer", 0, "{'linux':{'seccomp':{},'namespaces':[]}}", "vm host-network" },
+        { "multi-tenant", 0, NULL, "vm default" },
+        { "multi-tenant", 1000, NULL, "vm default" },
+        { "multi-tenant", 0, "{'mounts':[{'type':'bind','source':'/run/docker.sock'}]}",
+          "deny no-host-files" },
+        { "multi-tenant", 0, "{'mounts':[{'type':'bind','source':'/var'}]}", "deny no-host-files" },
+        { "multi-tenant", 0,
+          "{'mounts':[{'type':'bind','source':'/var/lib/docker/containers/x/hosts'}]}",
+          "vm default" },
+        { "multi-tenant", 0, "{'linux':{'seccomp':{},'namespaces':[]}}", "deny no-host-network" },
+    };
+    for (size_t i = 0; i < ROWS(table); i++) {
+        char path[128], seen[128];
+        (void)snprintf(path, sizeof path, "runtime/policy/%s.json", table[i].file);
+        struct error err = { 0 };
+        json_t *document = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+        struct policy *policy = policy_parse(document, path, &err);
+        if (!policy)
+            fail_msg("%s", err.message);
+        json_t *config = load("{'process':{},'linux':{'seccomp':{},'namespaces':[{'type':"
+                              "'network'}]}}");
+        json_t *changes = load(table[i].config ? table[i].config : "{}");
+        json_object_update(config, changes);
+        struct policy_identity identity = { .uid = table[i].uid };
+        struct policy_asked asked = { 0 };
+        struct policy_decision decision;
+        (void)policy_enforce(policy, &identity, &asked, config, &decision, &err);
+        (void)snprintf(seen, sizeof seen, "%s %s", policy_isolation_name(decision.isolation),
+                       decision.rule);
+        assert_string_equal(seen, table[i].expected);
+        policy_decision_free(&decision);
+        policy_free(policy);
+        json_decref(document);
+        json_decref(config);
+        json_decref(changes);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_floors),
+        cmocka_unit_test(test_asked),   cmocka_unit_test(test_update),
+        cmocka_unit_test(test_cgroup),  cmocka_unit_test(test_load),
+        cmocka_unit_test(test_audit),   cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_shipped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
