@@ -21,6 +21,7 @@ MEMORY_MARGIN = 256      # KiB that the monitor may grow, in all
 CASE_SECONDS = float(os.environ.get("HOSTILE_CASE_SECONDS", "90"))
 STUCK_SECONDS = 10       # until a guest that tells nothing counts as stuck
 LARGE_MEMORY = (3 << 30) + (32 << 20)  # reaches beyond 4 GiB; the guest touches a few MiB of it
+LARGE_MARGIN = 16 << 10  # KiB: the kernel makes huge pages of what is touched there, at any time
 SETTLE_SECONDS = 10      # for descriptors to be closed
 BACKLOG = 3 * 65536      # bytes of end.with-backlog
 
@@ -50,6 +51,7 @@ class Run:
         self.disks = disks
         self.failed = self.count = 0
         self.growth = 0
+        self.margin = MEMORY_MARGIN
 
     def report(self, name, failure):
         self.count += 1
@@ -80,8 +82,9 @@ class Run:
         if not baseline:
             baseline.update(descriptors=len(vmm.descriptors()), resident=vmm.resident())
         growth = vmm.resident() - baseline["resident"]
-        self.growth = max(self.growth, growth)
-        if growth > MEMORY_MARGIN:
+        if self.margin == MEMORY_MARGIN:
+            self.growth = max(self.growth, growth)
+        if growth > self.margin:
             return f"the monitor grew by {growth} KiB"
         if not self.disks.layers_unchanged():
             return "the read-only disk was changed"
@@ -191,6 +194,7 @@ def main():
         if not options.only or not (options.only in ENDS or options.only.startswith("regions.")):
             run.survive(options.first, options.only)
         if options.only is None or options.only.startswith("regions."):
+            run.margin = LARGE_MARGIN
             run.survive(0, options.only, memory=LARGE_MEMORY)
         for name in ENDS:
             if options.only in (None, name) and options.first == 0:
