@@ -492,6 +492,17 @@ def test_listing(store):
     store.run("images", "--quite", status=125)
 
 
+def test_layer_file_is_made_again(store):
+    """A blob whose EROFS file was removed: uncompressed, it is called as the layer is."""
+    data = tar([entry("f")])
+    for compression in ("", "+gzip"):
+        image = Image([data], "again:1", compression=compression)
+        store.load(image.archive())
+        os.unlink(store.layer(data))
+        store.load(image.archive())
+        check(os.path.exists(store.layer(data)), f"the layer{compression} is not made again")
+
+
 def test_listing_is_fast(store):
     store.load(small("base:1").archive())
     index = store.data + "/store/index/"

@@ -233,24 +233,26 @@ static int convert(const struct staging *staging, const struct blob *blob, const
                    const struct layer_progress *progress, struct error *err)
 {
     char file[STORE_DIGEST_HEX + 8];
+    char tree[STORE_DIGEST_HEX + 8]; /* not the bare diff id: an uncompressed blob is called that */
     layer_file_name(diff_id, file);
+    (void)snprintf(tree, sizeof tree, "%s.tree", diff_id);
     _cleanup_close_ int blob_fd = blob_open(staging, blob, err);
     if (blob_fd < 0)
         return -1;
-    if (mkdirat(staging->fd, diff_id, 0700) < 0)
+    if (mkdirat(staging->fd, tree, 0700) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a directory in %s/tmp",
                                staging->store->path);
     _cleanup_close_ int root_fd =
-        openat(staging->fd, diff_id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        openat(staging->fd, tree, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (root_fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open a directory in %s/tmp",
                                staging->store->path);
     size_t longest_name = 0;
     if (unpack_verified(blob_fd, root_fd, diff_id, progress, &longest_name, err) < 0 ||
-        make_image(staging, diff_id, file, longest_name, err) < 0 ||
+        make_image(staging, tree, file, longest_name, err) < 0 ||
         sync_file(staging, file, err) < 0)
         return -1;
-    if (tree_remove(staging->fd, diff_id) < 0)
+    if (tree_remove(staging->fd, tree) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove the unpacked layer");
     return 0;
 }
