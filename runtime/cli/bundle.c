@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bundle_policy.h"
 #include "cleanup.h"
 #include "io.h"
+#include "run_policy.h"
 #include "workload.h"
 
 #define CONFIG_FILE          "config.json"
@@ -59,20 +59,20 @@ static int check_isolation(const struct cli *cli, const json_t *document, struct
                      vm ? "annotation " ISOLATION_ANNOTATION "=vm" : "called as hybrid-vm");
 }
 
-/*
- * The policy decides on the configuration before anything else reads it; what it has added is in
- * the text that the state keeps, too.
- */
-static int enforce_policy(const struct cli *cli, const char *id, json_t *document,
-                          struct bundle *bundle, struct error *err)
+/* What the policy writes into the configuration is what the state keeps. */
+static int apply_policy(const struct cli *cli, const char *id, json_t *document,
+                        struct bundle *bundle, struct error *err)
 {
-    if (bundle_policy_enforce(cli, id, false, document, &bundle->decision, err) < 0)
+    if (run_policy_decide_bundle(cli, id, document, &bundle->policy, err) < 0)
         return -1;
-    if (!bundle->decision)
+    if (!bundle->policy)
         return 0;
+    char *text = json_dumps(document, JSON_COMPACT);
+    if (!text)
+        return error_set(err, EXIT_OURS, "out of memory");
     free(bundle->config_text);
-    bundle->config_text = json_dumps(document, JSON_COMPACT);
-    return bundle->config_text ? 0 : error_set(err, EXIT_OURS, "out of memory");
+    bundle->config_text = text;
+    return 0;
 }
 
 int bundle_load(const struct cli *cli, const char *id, const char *path, struct bundle *bundle,
@@ -90,7 +90,7 @@ int bundle_load(const struct cli *cli, const char *id, const char *path, struct 
         return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
                          where.line, where.text);
     if (check_isolation(cli, document, err) < 0 ||
-        enforce_policy(cli, id, document, bundle, err) < 0) {
+        apply_policy(cli, id, document, bundle, err) < 0) {
         json_decref(document);
         return -1;
     }
@@ -101,8 +101,8 @@ void bundle_free(struct bundle *bundle)
 {
     plan_free(&bundle->plan);
     free(bundle->filter);
-    json_decref(bundle->decision);
     free(bundle->config_text);
     free(bundle->path);
+    json_decref(bundle->policy);
     *bundle = (struct bundle){ 0 };
 }

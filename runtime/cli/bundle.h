@@ -6,17 +6,17 @@
 #include "plan.h"
 
 struct bundle {
-    char *path;        /* absolute, without symbolic links */
-    char *config_text; /* with what the policy has added */
-    json_t *decision;  /* of the policy; NULL: there is none */
+    char *path; /* absolute, without symbolic links */
+    char *config_text;
     struct plan plan;
     uint8_t *filter;
+    json_t *policy; /* its decision; NULL: there is no policy */
 };
 
 /*
  * Loads a bundle for this runtime, and makes it the working directory: its configuration's relative
- * paths begin there. One that asks for an isolation that cannot be had is refused, and one that the
- * policy does not let run. id: of the container, for the audit file. Returns 0, or -1
+ * paths begin there. One that asks for an isolation that cannot be had is refused,
+ * and one that the policy does not let run. Returns 0, or -1
  * with *err. bundle_free is safe either way.
  */
 int bundle_load(const struct cli *cli, const char *id, const char *path, struct bundle *bundle,

@@ -7,12 +7,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "bundle_policy.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "engine_exec.h"
 #include "env.h"
 #include "io.h"
+#include "run_policy.h"
 #include "runtime/monitor/exec_container.h"
 #include "signals.h"
 #include "verbs.h"
@@ -88,7 +88,7 @@ static int compose(struct exec *exec, char **operands, struct error *err)
                            : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
-    if (file && bundle_policy_enforce_process(exec->cli, process, err) < 0) {
+    if (file && run_policy_enforce_process(exec->cli, process, err) < 0) {
         json_decref(process);
         return -1;
     }

@@ -1,10 +1,10 @@
 /* hybrid update: other limits for a running container of a bundle. */
 #include <string.h>
 
-#include "bundle_policy.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "engine_exec.h"
+#include "run_policy.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/plan/compose.h"
 #include "verbs.h"
@@ -151,7 +151,7 @@ static int run_update(const struct cli *cli, const void *settings, char **operan
     struct plan plan = { 0 };
     if (!resources)
         return -1;
-    if (bundle_policy_check_resources(cli, resources, err) < 0) {
+    if (run_policy_check_resources(cli, resources, err) < 0) {
         json_decref(resources);
         return -1;
     }

@@ -81,7 +81,7 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
         .status = STATE_CREATING,
         .created = time(NULL),
         .command = json_incref(json_object_get(process, "args")),
-        .policy = json_incref(creation->bundle.decision),
+        .policy = json_incref(creation->bundle.policy),
     };
     const struct state *state = &creation->state;
     if (!state->id || !state->isolation || !state->bundle || !state->cgroup)

@@ -105,6 +105,69 @@ int run_policy_record(const struct cli *cli, const char *id, const struct run_po
     return -1;
 }
 
+/* --- engines -------------------------------------------------------------------------------------
+ */
+
+static int enforce_bundle(struct run_policy *policy, json_t *config, struct error *err)
+{
+    const struct policy_asked asked = { .isolation = POLICY_AUTO };
+    policy_caller_read(&policy->caller);
+    policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
+    policy->mount_sources = policy_resolve_mounts(config);
+    policy->identity = (struct policy_identity){
+        .uid = policy->caller.uid,
+        .cgroup = policy->caller.cgroup,
+        .annotations = policy->annotations,
+        .mount_sources = policy->mount_sources,
+    };
+    if (policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
+        0)
+        return -1;
+    struct policy_decision *decision = &policy->decision;
+    if (decision->isolation == POLICY_CONTAINER)
+        return 0;
+    decision->isolation = POLICY_DENY;
+    (void)snprintf(decision->refusal, sizeof decision->refusal,
+                   "rule \"%.80s\" or a floor gives a VM, and bundles cannot run in one yet; "
+                   "nothing weaker is done instead",
+                   decision->rule);
+    return error_set(err, EXIT_OURS, "refused by the policy %s: %s", policy_name(policy->policy),
+                     decision->refusal);
+}
+
+int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *config,
+                             json_t **decision, struct error *err)
+{
+    struct run_policy policy = { 0 };
+    *decision = NULL;
+    if (policy_load(cli->policy, &policy.policy, err) < 0)
+        return -1;
+    if (!policy.policy)
+        return 0;
+    int result = enforce_bundle(&policy, config, err);
+    result = run_policy_record(cli, id, &policy, result, err);
+    if (result == 0)
+        *decision = run_policy_to_json(&policy);
+    run_policy_free(&policy);
+    return result;
+}
+
+int run_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err)
+{
+    _cleanup_policy_ struct policy *policy = NULL;
+    if (policy_load(cli->policy, &policy, err) < 0)
+        return -1;
+    return policy_enforce_process(policy, process, err);
+}
+
+int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err)
+{
+    _cleanup_policy_ struct policy *policy = NULL;
+    if (policy_load(cli->policy, &policy, err) < 0)
+        return -1;
+    return policy_check_resources(policy, resources, err);
+}
+
 /* --- start ---------------------------------------------------------------------------------------
  */
 

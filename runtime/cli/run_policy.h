@@ -32,6 +32,18 @@ int run_policy_decide(const struct cli *cli, const struct run_options *options,
 int run_policy_record(const struct cli *cli, const char *id, const struct run_policy *policy,
                       int decided, struct error *err);
 
+/*
+ * The same for an engine's bundle, recorded: floors are written into config. All annotations are
+ * the caller's. *decision: for the state, a new reference; NULL: there is no policy. A bundle that
+ * would need a VM is refused. Returns 0, or -1 with *err.
+ */
+int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *config,
+                             json_t **decision, struct error *err);
+
+/* The floors of a process that an engine executes, and of limits that it changes. */
+int run_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err);
+int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err);
+
 /* Whether a stopped workload may start again as it was made, by the policy of today. */
 int run_policy_check_start(const struct cli *cli, const struct state *state,
                            const char *config_text, struct error *err);

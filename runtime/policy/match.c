@@ -266,12 +266,14 @@ static int64_t device_number(const json_t *object, const char *key)
 static struct policy_device read_device(const json_t *object)
 {
     const char *type = json_string_value(json_object_get(object, "type"));
-    bool character = type && (*type == 'c' || *type == 'u'); /* u: unbuffered, the same */
-    return (struct policy_device){ .type = character              ? 'c'
-                                           : type && *type == 'b' ? 'b'
-                                                                  : 'a',
-                                   .major = device_number(object, "major"),
-                                   .minor = device_number(object, "minor") };
+    struct policy_device device = { .type = 'a',
+                                    .major = device_number(object, "major"),
+                                    .minor = device_number(object, "minor") };
+    if (type && (*type == 'c' || *type == 'u')) /* u: unbuffered, the same */
+        device.type = 'c';
+    else if (type && *type == 'b')
+        device.type = 'b';
+    return device;
 }
 
 /* The nodes that every container has, which Docker's and our own rules allow. */

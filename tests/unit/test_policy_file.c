@@ -225,6 +225,22 @@ static void test_update(void **state)
     policy_free(policy);
 }
 
+static void test_exec(void **state)
+{
+    (void)state;
+    struct policy *policy =
+        policy_of(FLOORS("'no_new_privileges':true,'denied_capabilities':['NET_RAW']"));
+    json_t *process = load("{'capabilities':{'effective':['CAP_NET_RAW','CAP_KILL']}}");
+    json_t *nothing = load("[]");
+    assert_int_equal(policy_enforce_process(policy, process, NULL), 0);
+    assert_json(process, "{'capabilities':{'effective':['CAP_KILL']},'noNewPrivileges':true}");
+    assert_int_equal(policy_enforce_process(policy, nothing, NULL), -1);
+    assert_int_equal(policy_enforce_process(NULL, nothing, NULL), 0);
+    json_decref(process);
+    json_decref(nothing);
+    policy_free(policy);
+}
+
 static void test_cgroup(void **state)
 {
     (void)state;
@@ -441,10 +457,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused), cmocka_unit_test(test_floors),
-        cmocka_unit_test(test_asked),   cmocka_unit_test(test_update),
-        cmocka_unit_test(test_cgroup),  cmocka_unit_test(test_load),
-        cmocka_unit_test(test_audit),   cmocka_unit_test(test_schema),
-        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_asked),   cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_update),  cmocka_unit_test(test_cgroup),
+        cmocka_unit_test(test_load),    cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_schema),  cmocka_unit_test(test_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

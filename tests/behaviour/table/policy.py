@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 from table import test
 from table.bundles import Bundle
@@ -211,3 +212,38 @@ def trusted(t):
         match["digest"], match["tenant"]["uid"] = digests, uids
         seen = t.verb("--policy", t.file("p.json", json.dumps(document)), "policy", "explain", image)
         t.match(f"{digests} {uids}", f"(?m)^decision +{wanted}$", seen)
+
+
+@test("policy/engines", isolations=("container",))
+def engines(t):
+    """A bundle's configuration gets the floors, or is refused; limits and processes given later keep them."""
+    name, bundle = t.name(), t.host.directory + "/policy-bundle"
+    os.makedirs(bundle + "/rootfs/bin")
+    shutil.copy("/bin/busybox", bundle + "/rootfs/bin/busybox")
+    t.verb("spec", "--bundle", bundle)
+    with open(bundle + "/config.json", encoding="utf-8") as file:
+        config = json.load(file)
+    config["process"].update(terminal=False, args=["/bin/busybox", "true"])
+    config["linux"].pop("resources", None)
+    with open(bundle + "/config.json", "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    for default, wanted in (("deny", "denies this workload"), ("vm", "bundles cannot")):
+        result = t.hybrid("--policy", policy(t, default), "create", "--bundle", bundle, name)
+        t.equal(f"exit status with {default}", 125, result.exit, result)
+        t.match("stderr", f"refused by the policy .*{wanted}", result.err)
+    path = policy(t, "container", floors={**FLOORS, "seccomp": "required"})
+    t.match("without a filter", "seccomp filter is required",
+            t.hybrid("--policy", path, "create", "--bundle", bundle, name).err)
+    path = policy(t, "container", floors={key: FLOORS[key] for key in FLOORS if key != "seccomp"})
+    t.verb("--policy", path, "create", "--bundle", bundle, name, stdout=None, stderr=None)
+    shown = json.loads(t.verb("inspect", name))[0]
+    t.equal("memory", 64 << 20, shown["config"]["linux"]["resources"]["memory"]["limit"])
+    t.equal("no_new_privs", True, shown["config"]["process"]["noNewPrivileges"])
+    t.equal("the decision", "default", shown["policy"]["rule"])
+    for option in (("--memory", "65m"), ("--memory", "-1"), ("--pids-limit", "21")):
+        result = t.hybrid("--policy", path, "update", *option, name)
+        t.equal(f"exit status of update {option}", 125, result.exit, result)
+        t.match("stderr", "refused by the policy", result.err)
+    t.verb("--policy", path, "update", "--memory", "32m", name)
+    t.verb("delete", "--force", name)
+    shutil.rmtree(bundle)
