@@ -249,8 +249,7 @@ static int convert(const struct staging *staging, const struct blob *blob, const
                                staging->store->path);
     size_t longest_name = 0;
     if (unpack_verified(blob_fd, root_fd, diff_id, progress, &longest_name, err) < 0 ||
-        make_image(staging, tree, file, longest_name, err) < 0 ||
-        sync_file(staging, file, err) < 0)
+        make_image(staging, tree, file, longest_name, err) < 0 || sync_file(staging, file, err) < 0)
         return -1;
     if (tree_remove(staging->fd, tree) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot remove the unpacked layer");
