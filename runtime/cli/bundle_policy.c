@@ -24,6 +24,7 @@ static int decide(const struct cli *cli, const struct policy *policy, const char
         .cgroup = caller.cgroup,
         .annotations = json_object_get(config, "annotations"),
         .mount_sources = sources,
+        .host_network = policy_joins_host_network(config),
     };
     const struct policy_asked asked = { .isolation = vm ? POLICY_VM : POLICY_AUTO };
     struct policy_decision decision = { 0 };

@@ -69,6 +69,7 @@ static int identify(const struct cli *cli, const struct run_options *options,
         .annotations = policy->annotations,
         .image_labels = labels_of(image),
         .mount_sources = policy->mount_sources,
+        .host_network = policy_joins_host_network(config),
     };
     return 0;
 }
@@ -142,6 +143,7 @@ int run_policy_check_start(const struct cli *cli, const struct state *state,
         .annotations = json_object_get(whom, "annotations"),
         .image_labels = json_object_get(whom, "labels"),
         .mount_sources = policy.mount_sources,
+        .host_network = policy_joins_host_network(then),
     };
     int result =
         policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
