@@ -13,19 +13,27 @@ static int check_isolation(const struct policy_decision *decision, struct error 
                      decision->policy, decision->rule);
 }
 
+/* What the host knows of a bundle. The caller frees *sources. */
+static struct policy_identity identify(const json_t *config, struct policy_caller *caller,
+                                       json_t **sources)
+{
+    policy_caller_read(caller);
+    *sources = policy_resolve_mounts(config);
+    return (struct policy_identity){
+        .uid = caller->uid,
+        .cgroup = caller->cgroup,
+        .annotations = json_object_get(config, "annotations"),
+        .mount_sources = *sources,
+        .host_network = policy_joins_host_network(config),
+    };
+}
+
 static int decide(const struct cli *cli, const struct policy *policy, const char *id, bool vm,
                   json_t *config, json_t **recorded, struct error *err)
 {
     struct policy_caller caller;
-    policy_caller_read(&caller);
-    json_t *sources = policy_resolve_mounts(config);
-    const struct policy_identity identity = {
-        .uid = caller.uid,
-        .cgroup = caller.cgroup,
-        .annotations = json_object_get(config, "annotations"),
-        .mount_sources = sources,
-        .host_network = policy_joins_host_network(config),
-    };
+    json_t *sources;
+    const struct policy_identity identity = identify(config, &caller, &sources);
     const struct policy_asked asked = { .isolation = vm ? POLICY_VM : POLICY_AUTO };
     struct policy_decision decision = { 0 };
     struct error unrecorded = { 0 };
@@ -55,12 +63,19 @@ int bundle_policy_enforce(const struct cli *cli, const char *id, bool vm, json_t
     return result;
 }
 
-int bundle_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err)
+int bundle_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+                                  struct error *err)
 {
     struct policy *policy = NULL;
     if (policy_load(cli->policy, &policy, err) < 0)
         return -1;
-    int result = policy ? policy_enforce_process(policy, process, err) : 0;
+    if (!policy)
+        return 0;
+    struct policy_caller caller;
+    json_t *sources;
+    const struct policy_identity identity = identify(config, &caller, &sources);
+    int result = policy_enforce_process(policy, &identity, config, process, err);
+    json_decref(sources);
     policy_free(policy);
     return result;
 }

@@ -13,8 +13,12 @@
 int bundle_policy_enforce(const struct cli *cli, const char *id, bool vm, json_t *config,
                           json_t **decision, struct error *err);
 
-/* Writes the floors into an OCI process object of an engine. Returns 0, or -1 with *err. */
-int bundle_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err);
+/*
+ * Decides about a further process in a container, an OCI process object of an engine, and writes
+ * the floors into it. config: of the container. Returns 0, or -1 with *err.
+ */
+int bundle_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+                                  struct error *err);
 
 /* Whether new limits keep the policy's. Returns 0, or -1 with *err. */
 int bundle_policy_check_resources(const struct cli *cli, const json_t *resources,
