@@ -33,9 +33,12 @@ static int read_members(int directory_fd, struct pid_list *list)
     int fd = openat(directory_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
     _cleanup_fclose_ FILE *file = fd < 0 ? NULL : fdopen(fd, "re");
     char line[32];
-    while (file && fgets(line, sizeof line, file))
-        if (append(list, (pid_t)strtol(line, NULL, 10)) < 0)
+    while (file && fgets(line, sizeof line, file)) {
+        pid_t pid = (pid_t)strtol(line, NULL, 10);
+        /* 0: outside of our pid namespace. To kill(2) it would be our own process group. */
+        if (pid > 0 && append(list, pid) < 0)
             return -1;
+    }
     return 0;
 }
 

@@ -1,4 +1,5 @@
 /* Limits of the plan as values of control files, on v1 and on v2. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -220,10 +221,55 @@ static int apply_setting(const struct cgroup *cgroup, const struct plan_cgroup_s
                            value, file);
 }
 
-int resources_apply(struct cgroup *cgroup, const struct plan_resources *resources,
+/* The number that a control file of v2 begins with; -1: it says "max", or is not there. */
+static int64_t number_in_force(const struct cgroup *cgroup, const char *controller,
+                               const char *file)
+{
+    char text[64];
+    if (cgroup_v1_fd(cgroup, controller) >= 0 || cgroup->v2_fd < 0 ||
+        cgroup_read_file(cgroup->v2_fd, file, text, sizeof text) <= 0 || *text < '0' || *text > '9')
+        return -1;
+    return strtoll(text, NULL, 10);
+}
+
+/*
+ * An update names one of two numbers that mean something only together: a quota alone is of the
+ * default period, on v1 too; and where v2 keeps both in one file, or one counted without the
+ * other, the one that is in force is taken.
+ */
+static int complete(const struct cgroup *cgroup, struct plan_resources *resources,
                     struct error *err)
 {
-    if (check_memory(cgroup, resources, err) < 0 || apply_memory(cgroup, resources, err) < 0)
+    bool memory = resources->memory_limit > 0 && resources->memory_limit != PLAN_UNLIMITED;
+    bool swap = resources->memory_swap > 0 && resources->memory_swap != PLAN_UNLIMITED;
+    int64_t old_memory = number_in_force(cgroup, "memory", "memory.max");
+    int64_t old_swap = number_in_force(cgroup, "memory", "memory.swap.max");
+    int64_t total; /* stays what it is, as on v1 */
+    if (memory && resources->memory_swap < 0 && old_memory >= 0 && old_swap >= 0 &&
+        !__builtin_add_overflow(old_memory, old_swap, &total))
+        resources->memory_swap = total > resources->memory_limit ? total : resources->memory_limit;
+    if (swap && resources->memory_limit < 0)
+        resources->memory_limit = old_memory;
+    if (swap && resources->memory_limit != PLAN_UNLIMITED &&
+        resources->memory_swap < resources->memory_limit)
+        return error_set(err, EXIT_OURS,
+                         "cannot set the limit of memory and swap together to %lld: that of memory "
+                         "alone is %lld",
+                         (long long)resources->memory_swap, (long long)resources->memory_limit);
+    if (resources->cpu_period > 0 && resources->cpu_quota < 0)
+        resources->cpu_quota = number_in_force(cgroup, "cpu", "cpu.max");
+    if (resources->cpu_quota > 0 && resources->cpu_quota != PLAN_UNLIMITED &&
+        resources->cpu_period <= 0)
+        resources->cpu_period = DEFAULT_PERIOD;
+    return 0;
+}
+
+int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err)
+{
+    struct plan_resources completed = *given;
+    const struct plan_resources *resources = &completed;
+    if (check_memory(cgroup, given, err) < 0 || complete(cgroup, &completed, err) < 0 ||
+        apply_memory(cgroup, resources, err) < 0)
         return -1;
     for (int limit = LIMIT_RESERVATION; limit < LIMITS; limit++)
         if (apply_limit(cgroup, resources, (enum limit)limit, err) < 0)

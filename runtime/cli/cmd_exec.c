@@ -88,7 +88,7 @@ static int compose(struct exec *exec, char **operands, struct error *err)
                            : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
-    if (file && run_policy_enforce_process(exec->cli, process, err) < 0) {
+    if (file && run_policy_enforce_process(exec->cli, exec->base.document, process, err) < 0) {
         json_decref(process);
         return -1;
     }

@@ -120,14 +120,15 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
     _cleanup_free_ char *root = directory(globals->root, "HYBRID_ROOT", "/run/hybrid", err);
     _cleanup_free_ char *data = directory(globals->data, "HYBRID_DATA", "/var/lib/hybrid", err);
     _cleanup_free_ char *exe_dir = self_find_directory(err);
-    _cleanup_free_ char *store = NULL;
-    if (!root || !data || !exe_dir)
+    _cleanup_free_ char *store = NULL, *policy = NULL;
+    /* Absolute: a bundle, in which we shall be, could have one of that name. */
+    if (!root || !data || !exe_dir || path_make_absolute(globals->policy, &policy, err) < 0)
         return -1;
     if (asprintf(&store, "%s/store", data) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
     cli->root = root;
     cli->data = data;
-    cli->policy = globals->policy;
+    cli->policy = policy;
     cli->exe_dir = exe_dir;
     cli->cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
     cli->store = store;

@@ -69,6 +69,7 @@ static int identify(const struct cli *cli, const struct run_options *options,
         .annotations = policy->annotations,
         .image_labels = labels_of(image),
         .mount_sources = policy->mount_sources,
+        .host_network = policy_joins_host_network(config),
     };
     return 0;
 }
@@ -108,9 +109,8 @@ int run_policy_record(const struct cli *cli, const char *id, const struct run_po
 /* --- engines -------------------------------------------------------------------------------------
  */
 
-static int enforce_bundle(struct run_policy *policy, json_t *config, struct error *err)
+static void identify_bundle(struct run_policy *policy, const json_t *config)
 {
-    const struct policy_asked asked = { .isolation = POLICY_AUTO };
     policy_caller_read(&policy->caller);
     policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
     policy->mount_sources = policy_resolve_mounts(config);
@@ -119,7 +119,14 @@ static int enforce_bundle(struct run_policy *policy, json_t *config, struct erro
         .cgroup = policy->caller.cgroup,
         .annotations = policy->annotations,
         .mount_sources = policy->mount_sources,
+        .host_network = policy_joins_host_network(config),
     };
+}
+
+static int enforce_bundle(struct run_policy *policy, json_t *config, struct error *err)
+{
+    const struct policy_asked asked = { .isolation = POLICY_AUTO };
+    identify_bundle(policy, config);
     if (policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
         0)
         return -1;
@@ -152,12 +159,18 @@ int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *conf
     return result;
 }
 
-int run_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err)
+int run_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+                               struct error *err)
 {
-    _cleanup_policy_ struct policy *policy = NULL;
-    if (policy_load(cli->policy, &policy, err) < 0)
+    struct run_policy policy = { 0 };
+    if (policy_load(cli->policy, &policy.policy, err) < 0)
         return -1;
-    return policy_enforce_process(policy, process, err);
+    if (!policy.policy)
+        return 0;
+    identify_bundle(&policy, config);
+    int result = policy_enforce_process(policy.policy, &policy.identity, config, process, err);
+    run_policy_free(&policy);
+    return result;
 }
 
 int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err)
@@ -205,6 +218,7 @@ int run_policy_check_start(const struct cli *cli, const struct state *state,
         .annotations = json_object_get(whom, "annotations"),
         .image_labels = json_object_get(whom, "labels"),
         .mount_sources = policy.mount_sources,
+        .host_network = policy_joins_host_network(then),
     };
     int result =
         policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);

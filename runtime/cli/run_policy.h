@@ -40,8 +40,14 @@ int run_policy_record(const struct cli *cli, const char *id, const struct run_po
 int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *config,
                              json_t **decision, struct error *err);
 
-/* The floors of a process that an engine executes, and of limits that it changes. */
-int run_policy_enforce_process(const struct cli *cli, json_t *process, struct error *err);
+/*
+ * Decides about a further process of an engine's, and writes the floors into it; config: of the
+ * container. Returns 0, or -1 with *err.
+ */
+int run_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+                               struct error *err);
+
+/* Whether limits that an engine changes keep the policy's. Returns 0, or -1 with *err. */
 int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err);
 
 /* Whether a stopped workload may start again as it was made, by the policy of today. */

@@ -128,15 +128,59 @@ static void append_resolved(json_t *list, const json_t *path)
         (void)json_array_append_new(list, json_string(resolved));
 }
 
+/* A relative root may lead out of the bundle, by ".." or a symbolic link. */
+static void append_root(json_t *list, const json_t *path)
+{
+    const char *text = json_string_value(path);
+    if (!text || *text == '/') {
+        append_resolved(list, path);
+        return;
+    }
+    _cleanup_free_ char *resolved = realpath(text, NULL), *here = realpath(".", NULL);
+    size_t length = here ? strlen(here) : 0;
+    bool below =
+        length > 1 && resolved && strncmp(resolved, here, length) == 0 && resolved[length] == '/';
+    if (resolved && !below)
+        (void)json_array_append_new(list, json_string(resolved));
+}
+
 json_t *policy_resolve_mounts(const json_t *config)
 {
     json_t *sources = json_array();
     size_t index;
     const json_t *mount;
-    append_resolved(sources, json_object_get(json_object_get(config, "root"), "path"));
+    append_root(sources, json_object_get(json_object_get(config, "root"), "path"));
     json_array_foreach(json_object_get(config, "mounts"), index, mount)
     {
         append_resolved(sources, json_object_get(mount, "source"));
     }
     return sources;
+}
+
+static bool is_host_network(const char *path)
+{
+    static const char *const hosts[] = { "/proc/self/ns/net", "/proc/1/ns/net" };
+    struct stat joined, host;
+    if (stat(path, &joined) < 0)
+        return true;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
+        if (stat(hosts[i], &host) == 0 && host.st_ino == joined.st_ino &&
+            host.st_dev == joined.st_dev)
+            return true;
+    return false;
+}
+
+bool policy_joins_host_network(const json_t *config)
+{
+    const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(list, index, entry)
+    {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        const char *path = json_string_value(json_object_get(entry, "path"));
+        if (type && strcmp(type, "network") == 0 && path && *path && is_host_network(path))
+            return true;
+    }
+    return false;
 }

@@ -215,8 +215,11 @@ static bool match_mounts(const json_t *wanted, const struct policy_identity *ide
     const json_t *entry;
     json_array_foreach(json_object_get(config, "mounts"), index, entry)
     {
+        /* Without a source, the options may name one: lowerdir=, source=. */
         const char *source = json_string_value(json_object_get(entry, "source"));
-        if (source && is_of_host(entry, source) && exposes(source, wanted))
+        if (!source)
+            source = "";
+        if (is_of_host(entry, source) && exposes(source, wanted))
             return true;
     }
     /* A bundle's root, if it says where on the host it is. */
@@ -357,13 +360,13 @@ static const char *network_of(const json_t *config)
 static bool match_networks(const json_t *wanted, const struct policy_identity *identity,
                            const json_t *config)
 {
-    (void)identity;
     const char *network = network_of(config);
     size_t index;
     const json_t *entry;
     json_array_foreach(wanted, index, entry)
     {
-        if (strcmp(json_string_value(entry), network) == 0)
+        const char *name = json_string_value(entry);
+        if (strcmp(name, network) == 0 || (identity->host_network && strcmp(name, "host") == 0))
             return true;
     }
     return false;

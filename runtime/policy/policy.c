@@ -217,10 +217,34 @@ int policy_enforce(const struct policy *policy, const struct policy_identity *id
                      decision->refusal);
 }
 
-int policy_enforce_process(const struct policy *policy, json_t *process, struct error *err)
+/* What the rules say of the workload as it is, against what they say with this process in it. */
+static int check_process(const struct policy *policy, const struct policy_identity *identity,
+                         const json_t *config, json_t *process, struct policy_decision *decision)
+{
+    struct policy_decision without = { 0 }, with = { 0 };
+    json_t *changed = json_copy((json_t *)config);
+    if (!changed || json_object_set(changed, "process", process) < 0) {
+        json_decref(changed);
+        return policy_refuse(decision, "out of memory");
+    }
+    decide(policy, identity, config, &without);
+    decide(policy, identity, changed, &with);
+    json_decref(changed);
+    if (with.isolation <= without.isolation)
+        return 0;
+    return policy_refuse(decision,
+                         "rule \"%.80s\" gives %s to a workload with such a process, more than "
+                         "this one was made with",
+                         with.rule, policy_isolation_name(with.isolation));
+}
+
+int policy_enforce_process(const struct policy *policy, const struct policy_identity *identity,
+                           const json_t *config, json_t *process, struct error *err)
 {
     struct policy_decision decision = { .floors = json_array() };
-    int result = policy ? policy_apply_process(&policy->floors, process, &decision) : 0;
+    int result = policy ? check_process(policy, identity, config, process, &decision) : 0;
+    if (policy && result == 0)
+        result = policy_apply_process(&policy->floors, process, &decision);
     policy_decision_free(&decision);
     if (result == 0)
         return 0;

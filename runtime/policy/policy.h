@@ -70,6 +70,7 @@ struct policy_identity {
     const json_t *image_labels; /* object of strings; can only strengthen */
     const json_t
         *mount_sources; /* array: resolved sources of mounts, besides those of the config */
+    bool host_network;  /* the network namespace that the configuration joins is the host's */
 };
 
 /* What was asked for in so many words: what cannot be had is then refused, not mended. */
@@ -99,8 +100,13 @@ int policy_enforce(const struct policy *policy, const struct policy_identity *id
                    const struct policy_asked *asked, json_t *config,
                    struct policy_decision *decision, struct error *err);
 
-/* The floors of a process (capabilities, no_new_privileges) written into an OCI process object. */
-int policy_enforce_process(const struct policy *policy, json_t *process, struct error *err);
+/*
+ * A further process in a workload that runs already: refused if the rules would have given more
+ * than they gave, had `config` asked for this process; and the floors of a process (capabilities,
+ * no_new_privileges) written into it. Returns 0, or -1 with *err.
+ */
+int policy_enforce_process(const struct policy *policy, const struct policy_identity *identity,
+                           const json_t *config, json_t *process, struct error *err);
 
 /* Whether new limits (linux.resources, those that change) keep the policy's. 0, or -1 with *err. */
 int policy_check_resources(const struct policy *policy, const json_t *resources, struct error *err);
@@ -136,11 +142,16 @@ void policy_caller_read(struct policy_caller *caller);
 void policy_cgroup_parse(const char *text, char *cgroup, size_t size);
 
 /*
- * The resolved sources of a configuration's mounts, and its root.path, as far as they are absolute,
- * for identity.mount_sources. New reference. What a caller can still swap afterwards, a policy
- * cannot see: deny mounts from directories that tenants write to.
+ * The resolved sources of a configuration's mounts, as far as they are absolute, and its root.path,
+ * unless that is a directory below the working directory, the bundle: for identity.mount_sources.
+ * New reference. What a caller can still swap afterwards, a policy cannot see: deny mounts from
+ * directories that tenants write to.
  */
 json_t *policy_resolve_mounts(const json_t *config);
+
+/* For identity.host_network: a path can name the host's own network. One that cannot be looked at
+ * counts as the host's. */
+bool policy_joins_host_network(const json_t *config);
 
 enum { POLICY_AUDIT_BYTES = 4 << 20 }; /* then the file becomes NAME.1, in place of the older one */
 

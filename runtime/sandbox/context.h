@@ -78,6 +78,9 @@ int mount_make(const char *type, const char *source, const char *data, unsigned 
                struct error *err);
 uint64_t mount_attributes(unsigned long flags);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
+/* Takes a tree that was cloned in the caller's mount namespace out of the host's peer groups: what
+ * is mounted below it must not show up on the host. Returns 0, or -1 with errno. */
+int mount_make_private(int fd);
 int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
 
 /* idmap.c: in the caller, a detached bind with mapped ids. pid: whose user namespace the

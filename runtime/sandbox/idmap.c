@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,9 +37,11 @@ static int make_user_namespace(const struct plan_mount *mount, struct error *err
     pid_t pid = fork_into_user_namespace();
     if (pid < 0)
         return sandbox_fail(err, "cannot make a user namespace for the mount on %s", mount->target);
-    if (pid == 0)
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         for (;;)
             (void)pause();
+    }
     const struct plan mapping = {
         .uid_maps = mount->uid_maps,
         .gid_maps = mount->gid_maps,
@@ -58,7 +61,7 @@ int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *er
     if (mount->flags & MS_REC)
         flags |= AT_RECURSIVE;
     _cleanup_close_ int tree = open_tree(AT_FDCWD, mount->source, flags);
-    if (tree < 0)
+    if (tree < 0 || mount_make_private(tree) < 0)
         return sandbox_fail(err, "cannot bind %s", mount->source);
     _cleanup_close_ int user_namespace =
         mount->uid_map_count > 0 ? make_user_namespace(mount, err) : open_user_namespace(pid, err);

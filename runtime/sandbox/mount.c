@@ -55,6 +55,12 @@ int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive)
                          sizeof attributes);
 }
 
+int mount_make_private(int fd)
+{
+    struct mount_attr attributes = { .propagation = MS_PRIVATE };
+    return mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes);
+}
+
 /* What the kernel says about a failed configuration, if anything: "e <file system>: <text>". */
 static void read_log(int context_fd, char *text, size_t size)
 {

@@ -261,8 +261,11 @@ static int make_private(struct error *err)
 
 static int clone_directory(const char *path, struct error *err)
 {
-    int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-    return fd < 0 ? sandbox_fail(err, "cannot use %s as the root file system", path) : fd;
+    _cleanup_close_ int fd =
+        open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (fd < 0 || mount_make_private(fd) < 0)
+        return sandbox_fail(err, "cannot use %s as the root file system", path);
+    return take_fd(&fd);
 }
 
 struct outside {

@@ -137,8 +137,10 @@ static int receive_answer(struct sandbox_child *child, struct error *err)
         return error_set(err, EXIT_OURS, "the new process sent a message of the wrong size");
     if (fd_count == 1)
         child->terminal_fd = fds[0];
-    if (message.type == SANDBOX_FAILED)
+    if (message.type == SANDBOX_FAILED) {
         *err = message.error;
+        err->message[sizeof err->message - 1] = '\0';
+    }
     return (int)message.type;
 }
 

@@ -165,6 +165,66 @@ static void test_v1_values(void **state)
     expect(place, "devices.allow", "c 1:3 rm");
 }
 
+static void put(const struct place *place, const char *file, const char *text)
+{
+    _cleanup_close_ int fd = openat(place->fd, file, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+/* One number of a pair: the other is the default, or the one in force. */
+static void test_updates_of_one_number(void **state)
+{
+    struct place *place = *state;
+    struct cgroup cgroup = v1_cgroup(place);
+    struct plan_resources resources = nothing;
+    struct error err = { 0 };
+    put(place, "cpu.cfs_period_us", "1000");
+    resources.cpu_quota = 50000;
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
+    expect(place, "cpu.cfs_period_us", "100000");
+    expect(place, "cpu.cfs_quota_us", "50000");
+    cgroup = v2_cgroup(place);
+    resources = nothing;
+    put(place, "memory.max", "1000000");
+    put(place, "cpu.max", "5000 10000");
+    resources.memory_swap = 1500000;
+    resources.cpu_period = 20000;
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
+    expect(place, "memory.swap.max", "500000");
+    expect(place, "cpu.max", "5000 20000");
+    resources = nothing;
+    resources.memory_limit = 1200000;
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
+    expect(place, "memory.max", "1200000");
+    expect(place, "memory.swap.max", "300000");
+    resources.memory_limit = -1;
+    resources.cpu_period = 20000;
+    resources.memory_swap = 999999;
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), -1);
+    put(place, "memory.max", "max");
+    put(place, "cpu.max", "max 10000");
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
+    expect(place, "memory.swap.max", "999999");
+    expect(place, "cpu.max", "max 20000");
+}
+
+/* Processes outside of our pid namespace are listed as 0. */
+static void test_members(void **state)
+{
+    struct place *place = *state;
+    struct cgroup cgroup = { .v2_fd = place->fd };
+    static const char *const files[] = { "cgroup.procs" };
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = 0;
+    struct error err = { 0 };
+    make_files(place->fd, files, 1);
+    put(place, "cgroup.procs", "0\n12\n0\n7\n");
+    assert_int_equal(cgroup_list_processes(&cgroup, &pids, &count, &err), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(pids[0], 7);
+    assert_int_equal(pids[1], 12);
+}
+
 static void test_nothing_sets_nothing(void **state)
 {
     struct place *place = *state;
@@ -261,6 +321,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_v2_values),
         CASE(test_v1_values),
+        CASE(test_updates_of_one_number),
+        CASE(test_members),
         CASE(test_nothing_sets_nothing),
         CASE(test_shares_become_weights),
         CASE(test_absent_controller_is_an_error),

@@ -2,6 +2,7 @@
 /* link: policy state plan */
 #include "test_policy.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -231,13 +232,15 @@ static void test_exec(void **state)
     struct policy *policy =
         policy_of(FLOORS("'no_new_privileges':true,'denied_capabilities':['NET_RAW']"));
     json_t *process = load("{'capabilities':{'effective':['CAP_NET_RAW','CAP_KILL']}}");
-    json_t *nothing = load("[]");
-    assert_int_equal(policy_enforce_process(policy, process, NULL), 0);
+    json_t *nothing = load("[]"), *config = load("{}");
+    const struct policy_identity identity = { 0 };
+    assert_int_equal(policy_enforce_process(policy, &identity, config, process, NULL), 0);
     assert_json(process, "{'capabilities':{'effective':['CAP_KILL']},'noNewPrivileges':true}");
-    assert_int_equal(policy_enforce_process(policy, nothing, NULL), -1);
-    assert_int_equal(policy_enforce_process(NULL, nothing, NULL), 0);
+    assert_int_equal(policy_enforce_process(policy, &identity, config, nothing, NULL), -1);
+    assert_int_equal(policy_enforce_process(NULL, &identity, config, nothing, NULL), 0);
     json_decref(process);
     json_decref(nothing);
+    json_decref(config);
     policy_free(policy);
 }
 
@@ -295,6 +298,46 @@ static void assert_load(const char *path, const char *message)
     assert_null(policy);
     if (!strstr(err.message, message))
         fail_msg("\"%s\" does not contain \"%s\"", err.message, message);
+}
+
+/* What the host knows of a configuration's paths: where they lead, and whose network they name. */
+static void test_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *expected; /* the only source; NULL: none */
+        bool host_network;
+    } table[] = {
+        { "{'root':{'path':'rootfs'}}", NULL, false },
+        { "{'root':{'path':'./rootfs/../rootfs'}}", NULL, false },
+        { "{'root':{'path':'link'}}", "/proc", false },
+        { "{'root':{'path':'../../proc'}}", "/proc", false },
+        { "{'root':{'path':'absent'}}", NULL, false },
+        { "{'root':{'path':'/proc/..'}}", "/", false },
+        { "{'mounts':[{'source':'/proc/sys/..'},{'source':'proc'},{}]}", "/proc", false },
+        { "{'linux':{'namespaces':[{'type':'network'}]}}", NULL, false },
+        { "{'linux':{'namespaces':[{'type':'network','path':''}]}}", NULL, false },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/uts'}]}}", NULL, false },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/net'}]}}", NULL, true },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/absent'}]}}", NULL, true },
+    };
+    char base[] = "/tmp/test-policy-XXXXXX", back[PATH_MAX];
+    assert_non_null(getcwd(back, sizeof back));
+    assert_non_null(mkdtemp(base));
+    assert_int_equal(chdir(base), 0);
+    assert_int_equal(mkdir("rootfs", 0700), 0);
+    assert_int_equal(symlink("/proc", "link"), 0);
+    for (size_t i = 0; i < ROWS(table); i++) {
+        json_t *config = load(table[i].config), *sources = policy_resolve_mounts(config);
+        assert_int_equal(json_array_size(sources), table[i].expected ? 1 : 0);
+        if (table[i].expected)
+            assert_string_equal(json_string_value(json_array_get(sources, 0)), table[i].expected);
+        assert_int_equal(policy_joins_host_network(config), table[i].host_network);
+        json_decref(sources);
+        json_decref(config);
+    }
+    assert_int_equal(chdir(back), 0);
+    assert_int_equal(tree_remove(base, NULL), 0);
 }
 
 static void test_load(void **state)
@@ -459,8 +502,9 @@ int main(void)
         cmocka_unit_test(test_refused), cmocka_unit_test(test_floors),
         cmocka_unit_test(test_asked),   cmocka_unit_test(test_exec),
         cmocka_unit_test(test_update),  cmocka_unit_test(test_cgroup),
-        cmocka_unit_test(test_load),    cmocka_unit_test(test_audit),
-        cmocka_unit_test(test_schema),  cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_load),
+        cmocka_unit_test(test_audit),   cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -468,6 +468,34 @@ def mapped(t):
     t.equal("the owner outside", 0, os.stat(source + "/new").st_uid)
 
 
+@test("bundle/mounts-do-not-reach-the-host", **CONTAINERS)
+def private(t):
+    """Most hosts' mounts are shared: a root or a source cloned there must be taken out of their peer groups."""
+    source = t.file("mapped-file", "content")
+    bundle = Bundle(t, "cat /proc/self/mountinfo")
+    bundle.config["mounts"].append({"destination": "/data", "source": source, "options": ["bind", "idmap"]})
+    bundle.config["mounts"][2]["options"] = ["newinstance", "ptmxmode=0666", "mode=0620"]
+    bundle.config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        bundle.config["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    for directory in ("proc", "dev"):
+        os.mkdir(f"{bundle.path}/rootfs/{directory}")
+    with open(bundle.path + "/rootfs/data", "w", encoding="ascii"):
+        pass
+    bundle.write()
+    program = t.command("run", "--bundle", bundle.path, bundle.id)
+    script = '"$@"; echo "host: $?"; cat /proc/self/mountinfo'
+    host = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", script, "sh", *program]
+    result = t.finish(host, None, 20, None)
+    if "its file system may not know how" in result.err:
+        raise Skip(result.err.strip())
+    inside, _, outside = result.out.partition("host: 0\n")
+    t.check(outside, f"it did not run: {result.err}")
+    t.check(" /data " in inside, f"the mount is there: {inside}")
+    t.check("shared:" not in inside, f"mounts with peers on the host: {inside}")
+    t.check(bundle.path not in outside, f"mounts on the host: {outside}")
+
+
 @test("bundle/mount-namespace-of-the-host", **CONTAINERS)
 def host_mounts(t):
     """Its root would be exchanged for everybody."""

@@ -106,6 +106,33 @@ def bundle(t):
         t.equal(f"exit status of update --memory {option}", status, result.exit, result)
 
 
+@test("policy/exec-asks-the-rules", isolations=("container",))
+def exec_rules(t):
+    """A process object cannot ask for what its container would not have been given."""
+    path = policy(t, "container", {"name": "admins", "match": {"capabilities": ["SYS_ADMIN"]}, "isolation": "vm"})
+    container = Bundle(t, "sleep 1000")
+    container.create(before=("--policy", path))
+    t.verb("start", container.id)
+    for asked, status in (("CAP_SYS_ADMIN", 125), ("CAP_CHOWN", 0)):
+        process = t.file("process.json", json.dumps({
+            "cwd": "/", "args": ["true"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
+            "capabilities": {"bounding": [asked]}}))
+        result = t.hybrid("--policy", path, "exec", "--process", process, container.id)
+        t.equal(f"exit status with {asked}", status, result.exit, result)
+        t.match("stderr", "admins" if status else "^$", result.err)
+
+
+@test("policy/relative-path", isolations=("container",))
+def relative(t):
+    """--policy is a file of the caller's directory, not of the bundle's."""
+    container = Bundle(t, "true")
+    strict = policy(t, "deny")
+    with open(f"{container.path}/{os.path.basename(strict)}", "w", encoding="utf-8") as file:
+        json.dump({"version": 1, "rules": [], "default": "container"}, file)
+    errors = container.create(before=("--policy", os.path.basename(strict)), status=125, cwd=os.path.dirname(strict))
+    t.match("stderr", "refused by the policy .*default", errors)
+
+
 @test("policy/recorded", isolations=("container",))
 def recorded(t):
     """The decision is in inspect and in the audit file, refusals too; a dry run leaves no trace."""
