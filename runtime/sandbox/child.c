@@ -147,8 +147,8 @@ static int prepare(struct sandbox *sandbox, struct error *err)
         return sandbox_fail(err, "cannot mark descriptors to be closed");
     if (!sandbox->plan->terminal && set_stdio(request, err) < 0)
         return -1;
-    if (leave_keyring(request, err) < 0 || join_hierarchies(request, err) < 0 ||
-        namespaces_enter(request, err) < 0)
+    if (oom_score_open(sandbox, err) < 0 || leave_keyring(request, err) < 0 ||
+        join_hierarchies(request, err) < 0 || namespaces_enter(request, err) < 0)
         return -1;
     sandbox->user_namespace = namespaces_have_user(request);
     if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)
@@ -289,6 +289,7 @@ void child_run(const struct sandbox_request *request, int sync_fd)
         .proc_fd = -1,
         .sys_fd = -1,
         .proc_sys_fd = -1,
+        .oom_score_fd = -1,
         .null_fd = -1,
         .empty_fd = -1,
         .terminal_fd = -1,

@@ -51,6 +51,7 @@ struct sandbox {
     int workshop_fd;            /* a tmpfs that only this process sees, gone with the old root */
     int proc_fd, sys_fd;        /* roots of our own procfs and sysfs */
     int proc_sys_fd;            /* "sys" of our own procfs, from before it was made read-only */
+    int oom_score_fd;           /* of this process, from before it left the host's ids; or -1 */
     int null_fd, empty_fd;      /* what hides files and directories */
     bool null_used, empty_used; /* attached already: further masks are clones */
     int terminal_fd;            /* master; -1: none (yet) */
@@ -95,6 +96,7 @@ sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly
 
 /* proc.c, names.c */
 sandbox_step oom_score_set, sysctl_set;
+int oom_score_open(struct sandbox *sandbox, struct error *err);
 sandbox_step hostname_set, domainname_set, loopback_up;
 int mask_prepare(struct sandbox *sandbox, struct error *err);
 int proc_open(struct sandbox *sandbox, struct error *err);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -51,20 +50,25 @@ static int write_oom_score(int fd, int score)
     return pwrite(fd, text, (size_t)length, 0) == length ? 0 : -1;
 }
 
+/*
+ * The files of a process that is not dumpable belong to the real root, which it is no more in a
+ * user namespace; and dumpable it must never be there: what runs in the workload already could take
+ * it over, with all its descriptors, before it has given up anything (CVE-2016-9962). So the file
+ * is opened before, in the host's procfs.
+ */
+int oom_score_open(struct sandbox *sandbox, struct error *err)
+{
+    sandbox->oom_score_fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    return sandbox->oom_score_fd < 0 ? sandbox_fail(err, "cannot open /proc/self/oom_score_adj")
+                                     : 0;
+}
+
 int oom_score_set(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
-    if (proc_open(sandbox, err) < 0)
-        return -1;
-    char name[64];
-    (void)snprintf(name, sizeof name, "%d/oom_score_adj", (int)getpid());
-    /* The files of a process that is not dumpable belong to the real root, which we are not in a
-     * user namespace. */
-    if (sandbox->user_namespace)
-        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-    _cleanup_close_ int fd = path_open_beneath(sandbox->proc_fd, name, O_RDWR);
-    int written = fd < 0 ? -1 : write_oom_score(fd, step->oom_score.score);
+    int written = write_oom_score(sandbox->oom_score_fd, step->oom_score.score);
     int cause = errno;
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    cleanup_close(&sandbox->oom_score_fd);
+    sandbox->oom_score_fd = -1;
     if (written < 0 && cause == EACCES && step->oom_score.at_least)
         return 0;
     if (written < 0)

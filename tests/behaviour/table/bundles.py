@@ -468,6 +468,35 @@ def mapped(t):
     t.equal("the owner outside", 0, os.stat(source + "/new").st_uid)
 
 
+@test("bundle/oom-score-in-a-user-namespace", **CONTAINERS)
+def oom_score(t):
+    """The files that set it are the real root's, for the first process and for those that join it."""
+    bundle = Bundle(t, "cat /proc/self/oom_score_adj; exec sleep 1000", oomScoreAdj=200)
+    bundle.config["mounts"][2]["options"] = ["newinstance", "ptmxmode=0666", "mode=0620"]
+    bundle.config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        bundle.config["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    for directory in ("proc", "dev"):
+        os.mkdir(f"{bundle.path}/rootfs/{directory}")
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("200\n")
+    process = t.file("process.json", json.dumps({
+        "cwd": "/", "args": ["cat", "/proc/self/oom_score_adj"], "env": ["PATH=/bin"], "oomScoreAdj": 300,
+        "user": {"uid": 0, "gid": 0}}))
+    t.equal("exec", "300\n", t.verb("exec", "--process", process, bundle.id))
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    # Dumpable, the workload could take it over while it still has what the workload shall not have.
+    trace = t.file("trace", "")
+    traced = ["strace", "-f", "-o", trace, "-e", "trace=prctl", *t.command("exec", "--process", process, bundle.id)]
+    t.equal("traced", "300\n", t.finish(traced, None, 20, None).out)
+    with open(trace, encoding="utf-8") as file:
+        calls = file.read()
+    t.check("PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in calls, f"never made undumpable: {calls}")
+    t.check("SUID_DUMP_USER" not in calls, f"dumpable for a while: {calls}")
+
+
 @test("bundle/mounts-do-not-reach-the-host", **CONTAINERS)
 def private(t):
     """Most hosts' mounts are shared: a root or a source cloned there must be taken out of their peer groups."""
