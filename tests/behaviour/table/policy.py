@@ -133,7 +133,7 @@ def relative(t):
     t.match("stderr", "refused by the policy .*default", errors)
 
 
-@test("policy/recorded", isolations=("container",))
+@test("policy/recorded", isolations=("container",), alone=True)
 def recorded(t):
     """The decision is in inspect and in the audit file, refusals too; a dry run leaves no trace."""
     path, name = policy(t, "container", floors=FLOORS), t.name()
