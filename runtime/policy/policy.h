@@ -5,11 +5,10 @@
  * Rules are read in order. A rule that looks only at what the caller cannot choose per workload -
  * the image's digest and reference, the tenant - decides, and the reading ends. (Who may load,
  * import or tag images chooses references, though: only a digest proves which image it is.) A rule
- * that also
- * looks at what the caller or the image's author chooses (labels, capabilities, mounts, devices,
- * networks) can only strengthen: when it matches and is stronger than what is decided in the end,
- * it counts instead. Hence no option and no label ever yields less than the policy gives without
- * it. container < vm < deny.
+ * that also looks at what the caller or the image's author chooses (labels, capabilities, mounts,
+ * devices, networks) can only strengthen: when it matches and is stronger than what is decided in
+ * the end, it counts instead. Hence no option and no label ever yields less than the policy gives
+ * without it. container < vm < deny.
  *
  * Pure but for load.c (the file, the caller) and audit.c (the record). For every way to start a
  * workload:

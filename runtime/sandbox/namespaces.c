@@ -56,6 +56,63 @@ bool namespaces_have_user(const struct sandbox_request *request)
     return (namespaces->create & CLONE_NEWUSER) || namespaces->path[PLAN_NS_USER];
 }
 
+/* The enum plan_namespace that a step needs for itself; -1: none. */
+static int namespace_of(const struct plan_step *step)
+{
+    switch (step->kind) {
+    case PLAN_HOSTNAME:
+    case PLAN_DOMAINNAME:
+        return PLAN_NS_UTS;
+    case PLAN_SYSCTL:
+        if (strncmp(step->sysctl.key, "net.", 4) == 0)
+            return PLAN_NS_NETWORK;
+        return strcmp(step->sysctl.key, "kernel.domainname") == 0 ? PLAN_NS_UTS : PLAN_NS_IPC;
+    case PLAN_MOUNT:
+        return strncmp(step->mount.type, "cgroup", 6) == 0 ? PLAN_NS_CGROUP : -1;
+    default:
+        return -1;
+    }
+}
+
+static bool is_hosts(int index, const char *path)
+{
+    static const char *const files[] = {
+        [PLAN_NS_UTS] = "uts",
+        [PLAN_NS_NETWORK] = "net",
+        [PLAN_NS_IPC] = "ipc",
+        [PLAN_NS_CGROUP] = "cgroup",
+    };
+    static const char *const processes[] = { "self", "1" };
+    struct stat joined, host;
+    if (stat(path, &joined) < 0)
+        return false; /* told when it is to be joined */
+    for (size_t i = 0; i < sizeof processes / sizeof *processes; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "/proc/%s/ns/%s", processes[i], files[index]);
+        if (stat(name, &host) == 0 && host.st_ino == joined.st_ino && host.st_dev == joined.st_dev)
+            return true;
+    }
+    return false;
+}
+
+int namespaces_check(const struct plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const struct plan_step *step = &plan->steps[i];
+        int index = namespace_of(step);
+        const char *path = index < 0 ? NULL : plan->namespaces.path[index];
+        if (!path || !is_hosts(index, path))
+            continue;
+        return error_set(err, EXIT_OURS,
+                         "linux.namespaces joins %s, which is the host's: %s would %s it", path,
+                         step->kind == PLAN_SYSCTL  ? step->sysctl.key
+                         : step->kind == PLAN_MOUNT ? step->mount.target
+                                                    : "hostname or domainname",
+                         step->kind == PLAN_MOUNT ? "show" : "change");
+    }
+    return 0;
+}
+
 static int write_time_offsets(const struct plan_namespaces *namespaces, struct error *err)
 {
     for (size_t i = 0; i < namespaces->time_offset_count; i++) {

@@ -20,6 +20,12 @@ struct namespaces_restore {
 };
 
 /*
+ * In the caller: refuses a plan that changes, or shows, what belongs to a namespace, and joins the
+ * host's by its path: the parser can only see that there is one. Returns 0, or -1 with *err.
+ */
+int namespaces_check(const struct plan *plan, struct error *err);
+
+/*
  * In the caller: makes its next child be born in the pid namespace to be joined, and in a new time
  * namespace. *restore (-1, -1 before) is to be given to namespaces_restore after clone3, also on
  * failure. Returns 0, or -1 with *err.

@@ -82,6 +82,8 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
     child->sync_fd = pair[0];
     _cleanup_close_ int other = pair[1];
     struct namespaces_restore restore = { -1, -1 };
+    if (namespaces_check(request->plan, err) < 0)
+        return -1;
     int pid = namespaces_prepare(request, &restore, err) < 0
                   ? -1
                   : clone_child(request, &child->pidfd, err);

@@ -534,6 +534,38 @@ def host_mounts(t):
         t.match(f"{path}", complaint, bundle.create(status=125))
 
 
+@test("bundle/namespaces-of-the-host-by-path", **CONTAINERS)
+def host_namespaces(t):
+    """What would rename or tune the host is refused as without a namespace; joining alone is not."""
+    def now(name):  # a failure of this row must change nothing
+        with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as file:
+            return file.read().strip()
+
+    def sysctl(name):
+        return {"linux": {"sysctl": {name: now(name)}}}
+
+    for kind, file, changes, complaint in (
+            ("uts", "uts", {"hostname": now("kernel.hostname")}, "hostname"),
+            ("network", "net", sysctl("net.ipv4.ip_forward"), "net.ipv4.ip_forward"),
+            ("ipc", "ipc", sysctl("kernel.msgmax"), "kernel.msgmax"),
+            ("cgroup", "cgroup", {"mounts": [{"destination": "/cgroups", "type": "cgroup", "source": "cgroup"}]},
+             "/cgroups would show")):
+        for change in (True, False):
+            bundle = Bundle(t, ["true"])
+            for space in bundle.config["linux"]["namespaces"]:
+                if space["type"] == kind:
+                    space["path"] = f"/proc/self/ns/{file}"
+            for key, value in changes.items() if change else ():
+                if isinstance(value, list):
+                    bundle.config[key] += value
+                elif isinstance(value, dict):
+                    bundle.config[key].update(value)
+                else:
+                    bundle.config[key] = value
+            errors = bundle.create(status=125 if change else 0)
+            t.match(kind, f"the host's: .*{complaint}" if change else "^$", errors)
+
+
 @test("bundle/create-killed-at-any-moment", seconds=120, **CONTAINERS)
 def killed_create(t):
     """kill -9 of create: delete --force clears up whatever there is, and nothing stays (the harness looks)."""
