@@ -157,5 +157,8 @@ int identity_enter_user_namespace(struct error *err)
 {
     if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
         return sandbox_fail(err, "cannot become root of the user namespace");
+    /* With fs.suid_dumpable = 1, the change of ids has allowed what child_run forbade. */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return sandbox_fail(err, "cannot protect the process");
     return 0;
 }
