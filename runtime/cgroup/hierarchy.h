@@ -65,8 +65,7 @@ uint64_t cgroup_read_key(int directory_fd, const char *file, const char *key);
 int cgroup_check_name(const char *name, struct error *err);
 
 /* resources.c, devices.c */
-int resources_apply(struct cgroup *cgroup, const struct plan_resources *resources,
-                    struct error *err);
+int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err);
 int devices_apply_v1(int directory_fd, const struct plan_device_rule *rules, size_t count,
                      struct error *err);
 int devices_apply_v2(int directory_fd, const struct plan_device_rule *rules, size_t count,
