@@ -23,6 +23,7 @@ ON_TERMINAL=$(dirname "$(realpath "$0")")/on_terminal
 DIRECTORY=$(mktemp -d /tmp/hybrid-conformance-XXXXXX)
 export HYBRID_DATA=$DIRECTORY/data
 unset HYBRID_ROOT
+cd "$DIRECTORY" || exit 1 # conmon leaves a file "oom" where it was started
 
 stop_daemons() {
     local i pid
@@ -41,7 +42,7 @@ clean_up() {
     rm -rf "$DIRECTORY"
     # What engines make and leave for their next run: their own directories, and parents of cgroups.
     rmdir /run/containerd/s /run/containerd/fifo /run/containerd /run/docker/plugins /run/docker 2>/dev/null
-    cgroup_parents | sort -r | comm -23 - "$DIRECTORY.cgroups" | xargs -r rmdir 2>/dev/null
+    cgroup_parents | sort | comm -23 - "$DIRECTORY.cgroups" | sort -r | xargs -r rmdir 2>/dev/null
     rm -f "$DIRECTORY.cgroups"
     return 0
 }
@@ -49,7 +50,7 @@ cgroup_parents() {
     find /sys/fs/cgroup -mindepth 1 -maxdepth 4 -type d -regex '.*/\(docker\|conformance\|libpod_parent\)\(/.*\)?'
 }
 
-cgroup_parents | sort -r >"$DIRECTORY.cgroups"
+cgroup_parents | sort >"$DIRECTORY.cgroups"
 trap clean_up EXIT
 trap 'exit 143' TERM HUP
 trap 'exit 130' INT
