@@ -4,6 +4,7 @@
  */
 #include <getopt.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -203,25 +204,76 @@ static int run_verb(const struct settings *settings, char **operands, struct err
                      operands[0]);
 }
 
+/* The options, each with the member that it sets: text if it has an argument, else a flag. */
+static const struct {
+    struct option option;
+    size_t offset;
+} settings_table[] = {
+    { { "store", required_argument, NULL, 's' }, offsetof(struct settings, store) },
+    { { "root", required_argument, NULL, 'r' }, offsetof(struct settings, root) },
+    { { "name", required_argument, NULL, 'n' }, offsetof(struct settings, name) },
+    { { "quiet", no_argument, NULL, 'q' }, offsetof(struct settings, quiet) },
+    { { "force", no_argument, NULL, 'f' }, offsetof(struct settings, force) },
+    { { "platform", required_argument, NULL, 'p' }, offsetof(struct settings, platform) },
+    { { "plain-http", no_argument, NULL, 'P' }, offsetof(struct settings, plain_http) },
+    { { "missing", no_argument, NULL, 'm' }, offsetof(struct settings, missing) },
+    { { "output", required_argument, NULL, 'o' }, offsetof(struct settings, output) },
+    { { "message", required_argument, NULL, 'M' }, offsetof(struct settings, message) },
+    { { "all", no_argument, NULL, 'a' }, offsetof(struct settings, all) },
+};
+
+enum {
+    SETTINGS = sizeof settings_table / sizeof *settings_table,
+    OTHERS = 4, /* change, help, version, and the end */
+    KEEP_READING = -1,
+};
+
+/* Returns KEEP_READING, or an exit status: the program is done. */
+static int take_option(struct settings *settings, int letter, const char *argument)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        char *member = (char *)settings + settings_table[i].offset;
+        if (settings_table[i].option.val != letter)
+            continue;
+        if (settings_table[i].option.has_arg == required_argument)
+            *(const char **)(void *)member = argument;
+        else
+            *(bool *)(void *)member = true;
+        return KEEP_READING;
+    }
+    switch (letter) {
+    case 'c':
+        settings->changes[settings->change_count++] = argument;
+        return KEEP_READING;
+    case 'h':
+        return fputs(usage, stdout) < 0 ? EXIT_OURS : 0;
+    case 'v':
+        return printf("hybrid-image %s\n", HYBRID_VERSION) < 0 ? EXIT_OURS : 0;
+    default:
+        (void)fputs(usage, stderr);
+        return EXIT_OURS;
+    }
+}
+
+static int read_options(int argc, char **argv, struct settings *settings)
+{
+    struct option options[SETTINGS + OTHERS] = {
+        { "change", required_argument, NULL, 'c' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },
+    };
+    for (size_t i = 0; i < SETTINGS; i++)
+        options[OTHERS - 1 + i] = settings_table[i].option;
+    for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;) {
+        int status = take_option(settings, letter, optarg);
+        if (status != KEEP_READING)
+            return status;
+    }
+    return KEEP_READING;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "store", required_argument, NULL, 's' },
-        { "root", required_argument, NULL, 'r' },
-        { "name", required_argument, NULL, 'n' },
-        { "quiet", no_argument, NULL, 'q' },
-        { "force", no_argument, NULL, 'f' },
-        { "help", no_argument, NULL, 'h' },
-        { "platform", required_argument, NULL, 'p' },
-        { "plain-http", no_argument, NULL, 'P' },
-        { "missing", no_argument, NULL, 'm' },
-        { "output", required_argument, NULL, 'o' },
-        { "change", required_argument, NULL, 'c' },
-        { "message", required_argument, NULL, 'M' },
-        { "all", no_argument, NULL, 'a' },
-        { "version", no_argument, NULL, 'v' },
-        { NULL, 0, NULL, 0 },
-    };
     _cleanup_free_ const char **changes = calloc((size_t)argc + 1, sizeof *changes);
     struct settings settings = { .changes = changes };
     struct error err = { 0 };
@@ -230,53 +282,10 @@ int main(int argc, char **argv)
         return EXIT_OURS;
     }
     (void)umask(022); /* what a layer becomes must not depend on who loads it */
-    for (int letter; (letter = getopt_long(argc, argv, "qf", options, NULL)) != -1;)
-        switch (letter) {
-        case 's':
-            settings.store = optarg;
-            break;
-        case 'r':
-            settings.root = optarg;
-            break;
-        case 'n':
-            settings.name = optarg;
-            break;
-        case 'q':
-            settings.quiet = true;
-            break;
-        case 'a':
-            settings.all = true;
-            break;
-        case 'f':
-            settings.force = true;
-            break;
-        case 'c':
-            settings.changes[settings.change_count++] = optarg;
-            break;
-        case 'M':
-            settings.message = optarg;
-            break;
-        case 'o':
-            settings.output = optarg;
-            break;
-        case 'p':
-            settings.platform = optarg;
-            break;
-        case 'P':
-            settings.plain_http = true;
-            break;
-        case 'm':
-            settings.missing = true;
-            break;
-        case 'h':
-            return fputs(usage, stdout) < 0 ? EXIT_OURS : 0;
-        case 'v':
-            return printf("hybrid-image %s\n", HYBRID_VERSION) < 0 ? EXIT_OURS : 0;
-        default:
-            (void)fputs(usage, stderr);
-            return EXIT_OURS;
-        }
-    int status = run_verb(&settings, argv + optind, &err);
+    int status = read_options(argc, argv, &settings);
+    if (status != KEEP_READING)
+        return status;
+    status = run_verb(&settings, argv + optind, &err);
     if (status < 0) {
         (void)fprintf(stderr, "hybrid: %s\n", err.message);
         return err.exit_code;

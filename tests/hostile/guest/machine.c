@@ -20,7 +20,7 @@ volatile bool second_stop;
 /* Also read by the trampoline, in the first 4 GiB. */
 uint64_t page_tables[(2 + TABLES) * ENTRIES] __attribute__((aligned(4096)));
 
-extern const char trampoline[], trampoline_end[], exception_stubs[];
+extern const char trampoline[], trampoline_end[], exception_handlers[];
 
 static void (*second_run)(void *);
 static void *second_argument;
@@ -152,7 +152,7 @@ void machine_reset(void)
         out8(0x64, 0xfe);
 }
 
-/* Called by the stubs. */
+/* Called by the handlers. */
 void exception(unsigned vector, uint64_t first, uint64_t second);
 void exception(unsigned vector, uint64_t first, uint64_t second)
 {
@@ -168,10 +168,10 @@ static void load_exceptions(void)
         uint64_t base;
     } __attribute__((packed)) pointer = { sizeof table - 1, 0 };
     for (unsigned i = 0; i < 32; i++) {
-        uint64_t stub = (uint64_t)exception_stubs + 32ULL * i;
+        uint64_t handler = (uint64_t)exception_handlers + 32ULL * i;
         table[2UL * i] =
-            (stub & 0xffff) | 0x10ULL << 16 | 0x8eULL << 40 | (stub >> 16 & 0xffff) << 48;
-        table[2UL * i + 1] = stub >> 32;
+            (handler & 0xffff) | 0x10ULL << 16 | 0x8eULL << 40 | (handler >> 16 & 0xffff) << 48;
+        table[2UL * i + 1] = handler >> 32;
     }
     pointer.base = (uint64_t)table;
     __asm__ volatile("lidt %0" : : "m"(pointer));

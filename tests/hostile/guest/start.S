@@ -57,11 +57,11 @@ page_tables_address:
     .long page_tables
 trampoline_end:
 
-/* Every exception ends the run: the vector is told by the stub's place, 32 bytes each. */
+/* Every exception ends the run: the vector is told by the handler's place, 32 bytes each. */
     .section .text
-    .globl exception_stubs
+    .globl exception_handlers
     .balign 32
-exception_stubs:
+exception_handlers:
     .set vector, 0
     .rept 32
     .balign 32
