@@ -69,6 +69,8 @@ enum machine_message_type {
     /* hybrid -> vmm. Stop and continue all vCPUs (an answer MACHINE_DONE follows). */
     MACHINE_PAUSE = 3,
     MACHINE_RESUME = 4,
+    /* hybrid -> vmm. The guest makes no progress: end the machine, and say where it stands. */
+    MACHINE_STALLED = 5,
     /* vmm -> hybrid. The machine is jailed and the first guest instruction is next. */
     MACHINE_RUNNING = 16,
     /* vmm -> hybrid. The request was carried out. */
@@ -93,6 +95,7 @@ enum machine_end {
     MACHINE_END_KVM = 3,      /* KVM reported an error: internal error, failed entry */
     MACHINE_END_MONITOR = 4,  /* the monitor failed: its own resources, a descriptor, a signal */
     MACHINE_END_SETUP = 5,    /* before the first guest instruction */
+    MACHINE_END_STALLED = 6,  /* as hybrid asked by MACHINE_STALLED */
 };
 
 /* The fixed head of every message; text follows where the type has one (no trailing NUL). */

@@ -101,6 +101,9 @@ static int control_obey(struct control *control, const struct machine_message *m
     case MACHINE_RESUME:
         crew_run(control->crew);
         break;
+    case MACHINE_STALLED:
+        crew_give_up(control->crew);
+        return 0; /* the answer is how the machine ended */
     default:
         return -1;
     }

@@ -56,12 +56,15 @@ static void crew_arm(struct crew *crew, enum seccomp_thread kind, const char *na
     (void)pthread_mutex_unlock(&crew->lock);
 }
 
-/* Waits until the vCPU may run. */
-static void crew_wait_at_gate(struct crew *crew, struct vcpu *vcpu)
+/* Waits until the vCPU may run. Returns false if it is to say where it stands instead. */
+static bool crew_wait_at_gate(struct crew *crew, struct vcpu *vcpu)
 {
-    bool paused = false;
+    bool paused = false, may_run = true;
     (void)pthread_mutex_lock(&crew->lock);
     while (crew->state != CREW_RUNNING) {
+        may_run = crew->state != CREW_GIVEN_UP || vcpu->index != 0;
+        if (!may_run)
+            break;
         paused |= crew->state == CREW_PAUSED;
         crew->parked++;
         (void)pthread_cond_broadcast(&crew->changed);
@@ -72,6 +75,19 @@ static void crew_wait_at_gate(struct crew *crew, struct vcpu *vcpu)
     if (paused) /* the guest's watchdogs are told that time was taken from it; not all KVMs know it
                  */
         (void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+    return may_run;
+}
+
+/* Runs the guest until somebody asks for something else, or the machine's end. */
+static enum vcpu_outcome crew_run_guest(struct crew_member *member, struct vcpu_end *end)
+{
+    if (!crew_wait_at_gate(member->crew, member->vcpu))
+        return vcpu_describe_stall(member->vcpu, end);
+    enum vcpu_outcome outcome;
+    do
+        outcome = vcpu_run(member->vcpu, end);
+    while (outcome == VCPU_CONTINUE);
+    return outcome;
 }
 
 static void *crew_vcpu_main(void *argument)
@@ -83,12 +99,7 @@ static void *crew_vcpu_main(void *argument)
     (void)snprintf(name, sizeof name, "vcpu%u", member.vcpu->index);
     crew_arm(member.crew, SECCOMP_VCPU, name);
     for (;;) {
-        crew_wait_at_gate(member.crew, member.vcpu);
-        enum vcpu_outcome outcome;
-        do
-            outcome = vcpu_run(member.vcpu, &end);
-        while (outcome == VCPU_CONTINUE);
-        if (outcome == VCPU_INTERRUPTED)
+        if (crew_run_guest(&member, &end) == VCPU_INTERRUPTED)
             continue;
         crew_end(member.crew, &end);
         /* Never runs again; the loop's thread ends the process. */
@@ -197,4 +208,9 @@ void crew_pause(struct crew *crew)
 void crew_stop(struct crew *crew)
 {
     crew_park(crew, CREW_STOPPED);
+}
+
+void crew_give_up(struct crew *crew)
+{
+    crew_park(crew, CREW_GIVEN_UP);
 }

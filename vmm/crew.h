@@ -20,7 +20,8 @@ enum crew_state {
     CREW_STARTING, /* the vCPUs wait at the gate */
     CREW_RUNNING,
     CREW_PAUSED,
-    CREW_STOPPED, /* for good */
+    CREW_GIVEN_UP, /* as CREW_STOPPED, but the first vCPU says where it stood */
+    CREW_STOPPED,  /* for good */
 };
 
 struct crew {
@@ -52,6 +53,9 @@ void crew_pause(struct crew *crew);
 
 /* Likewise, and for good. */
 void crew_stop(struct crew *crew);
+
+/* Likewise, and ends the machine with MACHINE_END_STALLED and where the first vCPU stood. */
+void crew_give_up(struct crew *crew);
 
 /* Ends the machine, unless it has ended already; called by any thread. */
 void crew_end(struct crew *crew, const struct vcpu_end *end);

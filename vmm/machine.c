@@ -175,15 +175,32 @@ static uint64_t machine_exits(const struct machine *machine)
     return exits;
 }
 
+/* What the guest may be waiting for. */
+static void machine_describe_devices(const struct machine *machine, struct vcpu_end *end)
+{
+    size_t used = strlen(end->text);
+    for (size_t i = 0; i < machine->bus.device_count && used + 2 < sizeof end->text; i++) {
+        memcpy(end->text + used, "; ", 3);
+        used += 2;
+        int length = virtio_device_describe(machine->bus.devices[i], end->text + used,
+                                            sizeof end->text - used);
+        used += length > 0 ? (size_t)length : 0;
+    }
+}
+
 /* The guest is at rest: hand over what it still said, wait for slow readers, then tell. */
 static void machine_finish(struct machine *machine)
 {
     struct error err;
-    const struct vcpu_end *end = &machine->crew.end;
+    struct vcpu_end *end = &machine->crew.end;
     crew_stop(&machine->crew);
     console_flush(&machine->console);
-    /* hybrid has the last word: once it is gone, nobody waits for the guest's bytes. */
-    while (end->kind != MACHINE_END_MONITOR && vsock_finish(&machine->vsock)) {
+    if (end->kind == MACHINE_END_STALLED)
+        machine_describe_devices(machine, end);
+    /* hybrid has the last word: once it is gone, or has given up, nobody waits for the guest's
+     * bytes. */
+    bool waited_for = end->kind != MACHINE_END_MONITOR && end->kind != MACHINE_END_STALLED;
+    while (waited_for && vsock_finish(&machine->vsock)) {
         if (machine->control.fd < 0 && machine->control.source.ready)
             break;
         if (loop_turn(&machine->loop, -1, &err) < 0)

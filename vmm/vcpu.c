@@ -59,6 +59,11 @@ __attribute__((format(printf, 4, 5))) static enum vcpu_outcome vcpu_set_end(cons
     return VCPU_ENDED;
 }
 
+enum vcpu_outcome vcpu_describe_stall(struct vcpu *vcpu, struct vcpu_end *end)
+{
+    return vcpu_set_end(vcpu, end, MACHINE_END_STALLED, "%lu exits", atomic_load(&vcpu->exits));
+}
+
 static enum vcpu_outcome vcpu_exit_mmio(struct vcpu *vcpu, struct vcpu_end *end)
 {
     struct kvm_run *run = vcpu->run;

@@ -45,6 +45,9 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* Runs the guest until the next exit and handles that. */
 enum vcpu_outcome vcpu_run(struct vcpu *vcpu, struct vcpu_end *end);
 
+/* For a guest that gets nowhere: *end says where this vCPU stands. Returns VCPU_ENDED. */
+enum vcpu_outcome vcpu_describe_stall(struct vcpu *vcpu, struct vcpu_end *end);
+
 /* Makes a vcpu_run in progress, or the next one, return VCPU_INTERRUPTED. With a signal to the
  * thread this is without race: KVM looks at the flag after it has blocked signals. */
 void vcpu_request_exit(struct vcpu *vcpu);

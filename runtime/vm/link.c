@@ -303,6 +303,19 @@ bool link_pump(struct workload *vm)
     return frame;
 }
 
+/* hybrid-vmm knows where the guest stands, if it is not stuck itself. */
+static void give_up(struct workload *vm, int milliseconds)
+{
+    char what[1200];
+    struct machine_message stalled = { .type = MACHINE_STALLED };
+    if (vm->control_fd >= 0 && io_send_fds(vm->control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
+        link_wait_for_end(vm, LAST_WORDS);
+    bool told = vm->machine_ended && vm->machine_end == MACHINE_END_STALLED;
+    (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s", milliseconds / 1000,
+                   told ? " (" : "", told ? vm->machine_text : "", told ? ")" : "");
+    fail(vm, what);
+}
+
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
@@ -321,9 +334,7 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
             return 0;
         int64_t left = deadline - wire_clock_milliseconds();
         if (left <= 0) {
-            char what[80];
-            (void)snprintf(what, sizeof what, "no progress for %d seconds", milliseconds / 1000);
-            fail(vm, what);
+            give_up(vm, milliseconds);
             continue;
         }
         struct pollfd fds[] = { { .fd = vm->wire_fd, .events = POLLIN },

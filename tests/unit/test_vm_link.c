@@ -244,6 +244,10 @@ static void test_no_progress(void **state)
     struct fake fake = make(VM_RUNNING);
     assert_int_equal(link_wait_for(fake.vm, VM_READY, 20, &err), -1);
     assert_non_null(strstr(err.message, "no progress"));
+    /* hybrid-vmm was asked where the guest stands. */
+    struct machine_message asked = { .type = 0 };
+    assert_int_equal(recv(fake.monitor, &asked, sizeof asked, MSG_DONTWAIT), sizeof asked);
+    assert_int_equal(asked.type, MACHINE_STALLED);
     drop(&fake);
 }
 

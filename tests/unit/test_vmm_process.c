@@ -241,6 +241,25 @@ static void test_pause_and_death_of_the_owner(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+/* A guest that gets nowhere: where it stood is told, and the machine ends. */
+static void test_stalled(void **state)
+{
+    struct machine_message message = { 0 }, request = { .type = MACHINE_STALLED };
+    char text[MACHINE_MAX_MESSAGE] = "";
+    (void)state;
+    if (!can_run())
+        skip();
+    struct monitor monitor = monitor_start(kernel_loop);
+    assert_int_equal(monitor_receive(&monitor, &message, text), MACHINE_RUNNING);
+    assert_int_equal(io_send_fds(monitor.control, &request, sizeof request, NULL, 0), 0);
+    assert_int_equal(monitor_receive(&monitor, &message, text), MACHINE_ENDED);
+    assert_int_equal(message.end, MACHINE_END_STALLED);
+    assert_non_null(strstr(text, "(vCPU 0: rip 0x"));
+    assert_non_null(strstr(text, "; vsock: status 0x0 interrupt 0x0"));
+    int status = monitor_wait(&monitor);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
 static void test_offers(void **state)
 {
     struct machine_message message = { 0 };
@@ -306,9 +325,8 @@ static void test_probe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_pause_and_death_of_the_owner),
-        cmocka_unit_test(test_offers),
+        cmocka_unit_test(test_ends),    cmocka_unit_test(test_pause_and_death_of_the_owner),
+        cmocka_unit_test(test_stalled), cmocka_unit_test(test_offers),
         cmocka_unit_test(test_probe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -81,6 +82,22 @@ void virtio_device_break(struct virtio_device *device)
     device->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     if (device->status & VIRTIO_CONFIG_S_DRIVER_OK) /* 2.1.2: only then a notification */
         virtio_device_interrupt(device, VIRTIO_MMIO_INT_CONFIG);
+}
+
+int virtio_device_describe(const struct virtio_device *device, char *text, size_t size)
+{
+    int length = snprintf(text, size, "%s: status 0x%x interrupt 0x%x", device->ops->name,
+                          device->status, atomic_load(&device->interrupt_status));
+    for (unsigned i = 0; i < device->ops->queue_count; i++) {
+        const struct queue *queue = &device->queues[i];
+        if (!queue->ready || length < 0 || (size_t)length >= size)
+            continue;
+        int more = snprintf(
+            text + length, size - (size_t)length, ", queue %u: offered %u taken %u returned %u", i,
+            *(volatile uint16_t *)&queue->available->idx, queue->next_available, queue->next_used);
+        length += more > 0 ? more : 0;
+    }
+    return length;
 }
 
 void virtio_device_publish(struct virtio_device *device, struct queue *queue)

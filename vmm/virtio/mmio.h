@@ -92,6 +92,12 @@ bool virtio_device_process(struct virtio_device *device, unsigned index);
 /* Tells the driver that it used a queue wrongly; the device does nothing until it is reset. */
 void virtio_device_break(struct virtio_device *device);
 
+/*
+ * One line on the device's registers and queues, for the diagnosis of a guest that gets nowhere.
+ * Takes no lock, so that a device that hangs is described too. Returns the length, as snprintf.
+ */
+int virtio_device_describe(const struct virtio_device *device, char *text, size_t size);
+
 /* Publishes what was pushed and interrupts the driver if it wants that. Lock held. */
 void virtio_device_publish(struct virtio_device *device, struct queue *queue);
 

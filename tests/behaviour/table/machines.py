@@ -122,7 +122,8 @@ def panic(t):
 @test("machine/hang-is-told", isolations=("vm",), seconds=120)
 def hang(t):
     """A guest that gets nowhere, since its kernel waits for a root that never comes, is given up."""
-    lost_guest(t, "root=/dev/absent rootwait loglevel=7", "failed: no progress for 60 seconds; ",
+    lost_guest(t, "root=/dev/absent rootwait loglevel=7", r"failed: no progress for 60 seconds \([0-9]+ exits \(vCPU 0: rip 0x[0-9a-f]+ .*; blk: status 0xf .*"
+               r"queue 0: offered ([0-9]+) taken \1 returned \1; vsock: status 0xf .*\); ",
                "stage reached: the guest kernel ran, but hybrid-init did not get ready; ",
                r"the guest's console ended with:\n(.*\n)*.*Waiting for root device /dev/absent", seconds=120)
 
