@@ -9,7 +9,9 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "make_plan.h"
 #include "run_policy.h"
+#include "runtime/plan/compose.h"
 #include "workload.h"
 
 #define CONFIG_FILE          "config.json"
@@ -42,7 +44,7 @@ static char *read_config(const char *path, struct error *err)
  * The name hybrid is called by and the annotation both may ask for a VM; the stronger wins. There
  * are no VMs of bundles yet, and nothing weaker takes their place.
  */
-static int check_isolation(const struct cli *cli, const json_t *document, struct error *err)
+static int check_isolation(const struct runtime *runtime, const json_t *document, struct error *err)
 {
     const json_t *annotation =
         json_object_get(json_object_get(document, "annotations"), ISOLATION_ANNOTATION);
@@ -51,7 +53,7 @@ static int check_isolation(const struct cli *cli, const json_t *document, struct
     if (annotation && !vm && strcmp(asked, "container") != 0)
         return error_set(err, EXIT_OURS,
                          "annotations: " ISOLATION_ANNOTATION " must be \"container\" or \"vm\"");
-    if (!vm && strcmp(cli->called_as, "hybrid-vm") != 0)
+    if (!vm && strcmp(runtime->called_as, "hybrid-vm") != 0)
         return 0;
     return error_set(err, EXIT_OURS,
                      "cannot run this bundle as a VM (%s): only images can be, with hybrid run "
@@ -60,10 +62,10 @@ static int check_isolation(const struct cli *cli, const json_t *document, struct
 }
 
 /* What the policy writes into the configuration is what the state keeps. */
-static int apply_policy(const struct cli *cli, const char *id, json_t *document,
+static int apply_policy(const struct runtime *runtime, const char *id, json_t *document,
                         struct bundle *bundle, struct error *err)
 {
-    if (run_policy_decide_bundle(cli, id, document, &bundle->policy, err) < 0)
+    if (run_policy_decide_bundle(runtime, id, document, &bundle->policy, err) < 0)
         return -1;
     if (!bundle->policy)
         return 0;
@@ -75,8 +77,8 @@ static int apply_policy(const struct cli *cli, const char *id, json_t *document,
     return 0;
 }
 
-int bundle_load(const struct cli *cli, const char *id, const char *path, struct bundle *bundle,
-                struct error *err)
+int bundle_load(const struct runtime *runtime, const char *id, const char *path,
+                struct bundle *bundle, struct error *err)
 {
     *bundle = (struct bundle){ .path = realpath(path, NULL) };
     if (!bundle->path || chdir(bundle->path) < 0)
@@ -89,12 +91,12 @@ int bundle_load(const struct cli *cli, const char *id, const char *path, struct 
     if (!document)
         return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
                          where.line, where.text);
-    if (check_isolation(cli, document, err) < 0 ||
-        apply_policy(cli, id, document, bundle, err) < 0) {
+    if (check_isolation(runtime, document, err) < 0 ||
+        apply_policy(runtime, id, document, bundle, err) < 0) {
         json_decref(document);
         return -1;
     }
-    return launch_make_plan(cli, document, 0, &bundle->plan, &bundle->filter, err);
+    return make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err);
 }
 
 void bundle_free(struct bundle *bundle)

@@ -2,8 +2,11 @@
 #ifndef HYBRID_CLI_BUNDLE_H
 #define HYBRID_CLI_BUNDLE_H
 
-#include "cli.h"
+#include <jansson.h>
+
+#include "error.h"
 #include "plan.h"
+#include "runtime/runtime.h"
 
 struct bundle {
     char *path; /* absolute, without symbolic links */
@@ -19,8 +22,8 @@ struct bundle {
  * and one that the policy does not let run. Returns 0, or -1
  * with *err. bundle_free is safe either way.
  */
-int bundle_load(const struct cli *cli, const char *id, const char *path, struct bundle *bundle,
-                struct error *err);
+int bundle_load(const struct runtime *runtime, const char *id, const char *path,
+                struct bundle *bundle, struct error *err);
 void bundle_free(struct bundle *bundle);
 
 #endif

@@ -14,16 +14,11 @@
 
 #include "error.h"
 #include "runtime/plan/compose.h"
+#include "runtime/runtime.h"
 
-/* What every verb is given. Strings live as long as the program. */
+/* What every verb is given. */
 struct cli {
-    const char *root;           /* --root, HYBRID_ROOT: runtime directory, absolute */
-    const char *data;           /* --data, HYBRID_DATA: data directory, absolute */
-    const char *store;          /* <data>/store */
-    const char *called_as;      /* the last part of argv[0]: "hybrid", "hybrid-vm" */
-    const char *cgroup_manager; /* --cgroup-manager: "cgroupfs", "systemd", "disabled" */
-    const char *policy;         /* --policy; NULL: the default file */
-    const char *exe_dir;        /* where hybrid-image, hybrid-vmm, vmlinux, images/ are */
+    struct runtime runtime;
     const struct verb *verb;
     FILE *out; /* standard output; main() checks at the end that all was written */
 };
@@ -141,6 +136,15 @@ void cli_print_size(int64_t bytes, char *text, size_t size);
 
 /* Seconds since the epoch of an RFC 3339 time, zone and fraction included; 0: none or malformed. */
 int64_t cli_parse_time(const char *text);
+
+/*
+ * Calls one for each name; an error is printed and does not stop the others. Prints each name that
+ * succeeded if asked to. Returns 0, or 125 if one failed.
+ */
+int cli_each(const struct cli *cli, char **names, size_t count, bool print,
+             int (*one)(const struct cli *cli, const char *name, const void *context,
+                        struct error *err),
+             const void *context);
 
 /* Prints "hybrid: MESSAGE" on standard error at once. */
 void cli_warn(const char *message);

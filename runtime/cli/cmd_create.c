@@ -33,7 +33,7 @@ static int run_create(const struct cli *cli, const void *settings, char **operan
 {
     (void)count;
     const struct settings *chosen = settings;
-    return engine_create(cli, operands[0], &chosen->create, err);
+    return engine_create(&cli->runtime, operands[0], &chosen->create, err);
 }
 
 const struct verb verb_create = {

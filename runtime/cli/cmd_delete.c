@@ -16,7 +16,8 @@ static int run_delete(const struct cli *cli, const void *settings, char **operan
                       struct error *err)
 {
     (void)count;
-    return engine_delete(cli, operands[0], ((const struct settings *)settings)->force, err);
+    return engine_delete(&cli->runtime, operands[0], ((const struct settings *)settings)->force,
+                         err);
 }
 
 const struct verb verb_delete = {

@@ -65,7 +65,7 @@ static unsigned int look_at(const struct cli *cli, const struct check *checks, j
     unsigned int broken = 0;
     for (const struct check *check = checks; check->name; check++) {
         struct finding finding = { 0 };
-        check->look(cli, &finding);
+        check->look(&cli->runtime, &finding);
         if (finding.status == FINDING_MISSING)
             broken |= check->needed_by;
         if (rows)

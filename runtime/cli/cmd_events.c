@@ -174,7 +174,7 @@ static int run_events(const struct cli *cli, const void *settings, char **operan
     _cleanup_state_ struct state state = { 0 };
     int interval = 0;
     if (parse_interval(chosen->interval, &interval, err) < 0 ||
-        state_read(cli->root, operands[0], &state, err) < 0)
+        state_read(cli->runtime.root, operands[0], &state, err) < 0)
         return -1;
     if (state.status == STATE_STOPPED)
         return error_set(err, EXIT_OURS, "%s: container not running", state.id);

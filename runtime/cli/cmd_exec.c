@@ -12,6 +12,8 @@
 #include "engine_exec.h"
 #include "env.h"
 #include "io.h"
+#include "launch.h"
+#include "make_plan.h"
 #include "run_policy.h"
 #include "runtime/monitor/exec_container.h"
 #include "signals.h"
@@ -60,7 +62,7 @@ static const struct cli_option options[] = {
 };
 
 struct exec {
-    const struct cli *cli;
+    const struct runtime *runtime;
     const struct settings *settings;
     struct state state;
     struct env env;
@@ -72,12 +74,12 @@ struct exec {
 /* Turns the workload's configuration and the options into the process's own plan. */
 static int compose(struct exec *exec, char **operands, struct error *err)
 {
-    _cleanup_free_ char *config_text = state_read_config(exec->cli->root, exec->state.id, err);
+    _cleanup_free_ char *config_text = state_read_config(exec->runtime->root, exec->state.id, err);
     struct run_options run = exec->settings->run;
     if (!config_text ||
         env_read(&exec->settings->env, &exec->settings->env_files, &exec->env, err) < 0 ||
-        launch_load_plan(exec->cli, config_text, exec->state.bundle ? 0 : PLAN_PARSE_OWN,
-                         &exec->base, &exec->filter, err) < 0)
+        make_plan_from_text(exec->runtime, config_text, exec->state.bundle ? 0 : PLAN_PARSE_OWN,
+                            &exec->base, &exec->filter, err) < 0)
         return -1;
     run.env = exec->env.list;
     run.command = (const char *const *)(operands + 1);
@@ -88,7 +90,7 @@ static int compose(struct exec *exec, char **operands, struct error *err)
                            : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
-    if (file && run_policy_enforce_process(exec->cli, exec->base.document, process, err) < 0) {
+    if (file && run_policy_enforce_process(exec->runtime, exec->base.document, process, err) < 0) {
         json_decref(process);
         return -1;
     }
@@ -119,7 +121,7 @@ static int exec_in_container(struct exec *exec, struct error *err)
                      .spec = { .id = exec->state.id, .plan = &exec->plan, .join = &join },
                      .interactive = exec->settings->interactive },
     };
-    return launch_run(exec->cli, &launch, err);
+    return launch_run(exec->runtime, &launch, err);
 }
 
 /* The process object as a file: it may be longer than a message can be. */
@@ -134,10 +136,12 @@ static int make_process_file(const char *text, struct error *err)
 static int exec_in_machine(struct exec *exec, struct error *err)
 {
     _cleanup_close_ int file = make_process_file(exec->process_text, err);
-    _cleanup_close_ int socket = file < 0 ? -1 : workload_connect(exec->cli, exec->state.id, err);
+    _cleanup_close_ int socket =
+        file < 0 ? -1 : workload_connect(exec->runtime, exec->state.id, err);
     if (socket < 0)
         return -1;
-    return launch_exec_remote(socket, file, &exec->plan, exec->settings->interactive, err);
+    return launch_exec_remote(exec->runtime, socket, file, &exec->plan, exec->settings->interactive,
+                              err);
 }
 
 static void free_exec(struct exec *exec)
@@ -181,8 +185,8 @@ static int check(const struct exec *exec, size_t count, struct error *err)
 static int run_exec(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
-    struct exec exec = { .cli = cli, .settings = settings };
-    int status = workload_read(cli, operands[0], &exec.state, err);
+    struct exec exec = { .runtime = &cli->runtime, .settings = settings };
+    int status = workload_read(&cli->runtime, operands[0], &exec.state, err);
     if (status == 0)
         status = check(&exec, count, err);
     if (status == 0)

@@ -43,7 +43,7 @@ static int64_t layer_size(const struct cli *cli, const json_t *diff_id)
     struct stat status;
     _cleanup_free_ char *path = NULL;
     const char *hex = json_is_string(diff_id) ? digest_hex(json_string_value(diff_id)) : NULL;
-    if (!hex || asprintf(&path, "%s/layers/%s.erofs", cli->store, hex) < 0)
+    if (!hex || asprintf(&path, "%s/layers/%s.erofs", cli->runtime.store, hex) < 0)
         return 0;
     return stat(path, &status) == 0 ? status.st_size : 0;
 }
@@ -122,7 +122,8 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     const struct settings *given = settings;
     struct store_image image;
     struct history history = { .whole = given->no_trunc, .now = time(NULL) };
-    if (store_open_image_or_embedded(cli->store, cli->exe_dir, operands[0], &image, err) <= 0)
+    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, operands[0], &image,
+                                     err) <= 0)
         return -1;
     int result = read_steps(cli, image.config, &history, err);
     const struct cli_listing listing = {

@@ -37,7 +37,7 @@ static int collect_names(const struct cli *cli, const char *id, json_t *tags, js
                          int64_t *size, struct error *err)
 {
     struct index_list list;
-    if (index_list(cli->store, &list, err) < 0)
+    if (index_list(cli->runtime.store, &list, err) < 0)
         return -1;
     for (size_t i = 0; i < list.count; i++) {
         const struct index_entry *entry = &list.entries[i];
@@ -95,11 +95,12 @@ static int inspect_image(const struct cli *cli, const char *name, json_t **value
 {
     struct index_entry entry = { 0 };
     struct store_image image;
-    int found = index_find(cli->store, name, &entry, NULL, err);
+    int found = index_find(cli->runtime.store, name, &entry, NULL, err);
     index_entry_free(&entry);
     if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
         return found;
-    if (store_open_image_or_embedded(cli->store, cli->exe_dir, name, &image, err) < 0)
+    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, name, &image, err) <
+        0)
         return -1;
     *value = describe(cli, &image, err);
     store_image_free(&image);

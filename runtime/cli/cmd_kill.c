@@ -18,7 +18,7 @@ static const struct cli_option options[] = {
 
 static int kill_one(const struct cli *cli, const char *name, const void *context, struct error *err)
 {
-    return workload_signal(cli, name, *(const int *)context, err);
+    return workload_signal(&cli->runtime, name, *(const int *)context, err);
 }
 
 /* The form of OCI runtimes, ID [SIGNAL], for what was created by its form of create. */
@@ -31,14 +31,14 @@ static int kill_container(const struct cli *cli, const struct settings *settings
                          operands[0]);
     const char *name = settings->signal ? settings->signal : count == 2 ? operands[1] : "TERM";
     int signal = signal_parse(name, "kill", err);
-    return signal < 0 ? -1 : engine_signal(cli, operands[0], signal, settings->all, err);
+    return signal < 0 ? -1 : engine_signal(&cli->runtime, operands[0], signal, settings->all, err);
 }
 
 static int run_kill(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
     const struct settings *chosen = settings;
-    if (engine_owns(cli, operands[0]))
+    if (engine_owns(&cli->runtime, operands[0]))
         return kill_container(cli, chosen, operands, count, err);
     if (chosen->all)
         return error_set(
@@ -46,7 +46,7 @@ static int run_kill(const struct cli *cli, const void *settings, char **operands
             "--all is for containers that were created from a bundle; `hybrid kill` ends "
             "a workload with everything in it");
     int signal = signal_parse(chosen->signal ? chosen->signal : "KILL", "--signal", err);
-    return signal < 0 ? -1 : workload_each(cli, operands, count, true, kill_one, &signal);
+    return signal < 0 ? -1 : cli_each(cli, operands, count, true, kill_one, &signal);
 }
 
 const struct verb verb_kill = {

@@ -59,12 +59,12 @@ static int run_list(const struct cli *cli, const void *settings, char **operands
     (void)operands, (void)count;
     const struct settings *chosen = settings;
     struct state_list list;
-    if (state_list_read(cli->root, &list, err) < 0)
+    if (state_list_read(cli->runtime.root, &list, err) < 0)
         return -1;
     json_t *containers = json_array();
     for (size_t i = 0; i < list.count; i++) {
         struct error gone; /* deleted since the list was made */
-        json_t *container = engine_describe(cli, &list.states[i], &gone);
+        json_t *container = engine_describe(&cli->runtime, &list.states[i], &gone);
         if (container)
             (void)json_array_append_new(containers, container);
     }

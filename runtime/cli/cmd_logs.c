@@ -74,7 +74,7 @@ static int follow(const struct cli *cli, const char *name, const char *data_dir,
         inotify_add_watch(changes, data_dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot watch %s", data_dir);
     struct error ignored;
-    _cleanup_close_ int monitor = workload_connect(cli, name, &ignored);
+    _cleanup_close_ int monitor = workload_connect(&cli->runtime, name, &ignored);
     bool running = monitor >= 0 && control_send_simple(monitor, CONTROL_WAIT, 0) == 0;
     do {
         struct pollfd fds[] = { { .fd = changes, .events = POLLIN },
@@ -106,9 +106,9 @@ static int run_logs(const struct cli *cli, const void *settings, char **operands
     struct paths paths = { 0 };
     struct log_reader reader = { 0 };
     if (parse_tail(chosen->tail, &view.tail, err) < 0 ||
-        workload_read(cli, operands[0], &state, err) < 0)
+        workload_read(&cli->runtime, operands[0], &state, err) < 0)
         return -1;
-    int result = paths_make(cli, state.id, &paths, err);
+    int result = paths_make(&cli->runtime, state.id, &paths, err);
     if (result == 0)
         result = log_print(paths.data_dir, &view, &reader, err);
     if (result == 0 && is_wanted(&view) && chosen->follow)

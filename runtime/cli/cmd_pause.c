@@ -6,7 +6,7 @@ static int run_pause(const struct cli *cli, const void *settings, char **operand
                      struct error *err)
 {
     (void)settings, (void)count;
-    return engine_pause(cli, operands[0], true, err);
+    return engine_pause(&cli->runtime, operands[0], true, err);
 }
 
 const struct verb verb_pause = {

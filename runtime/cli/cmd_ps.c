@@ -1,14 +1,17 @@
 /* hybrid ps: the workloads. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "engine.h"
+#include "io.h"
 #include "verbs.h"
 #include "workload.h"
 
-enum { CELL_SIZE = 64, COMMAND_SIZE = 24 };
+enum { CELL_SIZE = 64, COMMAND_SIZE = 24, COMMAND_LINE_SIZE = 256 };
 
 struct settings {
     const char *format;
@@ -81,7 +84,7 @@ static void clean_up(const struct cli *cli, struct state_list *list)
         struct state fresh = { 0 };
         struct error err = { 0 };
         if (state->abandoned) {
-            bool gone = workload_read(cli, state->id, &fresh, &err) < 0;
+            bool gone = workload_read(&cli->runtime, state->id, &fresh, &err) < 0;
             if (gone && !state->remove)
                 cli_warn(err.message);
             if (!gone || state->remove) {
@@ -130,7 +133,7 @@ static json_t *describe(const void *things, size_t number)
     const struct workloads *workloads = things;
     const struct state *state = &workloads->list.states[number];
     json_t *object = state_to_json(state);
-    _cleanup_free_ char *text = state_read_config(workloads->cli->root, state->id, NULL);
+    _cleanup_free_ char *text = state_read_config(workloads->cli->runtime.root, state->id, NULL);
     json_t *config = text ? json_loads(text, 0, NULL) : NULL;
     json_t *annotations = json_object_get(config, "annotations");
     (void)json_object_set(object, "annotations", annotations ? annotations : json_null());
@@ -144,6 +147,36 @@ static void print_name(FILE *out, const void *things, size_t number)
     (void)fprintf(out, "%s\n", workloads->list.states[number].id);
 }
 
+/* The command line, or its name in brackets as ps(1) has it. */
+static void read_command(pid_t pid, char text[COMMAND_LINE_SIZE])
+{
+    char path[32];
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    _cleanup_close_ int line = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = line < 0 ? -1 : io_read_all(line, text, COMMAND_LINE_SIZE - 1);
+    while (length > 0 && text[length - 1] == '\0')
+        length--;
+    for (ssize_t i = 0; i < length; i++)
+        if (text[i] == '\0')
+            text[i] = ' ';
+    text[length > 0 ? length : 0] = '\0';
+}
+
+static void fill_process_row(const void *things, size_t number, char **cells)
+{
+    const pid_t *pids = things;
+    char command[COMMAND_LINE_SIZE];
+    read_command(pids[number], command);
+    if (asprintf(&cells[0], "%d", (int)pids[number]) < 0)
+        cells[0] = NULL;
+    cells[1] = strdup(command);
+}
+
+static json_t *describe_process(const void *things, size_t number)
+{
+    return json_integer(((const pid_t *)things)[number]);
+}
+
 /* One container: its processes, as engines ask for them. */
 static int print_processes(const struct cli *cli, const struct settings *settings, const char *name,
                            struct error *err)
@@ -151,9 +184,22 @@ static int print_processes(const struct cli *cli, const struct settings *setting
     _cleanup_state_ struct state state = { 0 };
     if (settings->all || settings->quiet || settings->no_trunc)
         return error_set(err, EXIT_OURS, "ps: with a name only --format has a meaning");
-    if (workload_read(cli, name, &state, err) < 0)
+    if (workload_read(&cli->runtime, name, &state, err) < 0)
         return -1;
-    return engine_print_processes(cli, &state, settings->format, err);
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = 0;
+    if (engine_list_processes(&state, &pids, &count, err) < 0)
+        return -1;
+    static const char *const heading[] = { "PID", "COMMAND" };
+    const struct cli_listing listing = {
+        .things = pids,
+        .count = count,
+        .heading = heading,
+        .columns = sizeof heading / sizeof *heading,
+        .fill_row = fill_process_row,
+        .describe = describe_process,
+    };
+    return cli_print_listing(cli->out, &listing, settings->format, false, err);
 }
 
 static int run_ps(const struct cli *cli, const void *settings, char **operands, size_t count,
@@ -167,7 +213,7 @@ static int run_ps(const struct cli *cli, const void *settings, char **operands, 
     struct workloads workloads = { .cli = cli,
                                    .whole_commands = given->no_trunc,
                                    .now = time(NULL) };
-    if (state_list_read(cli->root, &workloads.list, err) < 0)
+    if (state_list_read(cli->runtime.root, &workloads.list, err) < 0)
         return -1;
     clean_up(cli, &workloads.list);
     if (!given->all)

@@ -6,7 +6,7 @@ static int run_resume(const struct cli *cli, const void *settings, char **operan
                       struct error *err)
 {
     (void)settings, (void)count;
-    return engine_pause(cli, operands[0], false, err);
+    return engine_pause(&cli->runtime, operands[0], false, err);
 }
 
 const struct verb verb_resume = {

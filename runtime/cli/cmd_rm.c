@@ -24,7 +24,7 @@ static const struct cli_option options[] = {
 static int end_running(const struct cli *cli, const char *name, bool force, struct error *err)
 {
     _cleanup_state_ struct state state = { 0 };
-    if (workload_read(cli, name, &state, err) < 0)
+    if (workload_read(&cli->runtime, name, &state, err) < 0)
         return -1;
     if (state.status == STATE_STOPPED)
         return 0;
@@ -34,7 +34,7 @@ static int end_running(const struct cli *cli, const char *name, bool force, stru
                          "remove it: hybrid rm -f %s",
                          name, name, name);
     const struct stop_options kill = { .signal = SIGKILL, .seconds = -1 };
-    if (workload_stop(cli, name, &kill, err) < 0)
+    if (workload_stop(&cli->runtime, name, &kill, err) < 0)
         return -1;
     return state.remove ? 1 : 0;
 }
@@ -43,32 +43,32 @@ static int remove_one(const struct cli *cli, const char *name, const void *conte
                       struct error *err)
 {
     bool force = ((const struct settings *)context)->force;
-    _cleanup_free_ char *directory = state_directory(cli->root, name, err);
+    _cleanup_free_ char *directory = state_directory(cli->runtime.root, name, err);
     if (!directory)
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
         return 0; /* as docker rm -f */
-    if (engine_owns(cli, name))
-        return engine_delete(cli, name, force, err);
+    if (engine_owns(&cli->runtime, name))
+        return engine_delete(&cli->runtime, name, force, err);
     int ended = end_running(cli, name, force, err);
     if (ended != 0)
         return ended < 0 ? -1 : 0;
     _cleanup_close_ int lock = -1;
-    int locked = workload_lock_soon(cli, name, &lock, err);
+    int locked = workload_lock_soon(&cli->runtime, name, &lock, err);
     if (locked > 0)
         return error_set(err, EXIT_OURS, "%s is being used by another command; try again", name);
     _cleanup_state_ struct state state = { 0 };
-    if (locked < 0 || state_read_locked(cli->root, name, &state, err) < 0 ||
-        (state.abandoned && workload_clean_up(cli, &state, err) < 0))
+    if (locked < 0 || state_read_locked(cli->runtime.root, name, &state, err) < 0 ||
+        (state.abandoned && workload_clean_up(&cli->runtime, &state, err) < 0))
         return -1;
-    return workload_remove(cli, &state, err);
+    return workload_remove(&cli->runtime, &state, err);
 }
 
 static int run_rm(const struct cli *cli, const void *settings, char **operands, size_t count,
                   struct error *err)
 {
     (void)err;
-    return workload_each(cli, operands, count, true, remove_one, settings);
+    return cli_each(cli, operands, count, true, remove_one, settings);
 }
 
 const struct verb verb_rm = {

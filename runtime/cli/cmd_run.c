@@ -8,6 +8,9 @@
 
 #include "cleanup.h"
 #include "env.h"
+#include "launch.h"
+#include "make_plan.h"
+#include "policy_print.h"
 #include "run.h"
 #include "run_image.h"
 #include "run_policy.h"
@@ -113,10 +116,11 @@ static int compose(struct run *run, char **operands, struct error *err)
     int status = compose_config(run, operands, &config, err);
     if (status != 0)
         return status;
-    int decided =
-        run_policy_decide(run->cli, &run->options, &run->image, config, &run->policy, err);
+    int decided = run_policy_decide(&run->cli->runtime, &run->options, &run->image, config,
+                                    &run->policy, err);
     if (!run->settings->dry_run)
-        decided = run_policy_record(run->cli, run->options.id, &run->policy, decided, err);
+        decided =
+            run_policy_record(&run->cli->runtime, run->options.id, &run->policy, decided, err);
     if (decided == 0) {
         run->options.isolation = policy_isolation_name(run->policy.decision.isolation);
         run->config_text = json_dumps(config, JSON_COMPACT);
@@ -127,7 +131,7 @@ static int compose(struct run *run, char **operands, struct error *err)
         json_decref(config);
         return -1;
     }
-    return launch_make_plan(run->cli, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
+    return make_plan(&run->cli->runtime, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
 }
 
 static int dry_run(const struct run *run, struct error *err)
@@ -146,7 +150,7 @@ static int dry_run(const struct run *run, struct error *err)
     (void)fprintf(out, "image      %s\nisolation  %s\nlayers     %zu\n",
                   run->image.reference ? run->image.reference : run->image.id,
                   run->options.isolation, run->image.layer_count);
-    run_policy_print(&run->policy, out);
+    policy_print_decision(&run->policy, out);
     if (plan_print(&run->plan, out) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot print the plan");
     return 0;
@@ -182,7 +186,7 @@ static int make_data_directory(struct run *run, struct error *err)
 {
     const char *path = run->paths.paths.data_dir;
     char parent[4096];
-    (void)snprintf(parent, sizeof parent, "%s/workloads", run->cli->data);
+    (void)snprintf(parent, sizeof parent, "%s/workloads", run->cli->runtime.data);
     int made = mkdir(path, 0700);
     if (made < 0 && errno == EEXIST) {
         if (tree_remove(path, err) < 0)
@@ -198,13 +202,13 @@ static int make_data_directory(struct run *run, struct error *err)
 
 static int create_state(struct run *run, int *lock, struct error *err)
 {
-    int created = state_create(run->cli->root, &run->state, run->config_text, lock, err);
+    int created = state_create(run->cli->runtime.root, &run->state, run->config_text, lock, err);
     if (created == 1) {
         /* One whose monitor was killed and that was to be removed makes room. */
         _cleanup_state_ struct state old = { 0 };
         struct error ignored;
-        (void)workload_read(run->cli, run->state.id, &old, &ignored);
-        created = state_create(run->cli->root, &run->state, run->config_text, lock, err);
+        (void)workload_read(&run->cli->runtime, run->state.id, &old, &ignored);
+        created = state_create(run->cli->runtime.root, &run->state, run->config_text, lock, err);
     }
     if (created == 1)
         return error_set(
@@ -220,7 +224,7 @@ static int launch(struct run *run, struct error *err)
     const struct run_settings *settings = run->settings;
     const struct workload_ops *ops = workload_find_ops(run->options.isolation, err);
     int lock = -1;
-    if (!ops || paths_make(run->cli, run->options.id, &run->paths, err) < 0 ||
+    if (!ops || paths_make(&run->cli->runtime, run->options.id, &run->paths, err) < 0 ||
         fill_state(run, err) < 0 || create_state(run, &lock, err) < 0)
         return -1;
     struct launch launch = {
@@ -243,11 +247,11 @@ static int launch(struct run *run, struct error *err)
     };
     int status = make_data_directory(run, err);
     if (status == 0)
-        status = launch_run(run->cli, &launch, err);
+        status = launch_run(&run->cli->runtime, &launch, err);
     else
         (void)close(lock);
     if (!launch.forked)
-        (void)workload_remove(run->cli, &run->state, NULL);
+        (void)workload_remove(&run->cli->runtime, &run->state, NULL);
     if (status == 0 && settings->detach)
         (void)fprintf(run->cli->out, "%s\n", run->options.id);
     return status;
@@ -305,7 +309,7 @@ static int run_bundle(const struct cli *cli, const struct run_settings *settings
             "run --bundle: one id, please; the command is process.args of config.json");
     struct engine_run_options options = settings->bundle;
     options.detach = settings->detach;
-    return engine_run(cli, operands[0], &options, err);
+    return engine_run(&cli->runtime, operands[0], &options, err);
 }
 
 static int run_run(const struct cli *cli, const void *settings, char **operands, size_t count,
@@ -319,7 +323,7 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
         return run_bundle(cli, chosen, operands, count, err);
     struct run run = { .cli = cli, .settings = settings };
     run.options = run.settings->run;
-    if (strcmp(cli->called_as, "hybrid-vm") == 0) /* the stronger of the two wins */
+    if (strcmp(cli->runtime.called_as, "hybrid-vm") == 0) /* the stronger of the two wins */
         run.options.isolation = "vm";
     int status = check_options(settings, err);
     if (status == 0)
@@ -334,11 +338,14 @@ int run_explain(const struct cli *cli, const struct run_settings *settings, char
                 struct error *err)
 {
     struct run run = { .cli = cli, .settings = settings, .options = settings->run };
-    json_t *config = NULL;
+    json_t *config = NULL, *trace = NULL;
     int status = compose_config(&run, operands, &config, err);
     if (status == 0)
-        status = run_policy_explain(cli, &run.options, &run.image, config, &run.policy,
-                                    settings->format, err);
+        status = run_policy_explain(&cli->runtime, &run.options, &run.image, config, &run.policy,
+                                    &trace, err);
+    if (trace)
+        policy_print_explanation(&run.policy, &run.options, trace, settings->format, cli->out);
+    json_decref(trace);
     json_decref(config);
     free_run(&run);
     return status;

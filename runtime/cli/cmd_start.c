@@ -6,6 +6,8 @@
 
 #include "cleanup.h"
 #include "engine.h"
+#include "launch.h"
+#include "make_plan.h"
 #include "run_policy.h"
 #include "verbs.h"
 #include "workload.h"
@@ -50,7 +52,7 @@ static int read_layers(const struct cli *cli, struct stopped *stopped, struct er
         char *path = NULL;
         if (!id)
             return error_set(err, EXIT_OURS, "state.json of %s: layers", stopped->state.id);
-        if (asprintf(&path, "%s/layers/%s.erofs", cli->store, id) < 0)
+        if (asprintf(&path, "%s/layers/%s.erofs", cli->runtime.store, id) < 0)
             break;
         stopped->layer_ids[i] = id;
         stopped->layer_files[i] = path;
@@ -68,23 +70,23 @@ static int read_layers(const struct cli *cli, struct stopped *stopped, struct er
 static int read_stopped(const struct cli *cli, const char *name, struct stopped *stopped, int *lock,
                         struct error *err)
 {
-    if (workload_read(cli, name, &stopped->state, err) < 0)
+    if (workload_read(&cli->runtime, name, &stopped->state, err) < 0)
         return -1;
     int locked =
-        stopped->state.status == STATE_STOPPED ? state_lock(cli->root, name, lock, err) : 1;
+        stopped->state.status == STATE_STOPPED ? state_lock(cli->runtime.root, name, lock, err) : 1;
     if (locked == 1)
         return error_set(err, EXIT_OURS, "%s is already running", name);
     state_free(&stopped->state);
-    if (locked < 0 || state_read_locked(cli->root, name, &stopped->state, err) < 0 ||
-        (stopped->state.abandoned && workload_clean_up(cli, &stopped->state, err) < 0))
+    if (locked < 0 || state_read_locked(cli->runtime.root, name, &stopped->state, err) < 0 ||
+        (stopped->state.abandoned && workload_clean_up(&cli->runtime, &stopped->state, err) < 0))
         return -1;
-    stopped->config_text = state_read_config(cli->root, name, err);
-    if (!stopped->config_text || paths_make(cli, name, &stopped->paths, err) < 0 ||
+    stopped->config_text = state_read_config(cli->runtime.root, name, err);
+    if (!stopped->config_text || paths_make(&cli->runtime, name, &stopped->paths, err) < 0 ||
         read_layers(cli, stopped, err) < 0 ||
-        run_policy_check_start(cli, &stopped->state, stopped->config_text, err) < 0)
+        run_policy_check_start(&cli->runtime, &stopped->state, stopped->config_text, err) < 0)
         return -1;
-    return launch_load_plan(cli, stopped->config_text, PLAN_PARSE_OWN, &stopped->plan,
-                            &stopped->filter, err);
+    return make_plan_from_text(&cli->runtime, stopped->config_text, PLAN_PARSE_OWN, &stopped->plan,
+                               &stopped->filter, err);
 }
 
 static void free_stopped(struct stopped *stopped)
@@ -126,7 +128,7 @@ static int launch(const struct cli *cli, struct stopped *stopped, int lock,
                      .interactive = attached ? settings->interactive : input,
                      .keep_log = true },
     };
-    return launch_run(cli, &launch, err);
+    return launch_run(&cli->runtime, &launch, err);
 }
 
 static int start_one(const struct cli *cli, const char *name, const struct settings *settings,
@@ -155,16 +157,16 @@ static int run_start(const struct cli *cli, const void *settings, char **operand
                      struct error *err)
 {
     const struct settings *chosen = settings;
-    if (count == 1 && engine_owns(cli, operands[0])) {
+    if (count == 1 && engine_owns(&cli->runtime, operands[0])) {
         if (chosen->attach || chosen->interactive)
             return error_set(err, EXIT_OURS,
                              "start: %s was created from a bundle: its streams are those of its "
                              "creator, leave -a and -i out",
                              operands[0]);
-        return engine_start(cli, operands[0], err);
+        return engine_start(&cli->runtime, operands[0], err);
     }
     if (!chosen->attach && !chosen->interactive)
-        return workload_each(cli, operands, count, true, start_in_background, settings);
+        return cli_each(cli, operands, count, true, start_in_background, settings);
     if (count > 1)
         return error_set(err, EXIT_OURS, "start: only one workload can be attached at a time");
     return start_one(cli, operands[0], settings, err);

@@ -9,9 +9,9 @@ static int run_state(const struct cli *cli, const void *settings, char **operand
 {
     (void)settings, (void)count;
     _cleanup_state_ struct state state = { 0 };
-    if (workload_read(cli, operands[0], &state, err) < 0)
+    if (workload_read(&cli->runtime, operands[0], &state, err) < 0)
         return -1;
-    json_t *description = engine_describe(cli, &state, err);
+    json_t *description = engine_describe(&cli->runtime, &state, err);
     if (!description)
         return -1;
     cli_print_json(cli->out, description);

@@ -37,9 +37,9 @@ static const struct cli_option options[] = {
 static int configured_signal(const struct cli *cli, const char *name, struct error *err)
 {
     _cleanup_state_ struct state state = { 0 };
-    if (workload_read(cli, name, &state, err) < 0)
+    if (workload_read(&cli->runtime, name, &state, err) < 0)
         return -1;
-    _cleanup_free_ char *text = state_read_config(cli->root, name, err);
+    _cleanup_free_ char *text = state_read_config(cli->runtime.root, name, err);
     if (!text)
         return -1;
     json_t *config = json_loads(text, 0, NULL);
@@ -55,7 +55,7 @@ static int stop_one(const struct cli *cli, const char *name, const void *context
     struct stop_options stop = *(const struct stop_options *)context;
     if (stop.signal == 0)
         stop.signal = configured_signal(cli, name, err);
-    return stop.signal < 0 ? -1 : workload_stop(cli, name, &stop, err);
+    return stop.signal < 0 ? -1 : workload_stop(&cli->runtime, name, &stop, err);
 }
 
 static int run_stop(const struct cli *cli, const void *settings, char **operands, size_t count,
@@ -65,7 +65,7 @@ static int run_stop(const struct cli *cli, const void *settings, char **operands
     struct stop_options stop = { .seconds = chosen->seconds };
     if (chosen->signal)
         stop.signal = signal_parse(chosen->signal, "--signal", err);
-    return stop.signal < 0 ? -1 : workload_each(cli, operands, count, true, stop_one, &stop);
+    return stop.signal < 0 ? -1 : cli_each(cli, operands, count, true, stop_one, &stop);
 }
 
 const struct verb verb_stop = {

@@ -62,7 +62,7 @@ static int measure_images(const struct cli *cli, struct state_list *list, struct
 {
     struct usage usage;
     const struct usage_view view = { uses_image, uses_layer, list };
-    if (usage_measure(cli->store, &view, &usage, err) < 0)
+    if (usage_measure(cli->runtime.store, &view, &usage, err) < 0)
         return -1;
     *row = (struct row){ "Images", usage.images, usage.active, usage.bytes, usage.reclaimable };
     return 0;
@@ -96,7 +96,7 @@ static int measure_workloads(const struct cli *cli, const struct state_list *lis
         _cleanup_free_ char *path = NULL;
         const struct state *state = &list->states[i];
         bool stopped = state->status == STATE_STOPPED || state->abandoned;
-        if (asprintf(&path, "%s/workloads/%s", cli->data, state->id) < 0)
+        if (asprintf(&path, "%s/workloads/%s", cli->runtime.data, state->id) < 0)
             return error_set(err, EXIT_OURS, "out of memory");
         if (measure_tree(path, &bytes, err) < 0)
             return -1;
@@ -146,7 +146,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
         return error_set(err, EXIT_OURS,
                          "system: unknown verb \"%.80s\"; there is `hybrid system df`",
                          operands[0]);
-    if (state_list_read(cli->root, &list, err) < 0)
+    if (state_list_read(cli->runtime.root, &list, err) < 0)
         return -1;
     int result = measure_images(cli, &list, &rows[0], err);
     if (result == 0)

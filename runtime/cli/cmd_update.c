@@ -151,7 +151,7 @@ static int run_update(const struct cli *cli, const void *settings, char **operan
     struct plan plan = { 0 };
     if (!resources)
         return -1;
-    if (run_policy_check_resources(cli, resources, err) < 0) {
+    if (run_policy_check_resources(&cli->runtime, resources, err) < 0) {
         json_decref(resources);
         return -1;
     }
@@ -159,7 +159,7 @@ static int run_update(const struct cli *cli, const void *settings, char **operan
         return -1;
     _cleanup_close_ int lock = -1;
     _cleanup_state_ struct state state = { 0 };
-    int result = engine_lock(cli, operands[0], &lock, &state, err);
+    int result = engine_lock(&cli->runtime, operands[0], &lock, &state, err);
     if (result == 0)
         result = apply(&state, &plan.resources, err);
     plan_free(&plan);

@@ -5,7 +5,7 @@
 static int wait_one(const struct cli *cli, const char *name, const void *context, struct error *err)
 {
     (void)context;
-    int status = workload_wait(cli, name, err);
+    int status = workload_wait(&cli->runtime, name, err);
     if (status < 0)
         return -1;
     (void)fprintf(cli->out, "%d\n", status);
@@ -17,7 +17,7 @@ static int run_wait(const struct cli *cli, const void *settings, char **operands
                     struct error *err)
 {
     (void)settings, (void)err;
-    return workload_each(cli, operands, count, false, wait_one, NULL);
+    return cli_each(cli, operands, count, false, wait_one, NULL);
 }
 
 const struct verb verb_wait = {

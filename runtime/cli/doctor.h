@@ -2,7 +2,9 @@
 #ifndef HYBRID_DOCTOR_H
 #define HYBRID_DOCTOR_H
 
-#include "cli.h"
+#include <stdbool.h>
+
+#include "runtime/runtime.h"
 
 enum finding_status {
     FINDING_GOOD,
@@ -21,7 +23,7 @@ enum { NEEDED_BY_CONTAINER = 1, NEEDED_BY_VM = 2, NEEDED_BY_BOTH = 3 };
 struct check {
     const char *name; /* one word, for scripts */
     unsigned int needed_by;
-    void (*look)(const struct cli *cli, struct finding *finding);
+    void (*look)(const struct runtime *runtime, struct finding *finding);
 };
 
 extern const struct check host_checks[], machine_checks[]; /* each ends with a name of NULL */

@@ -17,14 +17,15 @@
 #include "doctor.h"
 #include "io.h"
 #include "runtime/cgroup/cgroup.h"
+#include "runtime/plan/compose.h"
 
 #define AS_ROOT "run hybrid as root"
 
-static void look_kernel(const struct cli *cli, struct finding *finding)
+static void look_kernel(const struct runtime *runtime, struct finding *finding)
 {
     struct utsname name;
     unsigned int major = 0, minor = 0;
-    (void)cli;
+    (void)runtime;
     if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
         finding_set(finding, FINDING_NOTE, NULL, "its release cannot be read");
     else if (major < 6 || (major == 6 && minor < 1))
@@ -33,9 +34,9 @@ static void look_kernel(const struct cli *cli, struct finding *finding)
         finding_set(finding, FINDING_GOOD, NULL, "Linux %s, %s", name.release, name.machine);
 }
 
-static void look_root(const struct cli *cli, struct finding *finding)
+static void look_root(const struct runtime *runtime, struct finding *finding)
 {
-    (void)cli;
+    (void)runtime;
     if (geteuid() != 0)
         finding_set(finding, FINDING_MISSING, AS_ROOT, "user %u is not root",
                     (unsigned int)geteuid());
@@ -54,14 +55,14 @@ static uint64_t effective_capabilities(void)
 }
 
 /* Those that setting a workload up takes; what else root lacks, a workload cannot be given. */
-static void look_capabilities(const struct cli *cli, struct finding *finding)
+static void look_capabilities(const struct runtime *runtime, struct finding *finding)
 {
     static const char *const needed[] = { "CHOWN",     "DAC_OVERRIDE", "FOWNER",   "KILL",
                                           "SETGID",    "SETUID",       "MKNOD",    "SETPCAP",
                                           "SYS_ADMIN", "SYS_CHROOT",   "NET_ADMIN" };
     char missing[400] = "", lacking[400] = "";
     uint64_t have = effective_capabilities();
-    (void)cli;
+    (void)runtime;
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!(have >> capability_from_name(needed[i]) & 1))
             (void)snprintf(missing + strlen(missing), sizeof missing - strlen(missing), " %s",
@@ -96,7 +97,7 @@ static int try_namespace(int flag)
     return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
 }
 
-static void look_namespaces(const struct cli *cli, struct finding *finding)
+static void look_namespaces(const struct runtime *runtime, struct finding *finding)
 {
     static const struct {
         const char *name;
@@ -111,7 +112,7 @@ static void look_namespaces(const struct cli *cli, struct finding *finding)
     int cause = 0;
     const char *name = NULL;
     bool optional = true;
-    (void)cli;
+    (void)runtime;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         int result = try_namespace(kinds[i].flag);
         if (result == 0 || (name && kinds[i].optional))
@@ -143,7 +144,7 @@ static const char *cgroup_mode(void)
 }
 
 /* Makes one with every limit, as a workload has it, and removes it again. */
-static void look_cgroup(const struct cli *cli, struct finding *finding)
+static void look_cgroup(const struct runtime *runtime, struct finding *finding)
 {
     struct plan_resources resources = {
         .memory_limit = 64 << 20,
@@ -156,7 +157,7 @@ static void look_cgroup(const struct cli *cli, struct finding *finding)
     };
     char name[64];
     struct error err = { 0 };
-    (void)cli;
+    (void)runtime;
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
     struct cgroup *cgroup = cgroup_create(name, &resources, &err);
     bool made = cgroup != NULL;
@@ -184,10 +185,10 @@ static bool kernel_has(const char *file_system)
 }
 
 /* The kernel loads a module by itself where it can: it may be there without being listed. */
-static void look_file_systems(const struct cli *cli, struct finding *finding)
+static void look_file_systems(const struct runtime *runtime, struct finding *finding)
 {
     bool overlay = kernel_has("overlay"), erofs = kernel_has("erofs");
-    (void)cli;
+    (void)runtime;
     if (overlay && erofs)
         finding_set(finding, FINDING_GOOD, NULL, "overlay and erofs");
     else
@@ -195,11 +196,11 @@ static void look_file_systems(const struct cli *cli, struct finding *finding)
                     "%s%s not loaded", overlay ? "" : "overlay ", erofs ? "" : "erofs");
 }
 
-static void look_seccomp(const struct cli *cli, struct finding *finding)
+static void look_seccomp(const struct runtime *runtime, struct finding *finding)
 {
     static const uint32_t actions[] = { SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
                                         SECCOMP_RET_LOG, SECCOMP_RET_USER_NOTIF };
-    (void)cli;
+    (void)runtime;
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
         if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &actions[i]) < 0) {
             finding_set(finding, i < 2 ? FINDING_MISSING : FINDING_NOTE,
@@ -210,11 +211,11 @@ static void look_seccomp(const struct cli *cli, struct finding *finding)
     finding_set(finding, FINDING_GOOD, NULL, "filters, with errno, kill, log and notify");
 }
 
-static void look_limits(const struct cli *cli, struct finding *finding)
+static void look_limits(const struct runtime *runtime, struct finding *finding)
 {
     enum { FILES = 1024 };
     struct rlimit files;
-    (void)cli;
+    (void)runtime;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_max < FILES)
         finding_set(finding, FINDING_NOTE, "raise it: ulimit -Hn 4096",
                     "%llu open files at most: too few for images of many layers",

@@ -57,9 +57,9 @@ static void set_from_error(struct finding *finding, const char *message)
     finding_set(finding, FINDING_MISSING, remedy ? remedy + 2 : NULL, "%.*s", length, message);
 }
 
-static void look_kvm(const struct cli *cli, struct finding *finding)
+static void look_kvm(const struct runtime *runtime, struct finding *finding)
 {
-    struct workload_paths paths = { .root = cli->root, .exe_dir = cli->exe_dir };
+    struct workload_paths paths = { .root = runtime->root, .exe_dir = runtime->exe_dir };
     struct error err = { 0 };
     _cleanup_close_ int fd = vm_open_kvm(&paths, &err);
     if (fd >= 0)
@@ -70,12 +70,12 @@ static void look_kvm(const struct cli *cli, struct finding *finding)
         set_from_error(finding, err.message);
 }
 
-static void look_guest(const struct cli *cli, struct finding *finding)
+static void look_guest(const struct runtime *runtime, struct finding *finding)
 {
     static const char *const files[] = { "hybrid-vmm", "vmlinux", "guest-root.erofs" };
     char path[4096];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", cli->exe_dir, files[i]);
+        (void)snprintf(path, sizeof path, "%s/%s", runtime->exe_dir, files[i]);
         if (access(path, i == 0 ? X_OK : R_OK) < 0) {
             finding_set(finding, FINDING_MISSING, "install hybrid completely: make install",
                         "%s: %s", path, strerror(errno));
@@ -85,10 +85,10 @@ static void look_guest(const struct cli *cli, struct finding *finding)
     finding_set(finding, FINDING_GOOD, NULL, "monitor, kernel and root file system are there");
 }
 
-static void look_images(const struct cli *cli, struct finding *finding)
+static void look_images(const struct runtime *runtime, struct finding *finding)
 {
     char path[4096];
-    (void)snprintf(path, sizeof path, "%s/hybrid-image", cli->exe_dir);
+    (void)snprintf(path, sizeof path, "%s/hybrid-image", runtime->exe_dir);
     if (access(path, X_OK) < 0)
         finding_set(finding, FINDING_NOTE, "install hybrid completely: make install",
                     "no image can be loaded: %s: %s", path, strerror(errno));
@@ -99,9 +99,9 @@ static void look_images(const struct cli *cli, struct finding *finding)
         finding_set(finding, FINDING_GOOD, NULL, "hybrid-image and mkfs.erofs are there");
 }
 
-static void look_disk(const struct cli *cli, struct finding *finding)
+static void look_disk(const struct runtime *runtime, struct finding *finding)
 {
-    (void)cli;
+    (void)runtime;
     if (doctor_has_program("mke2fs"))
         finding_set(finding, FINDING_GOOD, NULL, "mke2fs is there");
     else
@@ -109,12 +109,12 @@ static void look_disk(const struct cli *cli, struct finding *finding)
                     "a VM without --rm has no disk to write to: mke2fs is not there");
 }
 
-static void look_store(const struct cli *cli, struct finding *finding)
+static void look_store(const struct runtime *runtime, struct finding *finding)
 {
     struct index_list list;
     struct statvfs space;
     struct error err = { 0 };
-    if (index_list(cli->store, &list, &err) < 0) {
+    if (index_list(runtime->store, &list, &err) < 0) {
         finding_set(finding, FINDING_MISSING,
                     geteuid() == 0 ? "restore it, or name another one by --data"
                                    : "run hybrid as root",
@@ -123,24 +123,24 @@ static void look_store(const struct cli *cli, struct finding *finding)
     }
     size_t count = list.count;
     index_list_free(&list);
-    if (access(cli->data, F_OK) < 0)
+    if (access(runtime->data, F_OK) < 0)
         finding_set(finding, FINDING_GOOD, NULL, "%s does not exist yet: made when needed",
-                    cli->data);
-    else if (access(cli->data, R_OK | W_OK | X_OK) < 0)
+                    runtime->data);
+    else if (access(runtime->data, R_OK | W_OK | X_OK) < 0)
         finding_set(finding, FINDING_MISSING, "run hybrid as root, or name another one by --data",
-                    "%s: %s", cli->data, strerror(errno));
-    else if (statvfs(cli->data, &space) < 0)
-        finding_set(finding, FINDING_NOTE, NULL, "%s: %s", cli->data, strerror(errno));
+                    "%s: %s", runtime->data, strerror(errno));
+    else if (statvfs(runtime->data, &space) < 0)
+        finding_set(finding, FINDING_NOTE, NULL, "%s: %s", runtime->data, strerror(errno));
     else
-        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images, %llu MiB free", cli->data, count,
-                    (unsigned long long)space.f_bavail * space.f_frsize >> 20);
+        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images, %llu MiB free", runtime->data,
+                    count, (unsigned long long)space.f_bavail * space.f_frsize >> 20);
 }
 
-static void look_policy(const struct cli *cli, struct finding *finding)
+static void look_policy(const struct runtime *runtime, struct finding *finding)
 {
     struct error err = { 0 };
     _cleanup_policy_ struct policy *policy = NULL;
-    if (policy_load(cli->policy, &policy, &err) < 0)
+    if (policy_load(runtime->policy, &policy, &err) < 0)
         finding_set(finding, FINDING_MISSING, "mend it: hybrid policy check FILE", "%s",
                     err.message);
     else if (policy)
@@ -151,11 +151,11 @@ static void look_policy(const struct cli *cli, struct finding *finding)
 }
 
 /* What later options of networks and shared directories rest on; nothing here uses them yet. */
-static void look_network(const struct cli *cli, struct finding *finding)
+static void look_network(const struct runtime *runtime, struct finding *finding)
 {
     bool tun = access("/dev/net/tun", F_OK) == 0;
     bool cni = access("/usr/lib/cni/bridge", X_OK) == 0 || access("/opt/cni/bin/bridge", X_OK) == 0;
-    (void)cli;
+    (void)runtime;
     finding_set(
         finding, FINDING_GOOD, NULL,
         "loopback only, which needs nothing (here: tun %s, nft %s, CNI plugins %s, passt %s)",
@@ -163,11 +163,11 @@ static void look_network(const struct cli *cli, struct finding *finding)
         doctor_has_program("passt") ? "yes" : "no");
 }
 
-static void look_shares(const struct cli *cli, struct finding *finding)
+static void look_shares(const struct runtime *runtime, struct finding *finding)
 {
     bool there = access("/usr/lib/qemu/virtiofsd", X_OK) == 0 ||
                  access("/usr/libexec/virtiofsd", X_OK) == 0 || doctor_has_program("virtiofsd");
-    (void)cli;
+    (void)runtime;
     finding_set(finding, FINDING_GOOD, NULL, "none yet, which needs nothing (here: virtiofsd %s)",
                 there ? "yes" : "no");
 }

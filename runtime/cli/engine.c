@@ -20,11 +20,11 @@
 
 enum { KILL_PATIENCE_MS = 10000 };
 
-bool engine_owns(const struct cli *cli, const char *id)
+bool engine_owns(const struct runtime *runtime, const char *id)
 {
     _cleanup_state_ struct state state = { 0 };
     struct error ignored;
-    return state_read(cli->root, id, &state, &ignored) == 0 && state.bundle;
+    return state_read(runtime->root, id, &state, &ignored) == 0 && state.bundle;
 }
 
 int engine_require(const struct state *state, struct error *err)
@@ -38,16 +38,16 @@ int engine_require(const struct state *state, struct error *err)
         state->id);
 }
 
-int engine_lock(const struct cli *cli, const char *id, int *lock, struct state *state,
+int engine_lock(const struct runtime *runtime, const char *id, int *lock, struct state *state,
                 struct error *err)
 {
-    if (state_read(cli->root, id, state, err) < 0 || engine_require(state, err) < 0)
+    if (state_read(runtime->root, id, state, err) < 0 || engine_require(state, err) < 0)
         return -1;
-    int locked = workload_lock_soon(cli, id, lock, err);
+    int locked = workload_lock_soon(runtime, id, lock, err);
     if (locked == 1)
         return error_set(err, EXIT_OURS, "%s is being used by another command; try again", id);
     state_free(state);
-    return locked < 0 ? -1 : state_read_locked(cli->root, id, state, err);
+    return locked < 0 ? -1 : state_read_locked(runtime->root, id, state, err);
 }
 
 int engine_open_process(const struct state *state, struct error *err)
@@ -71,10 +71,11 @@ static int refuse_start(const struct state *state, struct error *err)
 }
 
 /* Reads the plan back, for its hooks: without the filter. */
-static int load_plan(const struct cli *cli, const char *id, struct plan *plan, struct error *err)
+static int load_plan(const struct runtime *runtime, const char *id, struct plan *plan,
+                     struct error *err)
 {
     *plan = (struct plan){ 0 };
-    _cleanup_free_ char *text = state_read_config(cli->root, id, err);
+    _cleanup_free_ char *text = state_read_config(runtime->root, id, err);
     json_error_t where;
     json_t *document = text ? plan_load_json(text, &where) : NULL;
     if (text && !document)
@@ -82,24 +83,26 @@ static int load_plan(const struct cli *cli, const char *id, struct plan *plan, s
     return document ? plan_parse(document, 0, plan, err) : -1;
 }
 
-static void run_hooks_or_warn(const struct plan *plan, enum plan_hooks kind,
-                              const struct state *state, const char *status, pid_t pid)
+static void run_hooks_or_warn(const struct runtime *runtime, const struct plan *plan,
+                              enum plan_hooks kind, const struct state *state, const char *status,
+                              pid_t pid)
 {
     struct error why = { 0 };
     _cleanup_free_ char *open_state = hooks_open_state(state->id, state->bundle, plan);
     if (open_state && hooks_run(plan, kind, open_state, status, pid, &why) < 0)
-        cli_warn(why.message);
+        runtime->warn(why.message);
 }
 
-void engine_run_last_hooks(const struct plan *plan, const struct state *state)
+void engine_run_last_hooks(const struct runtime *runtime, const struct plan *plan,
+                           const struct state *state)
 {
-    run_hooks_or_warn(plan, PLAN_HOOKS_POSTSTOP, state, "stopped", 0);
+    run_hooks_or_warn(runtime, plan, PLAN_HOOKS_POSTSTOP, state, "stopped", 0);
 }
 
 /* Has the waiting process execute its command. */
-static int execute(const struct cli *cli, struct state *state, struct error *err)
+static int execute(const struct runtime *runtime, struct state *state, struct error *err)
 {
-    _cleanup_free_ char *directory = state_directory(cli->root, state->id, err);
+    _cleanup_free_ char *directory = state_directory(runtime->root, state->id, err);
     if (!directory)
         return -1;
     struct sandbox_child child = { .pidfd = -1, .terminal_fd = -1 };
@@ -116,23 +119,23 @@ static int execute(const struct cli *cli, struct state *state, struct error *err
         return -1;
     state->status = STATE_RUNNING;
     state->started = time(NULL);
-    return state_write(cli->root, state, err);
+    return state_write(runtime->root, state, err);
 }
 
-int engine_start(const struct cli *cli, const char *id, struct error *err)
+int engine_start(const struct runtime *runtime, const char *id, struct error *err)
 {
     _cleanup_close_ int lock = -1;
     _cleanup_state_ struct state state = { 0 };
-    if (engine_lock(cli, id, &lock, &state, err) < 0)
+    if (engine_lock(runtime, id, &lock, &state, err) < 0)
         return -1;
     if (state.status != STATE_CREATED)
         return refuse_start(&state, err);
     struct plan plan;
-    int result = load_plan(cli, id, &plan, err);
+    int result = load_plan(runtime, id, &plan, err);
     if (result == 0)
-        result = execute(cli, &state, err);
+        result = execute(runtime, &state, err);
     if (result == 0)
-        run_hooks_or_warn(&plan, PLAN_HOOKS_POSTSTART, &state, "running", state.pid);
+        run_hooks_or_warn(runtime, &plan, PLAN_HOOKS_POSTSTART, &state, "running", state.pid);
     plan_free(&plan);
     return result;
 }
@@ -170,10 +173,11 @@ static int signal_all(const struct state *state, int signal, struct error *err)
     return result;
 }
 
-int engine_signal(const struct cli *cli, const char *id, int signal, bool all, struct error *err)
+int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
+                  struct error *err)
 {
     _cleanup_state_ struct state state = { 0 };
-    if (state_read(cli->root, id, &state, err) < 0)
+    if (state_read(runtime->root, id, &state, err) < 0)
         return -1;
     if (engine_require(&state, err) < 0)
         return -1;
@@ -193,11 +197,11 @@ int engine_signal(const struct cli *cli, const char *id, int signal, bool all, s
     return 0;
 }
 
-int engine_pause(const struct cli *cli, const char *id, bool pause, struct error *err)
+int engine_pause(const struct runtime *runtime, const char *id, bool pause, struct error *err)
 {
     _cleanup_close_ int lock = -1;
     _cleanup_state_ struct state state = { 0 };
-    if (engine_lock(cli, id, &lock, &state, err) < 0)
+    if (engine_lock(runtime, id, &lock, &state, err) < 0)
         return -1;
     enum state_status from = pause ? STATE_RUNNING : STATE_PAUSED;
     if (state.status != from)
@@ -209,7 +213,7 @@ int engine_pause(const struct cli *cli, const char *id, bool pause, struct error
     int result = cgroup ? cgroup_freeze(cgroup, pause, err) : -1;
     cgroup_close(cgroup);
     state.status = pause ? STATE_PAUSED : STATE_RUNNING;
-    return result < 0 ? -1 : state_write(cli->root, &state, err);
+    return result < 0 ? -1 : state_write(runtime->root, &state, err);
 }
 
 /* --- delete -------------------------------------------------------------------------------------
@@ -232,25 +236,25 @@ static int end_process(const struct state *state, struct error *err)
 
 /* A create that was killed before it had made its directory whole leaves a part: listing removes
  * it. */
-static int sweep(const struct cli *cli, struct error *err)
+static int sweep(const struct runtime *runtime, struct error *err)
 {
     struct state_list list;
-    if (state_list_read(cli->root, &list, err) < 0)
+    if (state_list_read(runtime->root, &list, err) < 0)
         return -1;
     state_list_free(&list);
     return 0;
 }
 
-int engine_delete(const struct cli *cli, const char *id, bool force, struct error *err)
+int engine_delete(const struct runtime *runtime, const char *id, bool force, struct error *err)
 {
     _cleanup_close_ int lock = -1;
     _cleanup_state_ struct state state = { 0 };
-    _cleanup_free_ char *directory = state_directory(cli->root, id, err);
+    _cleanup_free_ char *directory = state_directory(runtime->root, id, err);
     if (!directory)
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
-        return sweep(cli, err);
-    if (engine_lock(cli, id, &lock, &state, err) < 0)
+        return sweep(runtime, err);
+    if (engine_lock(runtime, id, &lock, &state, err) < 0)
         return -1;
     if (!force && state.status != STATE_STOPPED)
         return error_set(err, EXIT_OURS,
@@ -259,16 +263,16 @@ int engine_delete(const struct cli *cli, const char *id, bool force, struct erro
                          id, state_status_name(state.status), id);
     struct plan plan;
     struct error unreadable = { 0 };
-    bool hooks = load_plan(cli, id, &plan, &unreadable) == 0;
+    bool hooks = load_plan(runtime, id, &plan, &unreadable) == 0;
     if (!hooks)
-        cli_warn(unreadable.message); /* no reason to keep the container */
+        runtime->warn(unreadable.message); /* no reason to keep the container */
     int result = end_process(&state, err);
     if (result == 0 && state.cgroup && *state.cgroup)
         result = cgroup_remove(state.cgroup, err);
     if (result == 0)
-        result = state_remove(cli->root, id, err);
+        result = state_remove(runtime->root, id, err);
     if (result == 0 && hooks)
-        engine_run_last_hooks(&plan, &state);
+        engine_run_last_hooks(runtime, &plan, &state);
     plan_free(&plan);
     return result;
 }

@@ -9,7 +9,12 @@
 #ifndef HYBRID_CLI_ENGINE_H
 #define HYBRID_CLI_ENGINE_H
 
-#include "cli.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "runtime/runtime.h"
 #include "runtime/state/state.h"
 
 struct engine_create_options {
@@ -23,11 +28,11 @@ struct engine_create_options {
 };
 
 /* Creates a container from a bundle. Returns 0, or -1 with *err and nothing left behind. */
-int engine_create(const struct cli *cli, const char *id,
+int engine_create(const struct runtime *runtime, const char *id,
                   const struct engine_create_options *options, struct error *err);
 
 /* Whether there is such a container and it was made from a bundle. */
-bool engine_owns(const struct cli *cli, const char *id);
+bool engine_owns(const struct runtime *runtime, const char *id);
 
 /* Refuses a workload of an image, for verbs that engines alone use. Returns 0, or -1 with *err. */
 int engine_require(const struct state *state, struct error *err);
@@ -36,31 +41,36 @@ int engine_require(const struct state *state, struct error *err);
  * Takes the lock and reads the state, for a command that changes the container. Waits for others
  * that do. Returns 0, or -1 with *err.
  */
-int engine_lock(const struct cli *cli, const char *id, int *lock, struct state *state,
+int engine_lock(const struct runtime *runtime, const char *id, int *lock, struct state *state,
                 struct error *err);
 
 /* Executes the command of a created container. Returns 0, or -1 with *err. */
-int engine_start(const struct cli *cli, const char *id, struct error *err);
+int engine_start(const struct runtime *runtime, const char *id, struct error *err);
 
 /* Sends a signal to the first process, or to all. Returns 0, or -1 with *err. */
-int engine_signal(const struct cli *cli, const char *id, int signal, bool all, struct error *err);
+int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
+                  struct error *err);
 
 /* Pauses a running container, or lets a paused one go on. Returns 0, or -1 with *err. */
-int engine_pause(const struct cli *cli, const char *id, bool pause, struct error *err);
+int engine_pause(const struct runtime *runtime, const char *id, bool pause, struct error *err);
 
-/* Prints the processes of a container in one of cli_formats. Returns 0, or -1 with *err. */
-int engine_print_processes(const struct cli *cli, const struct state *state, const char *format,
-                           struct error *err);
+/*
+ * The processes of a container by their numbers on the host, *pids malloc'd. Those of a VM belong
+ * to its own kernel: an error that says so. Returns 0, or -1 with *err.
+ */
+int engine_list_processes(const struct state *state, pid_t **pids, size_t *count,
+                          struct error *err);
 
 /*
  * Removes a container that has stopped (runtime.md, "Delete": no other); with force any, killing it
  * first, and one that does not exist is no error. Returns 0, or -1 with *err.
  */
-int engine_delete(const struct cli *cli, const char *id, bool force, struct error *err);
+int engine_delete(const struct runtime *runtime, const char *id, bool force, struct error *err);
 
 /* The state as the specification has it, with what engines read beside it. New reference, or NULL
  * with *err. */
-json_t *engine_describe(const struct cli *cli, const struct state *state, struct error *err);
+json_t *engine_describe(const struct runtime *runtime, const struct state *state,
+                        struct error *err);
 
 /* A descriptor of its first process, which cannot come to mean another one; -1 with *err. */
 int engine_open_process(const struct state *state, struct error *err);

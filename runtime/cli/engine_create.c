@@ -17,7 +17,7 @@
 #include "workload.h"
 
 struct creation {
-    const struct cli *cli;
+    const struct runtime *runtime;
     char *pid_file, *console_socket; /* absolute */
     int *terminal_fd;                /* as in the options */
     struct bundle bundle;
@@ -40,7 +40,7 @@ static bool has_limits(const struct plan_resources *resources)
 
 static int check_cgroup_manager(struct creation *creation, struct error *err)
 {
-    const char *manager = creation->cli->cgroup_manager;
+    const char *manager = creation->runtime->cgroup_manager;
     if (strcmp(manager, "systemd") == 0)
         return error_set(
             err, EXIT_OURS,
@@ -92,11 +92,11 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
 static int record(struct creation *creation, struct error *err)
 {
     const char *id = creation->state.id;
-    int created = state_create(creation->cli->root, &creation->state, creation->bundle.config_text,
-                               &creation->lock, err);
+    int created = state_create(creation->runtime->root, &creation->state,
+                               creation->bundle.config_text, &creation->lock, err);
     if (created == 1)
         return error_set(err, EXIT_OURS, "a container with the id %s already exists in %s", id,
-                         creation->cli->root);
+                         creation->runtime->root);
     if (created < 0)
         return -1;
     creation->recorded = true;
@@ -125,13 +125,13 @@ static int prepare(struct creation *creation, const char *id,
     if (state_check_id(id, err) < 0 || check_preserved(options->preserve_fds, err) < 0 ||
         path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
-        bundle_load(creation->cli, id, options->bundle, &creation->bundle, err) < 0 ||
+        bundle_load(creation->runtime, id, options->bundle, &creation->bundle, err) < 0 ||
         check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
         (!creation->hold.no_cgroup &&
          container_check_cgroup(&creation->bundle.plan, id, err) < 0) ||
-        paths_make(creation->cli, id, &creation->paths, err) < 0)
+        paths_make(creation->runtime, id, &creation->paths, err) < 0)
         return -1;
     return fill_state(creation, id, err);
 }
@@ -179,7 +179,7 @@ static int hand_over(struct creation *creation, const struct workload *workload,
     state->pid = container_ops.pid(workload);
     state->pid_start = state_process_start(state->pid);
     state->status = STATE_CREATED;
-    if (state_write(creation->cli->root, state, err) < 0)
+    if (state_write(creation->runtime->root, state, err) < 0)
         return -1;
     return creation->pid_file ? pid_file_write(creation->pid_file, state->pid, err) : 0;
 }
@@ -198,11 +198,11 @@ static int create(struct creation *creation, struct error *err)
     return -1;
 }
 
-int engine_create(const struct cli *cli, const char *id,
+int engine_create(const struct runtime *runtime, const char *id,
                   const struct engine_create_options *options, struct error *err)
 {
     struct creation creation = {
-        .cli = cli,
+        .runtime = runtime,
         .terminal_fd = options->terminal_fd,
         .lock = -1,
         .start_listener = -1,
@@ -212,8 +212,8 @@ int engine_create(const struct cli *cli, const char *id,
         result = create(&creation, err);
     if (result < 0 && creation.recorded) {
         struct error ignored; /* what went wrong first is what the caller must know */
-        engine_run_last_hooks(&creation.bundle.plan, &creation.state);
-        (void)state_remove(cli->root, id, &ignored);
+        engine_run_last_hooks(runtime, &creation.bundle.plan, &creation.state);
+        (void)state_remove(runtime->root, id, &ignored);
     }
     cleanup_close(&creation.lock);
     cleanup_close(&creation.start_listener);

@@ -3,7 +3,10 @@
 #define HYBRID_CLI_ENGINE_EXEC_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
+#include "error.h"
 #include "plan.h"
 #include "runtime/state/state.h"
 

@@ -3,6 +3,7 @@
 #define HYBRID_CLI_ENGINE_PARTS_H
 
 #include "plan.h"
+#include "runtime/runtime.h"
 #include "runtime/state/state.h"
 
 /* In the state directory: where a created container waits for its start. */
@@ -12,6 +13,7 @@
  * The poststop hooks. The container is gone whatever they do: a failure is a warning (runtime.md,
  * "Lifecycle").
  */
-void engine_run_last_hooks(const struct plan *plan, const struct state *state);
+void engine_run_last_hooks(const struct runtime *runtime, const struct plan *plan,
+                           const struct state *state);
 
 #endif

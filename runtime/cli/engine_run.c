@@ -90,10 +90,11 @@ static int serve(struct watch *watch, struct error *err)
 }
 
 /* Starts it, and stays until its end. */
-static int start_and_serve(const struct cli *cli, const char *id, int master, struct error *err)
+static int start_and_serve(const struct runtime *runtime, const char *id, int master,
+                           struct error *err)
 {
     _cleanup_state_ struct state state = { 0 };
-    if (state_read(cli->root, id, &state, err) < 0)
+    if (state_read(runtime->root, id, &state, err) < 0)
         return -1;
     _cleanup_close_ int pidfd = engine_open_process(&state, err);
     sigset_t set;
@@ -110,7 +111,7 @@ static int start_and_serve(const struct cli *cli, const char *id, int master, st
         return -1;
     if (master >= 0)
         copy_size(master);
-    if (engine_start(cli, id, err) < 0)
+    if (engine_start(runtime, id, err) < 0)
         return -1;
     terminal_make_raw(&terminal);
     int status = serve(&watch, err);
@@ -118,21 +119,21 @@ static int start_and_serve(const struct cli *cli, const char *id, int master, st
     return status;
 }
 
-int engine_run(const struct cli *cli, const char *id, const struct engine_run_options *options,
-               struct error *err)
+int engine_run(const struct runtime *runtime, const char *id,
+               const struct engine_run_options *options, struct error *err)
 {
     struct engine_create_options create = options->create;
     _cleanup_close_ int master = -1;
     if (!options->detach && !create.console_socket)
         create.terminal_fd = &master;
-    if (engine_create(cli, id, &create, err) < 0)
+    if (engine_create(runtime, id, &create, err) < 0)
         return -1;
-    int status =
-        options->detach ? engine_start(cli, id, err) : start_and_serve(cli, id, master, err);
+    int status = options->detach ? engine_start(runtime, id, err)
+                                 : start_and_serve(runtime, id, master, err);
     if (status >= 0 && (options->detach || options->keep))
         return status;
     struct error removal = { 0 };
-    if (engine_delete(cli, id, true, &removal) < 0 && status >= 0) {
+    if (engine_delete(runtime, id, true, &removal) < 0 && status >= 0) {
         *err = removal;
         return -1;
     }

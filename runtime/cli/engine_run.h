@@ -2,6 +2,8 @@
 #ifndef HYBRID_CLI_ENGINE_RUN_H
 #define HYBRID_CLI_ENGINE_RUN_H
 
+#include <stdbool.h>
+
 #include "engine.h"
 
 struct engine_run_options {
@@ -12,7 +14,7 @@ struct engine_run_options {
 };
 
 /* Returns the exit status of the container (0 if detached), or -1 with *err and nothing left. */
-int engine_run(const struct cli *cli, const char *id, const struct engine_run_options *options,
-               struct error *err);
+int engine_run(const struct runtime *runtime, const char *id,
+               const struct engine_run_options *options, struct error *err);
 
 #endif

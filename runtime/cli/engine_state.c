@@ -14,9 +14,9 @@ static void format_time(int64_t seconds, char text[32])
         text[0] = '\0';
 }
 
-json_t *engine_describe(const struct cli *cli, const struct state *state, struct error *err)
+json_t *engine_describe(const struct runtime *runtime, const struct state *state, struct error *err)
 {
-    _cleanup_free_ char *text = state_read_config(cli->root, state->id, err);
+    _cleanup_free_ char *text = state_read_config(runtime->root, state->id, err);
     json_error_t where;
     json_t *config = text ? plan_load_json(text, &where) : NULL;
     if (!config)

@@ -19,14 +19,14 @@ int image_helper_exec(const struct cli *cli, const char *const *arguments, char 
         count++;
     _cleanup_free_ char *program = NULL;
     _cleanup_free_ const char **argv = calloc(count + 8, sizeof *argv); /* and those below */
-    if (!argv || asprintf(&program, "%s/hybrid-image", cli->exe_dir) < 0)
+    if (!argv || asprintf(&program, "%s/hybrid-image", cli->runtime.exe_dir) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
     size_t used = 0;
     argv[used++] = program;
     argv[used++] = "--store";
-    argv[used++] = cli->store;
+    argv[used++] = cli->runtime.store;
     argv[used++] = "--root";
-    argv[used++] = cli->root;
+    argv[used++] = cli->runtime.root;
     while (*arguments)
         argv[used++] = *arguments++;
     argv[used++] = "--";

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "cli.h"
 #include "inspect_security.h"
 #include "workload.h"
 
@@ -13,12 +14,12 @@ static int find_workload(const struct cli *cli, const char *name, struct state *
     struct error absent;
     if (state_check_id(name, &absent) < 0)
         return 0;
-    _cleanup_free_ char *directory = state_directory(cli->root, name, err);
+    _cleanup_free_ char *directory = state_directory(cli->runtime.root, name, err);
     if (!directory)
         return -1;
     if (access(directory, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
-    return workload_read(cli, name, state, err) < 0 ? -1 : 1;
+    return workload_read(&cli->runtime, name, state, err) < 0 ? -1 : 1;
 }
 
 int cli_inspect_workload_security(const struct cli *cli, const char *name, json_t **value,
@@ -50,7 +51,7 @@ int cli_inspect_workload(const struct cli *cli, const char *name, json_t **value
     int found = find_workload(cli, name, &state, err);
     if (found <= 0)
         return found;
-    _cleanup_free_ char *text = state_read_config(cli->root, name, err);
+    _cleanup_free_ char *text = state_read_config(cli->runtime.root, name, err);
     if (!text)
         return -1;
     json_t *object = state_to_json(&state);

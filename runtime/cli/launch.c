@@ -1,5 +1,5 @@
-/* From a composed workload to a running one: the monitor is forked, and the command stays with it.
- */
+#include "launch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -10,43 +10,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "seccomp_cache.h"
+#include "runtime/monitor/attach.h"
 #include "workload.h"
-
-int launch_make_plan(const struct cli *cli, json_t *document, unsigned int parse_flags,
-                     struct plan *plan, uint8_t **filter, struct error *err)
-{
-    *plan = (struct plan){ 0 };
-    _cleanup_free_ char *directory = NULL;
-    if (asprintf(&directory, "%s/seccomp", cli->data) < 0)
-        directory = NULL;
-    const json_t *profile = json_object_get(json_object_get(document, "linux"), "seccomp");
-    size_t length = 0;
-    unsigned int flags = 0;
-    int result = directory ? seccomp_cache_get(directory, profile, filter, &length, &flags, err)
-                           : error_set(err, EXIT_OURS, "out of memory");
-    if (result < 0) {
-        json_decref(document);
-        return -1;
-    }
-    if (plan_parse(document, parse_flags, plan, err) < 0)
-        return -1;
-    plan->filter = *filter;
-    plan->filter_length = length;
-    plan->filter_flags = flags;
-    return 0;
-}
-
-int launch_load_plan(const struct cli *cli, const char *config_text, unsigned int parse_flags,
-                     struct plan *plan, uint8_t **filter, struct error *err)
-{
-    *plan = (struct plan){ 0 };
-    json_error_t where;
-    json_t *document = plan_load_json(config_text, &where);
-    if (!document)
-        return error_set(err, EXIT_OURS, "configuration: %s", where.text);
-    return launch_make_plan(cli, document, parse_flags, plan, filter, err);
-}
 
 static void describe_limit(const struct plan *plan, char *text, size_t size)
 {
@@ -58,10 +23,11 @@ static void describe_limit(const struct plan *plan, char *text, size_t size)
         (void)snprintf(text, size, "%lld bytes", (long long)limit);
 }
 
-int launch_report(const struct attach_end *end, const struct plan *plan, bool quiet)
+static int report(const struct runtime *runtime, const struct attach_end *end,
+                  const struct plan *plan, bool quiet)
 {
     if (end->broken) {
-        cli_warn(end->text);
+        runtime->warn(end->text);
     } else if (end->oom && !quiet && end->status == EXIT_SIGNAL_BASE + SIGKILL) {
         char text[256], limit[64];
         describe_limit(plan, limit, sizeof limit);
@@ -75,13 +41,13 @@ int launch_report(const struct attach_end *end, const struct plan *plan, bool qu
             (void)snprintf(text, sizeof text,
                            "the workload was ended by the out-of-memory killer: the machine ran "
                            "out of memory");
-        cli_warn(text);
+        runtime->warn(text);
     }
     return end->status;
 }
 
 /* The monitor was killed: do what it would have done at the end. */
-static int take_over(const struct cli *cli, const struct launch *launch, struct error *err)
+static int take_over(const struct runtime *runtime, const struct launch *launch, struct error *err)
 {
     if (!launch->state)
         return error_set(err, EXIT_OURS,
@@ -91,26 +57,19 @@ static int take_over(const struct cli *cli, const struct launch *launch, struct 
     _cleanup_state_ struct state state = { 0 };
     const char *id = launch->state->id;
     struct error why = { 0 };
-    int result = workload_lock_soon(cli, id, &lock, &why);
+    int result = workload_lock_soon(runtime, id, &lock, &why);
     if (result == 0)
-        result = state_read_locked(cli->root, id, &state, &why);
+        result = state_read_locked(runtime->root, id, &state, &why);
     if (result == 0 && state.abandoned) {
         if (launch->request.fresh && state.started == 0)
             state.remove = true; /* it never ran: as after any other failure to start */
-        result = workload_clean_up(cli, &state, &why);
+        result = workload_clean_up(runtime, &state, &why);
     }
     if (result != 0 && *why.message)
         return error_set(err, EXIT_OURS, "the monitor of %s was killed; cleaning up failed: %s", id,
                          why.message);
     return error_set(err, EXIT_OURS, "the monitor of %s was killed; the workload was ended with it",
                      id);
-}
-
-static void warn_raw(const char *text)
-{
-    char line[CONTROL_MAX_TEXT];
-    (void)snprintf(line, sizeof line, "%s\r", text); /* in raw mode a newline only goes down */
-    cli_warn(line);
 }
 
 /*
@@ -126,7 +85,7 @@ static void leave_streams(void)
     (void)dup2(null, STDOUT_FILENO);
 }
 
-static int follow(const struct cli *cli, struct launch *launch, int socket, pid_t monitor,
+static int follow(const struct runtime *runtime, struct launch *launch, int socket, pid_t monitor,
                   struct error *err)
 {
     struct terminal *terminal = &launch->terminal;
@@ -135,7 +94,7 @@ static int follow(const struct cli *cli, struct launch *launch, int socket, pid_
                              .monitor = monitor,
                              .terminal = terminal,
                              .resize = request->spec.plan->terminal && !request->detached,
-                             .warn = terminal->fd >= 0 ? warn_raw : cli_warn };
+                             .warn = runtime->warn };
     struct attach_end end;
     if (!request->detached && !request->spec.plan->terminal)
         leave_streams();
@@ -145,8 +104,8 @@ static int follow(const struct cli *cli, struct launch *launch, int socket, pid_
     if (result != ATTACH_ENDED)
         return result == ATTACH_STARTED ? 0 : -1;
     (void)waitpid(monitor, NULL, 0);
-    return end.lost ? take_over(cli, launch, err)
-                    : launch_report(&end, request->spec.plan, launch->quiet);
+    return end.lost ? take_over(runtime, launch, err)
+                    : report(runtime, &end, request->spec.plan, launch->quiet);
 }
 
 int launch_check_terminal(struct error *err)
@@ -170,7 +129,7 @@ static int prepare_terminal(struct terminal *terminal, bool interactive, uint16_
     return terminal_open(terminal, STDIN_FILENO, err);
 }
 
-int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
+int launch_run(const struct runtime *runtime, struct launch *launch, struct error *err)
 {
     int ends[2];
     _cleanup_close_ int lock = launch->lock;
@@ -189,7 +148,7 @@ int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
     sigset_t set;
     attach_signals(&set);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)fflush(cli->out);
+    (void)fflush(NULL); /* else the monitor would write it again */
     pid_t monitor = fork();
     if (monitor < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot start the monitor");
@@ -208,11 +167,11 @@ int launch_run(const struct cli *cli, struct launch *launch, struct error *err)
     (void)close(take_fd(&theirs));
     if (lock >= 0)
         (void)close(take_fd(&lock));
-    return follow(cli, launch, ours, monitor, err);
+    return follow(runtime, launch, ours, monitor, err);
 }
 
-int launch_exec_remote(int socket, int process_file, const struct plan *plan, bool interactive,
-                       struct error *err)
+int launch_exec_remote(const struct runtime *runtime, int socket, int process_file,
+                       const struct plan *plan, bool interactive, struct error *err)
 {
     struct terminal terminal = { .fd = -1 };
     struct control_message message = { .type = CONTROL_EXEC,
@@ -230,10 +189,9 @@ int launch_exec_remote(int socket, int process_file, const struct plan *plan, bo
     const int fds[CONTROL_EXEC_FDS] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, process_file };
     if (control_send(socket, &message, fds, CONTROL_EXEC_FDS) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot reach the workload's monitor");
-    struct attach attach = { .socket = socket,
-                             .terminal = &terminal,
-                             .resize = plan->terminal,
-                             .warn = terminal.fd >= 0 ? warn_raw : cli_warn };
+    struct attach attach = {
+        .socket = socket, .terminal = &terminal, .resize = plan->terminal, .warn = runtime->warn
+    };
     struct attach_end end;
     if (!plan->terminal)
         leave_streams();
@@ -245,5 +203,5 @@ int launch_exec_remote(int socket, int process_file, const struct plan *plan, bo
     if (end.lost)
         return error_set(err, EXIT_OURS,
                          "the workload's monitor was killed, and the command with it");
-    return launch_report(&end, plan, true);
+    return report(runtime, &end, plan, true);
 }

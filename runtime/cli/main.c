@@ -105,7 +105,7 @@ static int run_verb(struct cli *cli, char **arguments, char **argv, struct error
     if (result == 1)
         cli_print_help(verb, cli->out);
     if (result == 0 && verb->joins_workload)
-        result = self_become_read_only(argv, cli->exe_dir, err);
+        result = self_become_read_only(argv, cli->runtime.exe_dir, err);
     else if (result == 1)
         result = -2; /* help was printed: no error, nothing to run */
     if (result == 0)
@@ -126,12 +126,12 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
         return -1;
     if (asprintf(&store, "%s/store", data) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
-    cli->root = root;
-    cli->data = data;
-    cli->policy = policy;
-    cli->exe_dir = exe_dir;
-    cli->cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
-    cli->store = store;
+    cli->runtime.root = root;
+    cli->runtime.data = data;
+    cli->runtime.policy = policy;
+    cli->runtime.exe_dir = exe_dir;
+    cli->runtime.cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
+    cli->runtime.store = store;
     if (globals->version) {
         cli->verb = &verb_version;
         return verb_version.run(cli, NULL, operands, 0, err);
@@ -186,13 +186,13 @@ int main(int argc, char **argv)
     _cleanup_free_ char **arguments = calloc((size_t)argc + 1, sizeof *arguments);
     int status = -1;
     struct log_file log = { .fd = -1 };
-    struct cli cli = { .out = stdout, .called_as = "hybrid" };
+    struct cli cli = { .out = stdout, .runtime = { .called_as = "hybrid", .warn = cli_warn } };
     if (!arguments || argc < 1) {
         (void)error_set(&err, EXIT_OURS, "cannot read the arguments");
     } else {
         memcpy(arguments, argv + 1, (size_t)argc * sizeof *arguments);
         const char *slash = strrchr(argv[0], '/');
-        cli.called_as = slash ? slash + 1 : argv[0];
+        cli.runtime.called_as = slash ? slash + 1 : argv[0];
         int parsed = cli_parse(&program, arguments, &globals, &count, &err);
         if (parsed == 0 && open_log(&globals, &log, &err) < 0)
             parsed = -1;

@@ -133,6 +133,25 @@ int64_t cli_parse_time(const char *text)
     return seconds;
 }
 
+int cli_each(const struct cli *cli, char **names, size_t count, bool print,
+             int (*one)(const struct cli *cli, const char *name, const void *context,
+                        struct error *err),
+             const void *context)
+{
+    int status = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct error err = { 0 };
+        if (one(cli, names[i], context, &err) < 0) {
+            cli_warn(err.message);
+            status = EXIT_OURS;
+        } else if (print) {
+            (void)fprintf(cli->out, "%s\n", names[i]);
+            (void)fflush(cli->out);
+        }
+    }
+    return status;
+}
+
 void cli_warn(const char *message)
 {
     /* One write, so that lines of several processes do not mix. */

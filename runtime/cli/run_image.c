@@ -39,15 +39,16 @@ static int find(const struct cli *cli, char *name, const char *policy, bool quie
             return error_set(err, EXIT_OURS,
                              "--pull=always: \"%.200s\" is not the name of an image", name);
         int status = pull(cli, name, false, quiet, err);
-        return status != 0 ? status : store_open_image(cli->store, name, image, err);
+        return status != 0 ? status : store_open_image(cli->runtime.store, name, image, err);
     }
-    int found = store_open_image_or_embedded(cli->store, cli->exe_dir, name, image, err);
+    int found =
+        store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, name, image, err);
     if (found != 0)
         return found < 0 ? -1 : 0;
     if (strcmp(policy, policy_never) == 0 || !can_be_pulled(name))
         return -1;
     int status = pull(cli, name, true, quiet, err);
-    return status != 0 ? status : store_open_image(cli->store, name, image, err);
+    return status != 0 ? status : store_open_image(cli->runtime.store, name, image, err);
 }
 
 int run_image_open(const struct cli *cli, char *name, const char *policy, bool quiet,

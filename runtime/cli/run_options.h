@@ -2,6 +2,7 @@
 #ifndef HYBRID_RUN_OPTIONS_H
 #define HYBRID_RUN_OPTIONS_H
 
+#include "cli.h"
 #include "engine_run.h"
 
 struct run_settings {

@@ -50,11 +50,11 @@ static const json_t *labels_of(const struct store_image *image)
     return json_object_get(json_object_get(image->config, "config"), "Labels");
 }
 
-static int identify(const struct cli *cli, const struct run_options *options,
+static int identify(const struct runtime *runtime, const struct run_options *options,
                     const struct store_image *image, const json_t *config,
                     struct run_policy *policy, struct error *err)
 {
-    if (policy_load(cli->policy, &policy->policy, err) < 0)
+    if (policy_load(runtime->policy, &policy->policy, err) < 0)
         return -1;
     if (!policy->policy)
         return 0;
@@ -86,20 +86,20 @@ static int enforce(const struct run_options *options, json_t *config, struct run
     return compose_set(json_object_get(config, "annotations"), ISOLATION_KEY, name, err);
 }
 
-int run_policy_decide(const struct cli *cli, const struct run_options *options,
+int run_policy_decide(const struct runtime *runtime, const struct run_options *options,
                       const struct store_image *image, json_t *config, struct run_policy *policy,
                       struct error *err)
 {
-    if (identify(cli, options, image, config, policy, err) < 0)
+    if (identify(runtime, options, image, config, policy, err) < 0)
         return -1;
     return enforce(options, config, policy, err);
 }
 
-int run_policy_record(const struct cli *cli, const char *id, const struct run_policy *policy,
-                      int decided, struct error *err)
+int run_policy_record(const struct runtime *runtime, const char *id,
+                      const struct run_policy *policy, int decided, struct error *err)
 {
     struct error unrecorded = { 0 };
-    if (policy_audit(cli->data, id, &policy->identity, &policy->decision, &unrecorded) == 0)
+    if (policy_audit(runtime->data, id, &policy->identity, &policy->decision, &unrecorded) == 0)
         return decided;
     if (decided == 0)
         *err = unrecorded;
@@ -142,28 +142,28 @@ static int enforce_bundle(struct run_policy *policy, json_t *config, struct erro
                      decision->refusal);
 }
 
-int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *config,
+int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
                              json_t **decision, struct error *err)
 {
     struct run_policy policy = { 0 };
     *decision = NULL;
-    if (policy_load(cli->policy, &policy.policy, err) < 0)
+    if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
         return 0;
     int result = enforce_bundle(&policy, config, err);
-    result = run_policy_record(cli, id, &policy, result, err);
+    result = run_policy_record(runtime, id, &policy, result, err);
     if (result == 0)
         *decision = run_policy_to_json(&policy);
     run_policy_free(&policy);
     return result;
 }
 
-int run_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, json_t *process,
                                struct error *err)
 {
     struct run_policy policy = { 0 };
-    if (policy_load(cli->policy, &policy.policy, err) < 0)
+    if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
         return 0;
@@ -173,10 +173,11 @@ int run_policy_enforce_process(const struct cli *cli, const json_t *config, json
     return result;
 }
 
-int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err)
+int run_policy_check_resources(const struct runtime *runtime, const json_t *resources,
+                               struct error *err)
 {
     _cleanup_policy_ struct policy *policy = NULL;
-    if (policy_load(cli->policy, &policy, err) < 0)
+    if (policy_load(runtime->policy, &policy, err) < 0)
         return -1;
     return policy_check_resources(policy, resources, err);
 }
@@ -197,11 +198,11 @@ static int compare_decision(const struct state *state, const json_t *then, const
                      policy_name(policy->policy), state->id);
 }
 
-int run_policy_check_start(const struct cli *cli, const struct state *state,
+int run_policy_check_start(const struct runtime *runtime, const struct state *state,
                            const char *config_text, struct error *err)
 {
     struct run_policy policy = { 0 };
-    if (policy_load(cli->policy, &policy.policy, err) < 0)
+    if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
         return 0;
@@ -224,7 +225,7 @@ int run_policy_check_start(const struct cli *cli, const struct state *state,
         policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
     if (result == 0)
         result = compare_decision(state, then, now, &policy, err);
-    result = run_policy_record(cli, state->id, &policy, result, err);
+    result = run_policy_record(runtime, state->id, &policy, result, err);
     json_decref(then);
     json_decref(now);
     run_policy_free(&policy);
@@ -245,33 +246,11 @@ json_t *run_policy_to_json(const struct run_policy *policy)
     return NULL;
 }
 
-/* --- output --------------------------------------------------------------------------------------
- */
-
 int run_policy_add(const struct run_policy *policy, json_t *document)
 {
     if (!policy->policy)
         return 0;
     return json_object_set_new(document, "policy", policy_decision_to_json(&policy->decision));
-}
-
-static void print_floors(const struct policy_decision *decision, FILE *out)
-{
-    size_t index;
-    const json_t *entry;
-    json_array_foreach(decision->floors, index, entry)
-    {
-        (void)fprintf(out, "floor      %s\n", json_string_value(entry));
-    }
-}
-
-void run_policy_print(const struct run_policy *policy, FILE *out)
-{
-    if (!policy->policy)
-        return;
-    (void)fprintf(out, "policy     %s: rule \"%s\"\n", policy->decision.policy,
-                  policy->decision.rule);
-    print_floors(&policy->decision, out);
 }
 
 /* How every rule fares with the configuration as it was asked for. */
@@ -294,67 +273,15 @@ static json_t *trace_rules(const struct run_policy *policy, const json_t *config
     return trace;
 }
 
-static void print_rule(const json_t *rule, FILE *out)
-{
-    const char *name = json_string_value(json_object_get(rule, "name"));
-    const char *differs = json_string_value(json_object_get(rule, "differs"));
-    (void)fprintf(out, "rule       \"%s\" (%s%s): ", name,
-                  json_string_value(json_object_get(rule, "isolation")),
-                  json_is_true(json_object_get(rule, "strengthens")) ? ", can only strengthen"
-                                                                     : "");
-    if (!json_is_true(json_object_get(rule, "read")))
-        (void)fprintf(out, "not read: a rule before it decides\n");
-    else if (differs)
-        (void)fprintf(out, "does not match: %s\n", differs);
-    else
-        (void)fprintf(out, "matches\n");
-}
-
-static void print_explanation(const struct run_policy *policy, const struct run_options *options,
-                              const json_t *trace, FILE *out)
-{
-    const struct policy_decision *decision = &policy->decision;
-    (void)fprintf(out, "image      %s\n", options->image ? options->image : "(no reference)");
-    if (!policy->policy) {
-        (void)fprintf(out,
-                      "policy     none: there is no %s\n"
-                      "decision   %s\n",
-                      POLICY_DEFAULT_FILE, policy_isolation_name(decision->isolation));
-        return;
-    }
-    (void)fprintf(out, "digest     sha256:%s\ntenant     uid %u, cgroup %s\npolicy     %s\n",
-                  policy->identity.digest, (unsigned int)policy->identity.uid,
-                  policy->identity.cgroup, policy_name(policy->policy));
-    size_t index;
-    const json_t *rule;
-    json_array_foreach(trace, index, rule) print_rule(rule, out);
-    (void)fprintf(out, "decided by \"%s\"\n", decision->rule ? decision->rule : "");
-    print_floors(decision, out);
-    (void)fprintf(out, "decision   %s\n", policy_isolation_name(decision->isolation));
-}
-
-static void print_as_json(const struct run_policy *policy, json_t *trace, FILE *out)
-{
-    json_t *value = policy_decision_to_json(&policy->decision);
-    (void)json_object_set(value, "rules", trace);
-    cli_print_json(out, value);
-    json_decref(value);
-}
-
-int run_policy_explain(const struct cli *cli, const struct run_options *options,
+int run_policy_explain(const struct runtime *runtime, const struct run_options *options,
                        const struct store_image *image, json_t *config, struct run_policy *policy,
-                       const char *format, struct error *err)
+                       json_t **trace, struct error *err)
 {
-    if (identify(cli, options, image, config, policy, err) < 0)
+    *trace = NULL;
+    if (identify(runtime, options, image, config, policy, err) < 0)
         return -1;
-    json_t *trace = trace_rules(policy, config);
-    int result = enforce(options, config, policy, err);
-    if (strcmp(format, "json") == 0)
-        print_as_json(policy, trace, cli->out);
-    else
-        print_explanation(policy, options, trace, cli->out);
-    json_decref(trace);
-    return result;
+    *trace = trace_rules(policy, config);
+    return enforce(options, config, policy, err);
 }
 
 void run_policy_free(struct run_policy *policy)

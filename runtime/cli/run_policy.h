@@ -3,9 +3,10 @@
 #ifndef HYBRID_RUN_POLICY_H
 #define HYBRID_RUN_POLICY_H
 
-#include "cli.h"
 #include "runtime/image/store.h"
+#include "runtime/plan/compose.h"
 #include "runtime/policy/policy.h"
+#include "runtime/runtime.h"
 #include "runtime/state/state.h"
 
 /* All zero: no policy was asked. Freed by run_policy_free. */
@@ -21,7 +22,7 @@ struct run_policy {
  * Decides about an image with options, and writes the decision into config: floors, and the
  * annotation hybrid.isolation. The image must outlive *policy. Returns 0, or -1 with *err.
  */
-int run_policy_decide(const struct cli *cli, const struct run_options *options,
+int run_policy_decide(const struct runtime *runtime, const struct run_options *options,
                       const struct store_image *image, json_t *config, struct run_policy *policy,
                       struct error *err);
 
@@ -29,42 +30,45 @@ int run_policy_decide(const struct cli *cli, const struct run_options *options,
  * Appends the decision to the audit file. decided: what run_policy_decide returned, with *err if it
  * failed. Returns it, or -1 with *err: what cannot be recorded must not run.
  */
-int run_policy_record(const struct cli *cli, const char *id, const struct run_policy *policy,
-                      int decided, struct error *err);
+int run_policy_record(const struct runtime *runtime, const char *id,
+                      const struct run_policy *policy, int decided, struct error *err);
 
 /*
  * The same for an engine's bundle, recorded: floors are written into config. All annotations are
  * the caller's. *decision: for the state, a new reference; NULL: there is no policy. A bundle that
  * would need a VM is refused. Returns 0, or -1 with *err.
  */
-int run_policy_decide_bundle(const struct cli *cli, const char *id, json_t *config,
+int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
                              json_t **decision, struct error *err);
 
 /*
  * Decides about a further process of an engine's, and writes the floors into it; config: of the
  * container. Returns 0, or -1 with *err.
  */
-int run_policy_enforce_process(const struct cli *cli, const json_t *config, json_t *process,
+int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, json_t *process,
                                struct error *err);
 
 /* Whether limits that an engine changes keep the policy's. Returns 0, or -1 with *err. */
-int run_policy_check_resources(const struct cli *cli, const json_t *resources, struct error *err);
+int run_policy_check_resources(const struct runtime *runtime, const json_t *resources,
+                               struct error *err);
 
 /* Whether a stopped workload may start again as it was made, by the policy of today. */
-int run_policy_check_start(const struct cli *cli, const struct state *state,
+int run_policy_check_start(const struct runtime *runtime, const struct state *state,
                            const char *config_text, struct error *err);
 
 /* The decision and whom it was about, for the state. New reference; NULL: there is no policy. */
 json_t *run_policy_to_json(const struct run_policy *policy);
 
-/* The decision in the output of --dry-run: a member of the document; lines. */
+/* Adds the decision to a document, as the member "policy". */
 int run_policy_add(const struct run_policy *policy, json_t *document);
-void run_policy_print(const struct run_policy *policy, FILE *out);
 
-/* As run_policy_decide, and prints how each rule fared. */
-int run_policy_explain(const struct cli *cli, const struct run_options *options,
+/*
+ * As run_policy_decide, and tells how each rule fared: *trace, a new reference, or NULL where the
+ * policy or the caller could not be read.
+ */
+int run_policy_explain(const struct runtime *runtime, const struct run_options *options,
                        const struct store_image *image, json_t *config, struct run_policy *policy,
-                       const char *format, struct error *err);
+                       json_t **trace, struct error *err);
 
 void run_policy_free(struct run_policy *policy);
 

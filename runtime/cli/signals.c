@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "runtime/monitor/control.h"
+#include "runtime/plan/compose.h"
 
 int signal_parse(const char *text, const char *option, struct error *err)
 {
@@ -31,10 +32,10 @@ int workload_refuse_stopped(const char *name, struct error *err)
 }
 
 /* Returns the socket, -1 with *err, or -2 if the workload does not run. */
-static int connect_running(const struct cli *cli, const char *name, struct error *err)
+static int connect_running(const struct runtime *runtime, const char *name, struct error *err)
 {
     _cleanup_state_ struct state state = { 0 };
-    if (workload_read(cli, name, &state, err) < 0)
+    if (workload_read(runtime, name, &state, err) < 0)
         return -1;
     if (state.bundle)
         return error_set(
@@ -48,11 +49,11 @@ static int connect_running(const struct cli *cli, const char *name, struct error
     int socket = -1;
     /* Being started: the monitor listens in a moment. */
     for (int attempt = 0; attempt < 500; attempt++) {
-        socket = workload_connect(cli, name, err);
+        socket = workload_connect(runtime, name, err);
         if (socket >= 0 || (errno != ENOENT && errno != ECONNREFUSED))
             break;
         state_free(&state);
-        if (state_read(cli->root, name, &state, err) < 0)
+        if (state_read(runtime->root, name, &state, err) < 0)
             return -1;
         if (state.status == STATE_STOPPED)
             return -2;
@@ -87,9 +88,9 @@ static int send_and_check(int socket, const char *name, int signal, struct error
     return 0;
 }
 
-int workload_signal(const struct cli *cli, const char *name, int signal, struct error *err)
+int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err)
 {
-    int connected = connect_running(cli, name, err);
+    int connected = connect_running(runtime, name, err);
     if (connected == -2)
         return workload_refuse_stopped(name, err);
     _cleanup_close_ int socket = connected;
@@ -116,10 +117,10 @@ static int await_exit(int socket, int64_t deadline, struct control_message *mess
     }
 }
 
-int workload_stop(const struct cli *cli, const char *name, const struct stop_options *options,
-                  struct error *err)
+int workload_stop(const struct runtime *runtime, const char *name,
+                  const struct stop_options *options, struct error *err)
 {
-    int connected = connect_running(cli, name, err);
+    int connected = connect_running(runtime, name, err);
     if (connected == -2)
         return 0;
     _cleanup_close_ int socket = connected;
@@ -140,13 +141,13 @@ int workload_stop(const struct cli *cli, const char *name, const struct stop_opt
     /* The monitor was killed meanwhile: the next look at the state cleans up. */
     _cleanup_state_ struct state state = { 0 };
     struct error ignored;
-    (void)workload_read(cli, name, &state, &ignored);
+    (void)workload_read(runtime, name, &state, &ignored);
     return 0;
 }
 
-int workload_wait(const struct cli *cli, const char *name, struct error *err)
+int workload_wait(const struct runtime *runtime, const char *name, struct error *err)
 {
-    int connected = connect_running(cli, name, err);
+    int connected = connect_running(runtime, name, err);
     if (connected == -1)
         return -1;
     _cleanup_close_ int socket = connected;
@@ -155,7 +156,7 @@ int workload_wait(const struct cli *cli, const char *name, struct error *err)
         await_exit(socket, -1, &message) == 1)
         return message.value;
     _cleanup_state_ struct state state = { 0 };
-    if (workload_read(cli, name, &state, err) < 0)
+    if (workload_read(runtime, name, &state, err) < 0)
         return -1;
     if (!state.exited)
         return error_set(err, EXIT_OURS, "%s has not been started yet", name);

@@ -2,6 +2,8 @@
 #ifndef HYBRID_CLI_SIGNALS_H
 #define HYBRID_CLI_SIGNALS_H
 
+#include <stdint.h>
+
 #include "workload.h"
 
 /* The number of a signal by name or number, or -1 with *err naming the nearest one. */
@@ -13,7 +15,7 @@ int workload_refuse_stopped(const char *name, struct error *err);
 /*
  * Sends a signal to the first process of a running workload. Returns 0, or -1 with *err.
  */
-int workload_signal(const struct cli *cli, const char *name, int signal, struct error *err);
+int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err);
 
 struct stop_options {
     int signal;      /* the first */
@@ -24,13 +26,13 @@ struct stop_options {
  * Sends the signal, waits, kills, and waits until nothing of the workload runs. One that has
  * stopped already is no error. Returns 0, or -1 with *err.
  */
-int workload_stop(const struct cli *cli, const char *name, const struct stop_options *options,
-                  struct error *err);
+int workload_stop(const struct runtime *runtime, const char *name,
+                  const struct stop_options *options, struct error *err);
 
 /*
  * Waits for the end. Returns the exit status 0..255, or -1 with *err. A stopped workload gives its
  * last status.
  */
-int workload_wait(const struct cli *cli, const char *name, struct error *err);
+int workload_wait(const struct runtime *runtime, const char *name, struct error *err);
 
 #endif

@@ -117,6 +117,14 @@ static void take_end(const struct control_message *message, struct attach_end *e
     end->text[sizeof end->text - 1] = '\0';
 }
 
+/* On a terminal in raw mode a newline only goes down. */
+static void warn(const struct attach *attach, const char *text)
+{
+    char line[CONTROL_MAX_TEXT + 1];
+    (void)snprintf(line, sizeof line, "%s%s", text, attach->terminal->fd >= 0 ? "\r" : "");
+    attach->warn(line);
+}
+
 /* Returns the type of a message that is of interest to the caller, else 0. */
 static uint32_t receive(const struct attach *attach, struct attach_end *end)
 {
@@ -134,7 +142,7 @@ static uint32_t receive(const struct attach *attach, struct attach_end *end)
         take_end(&message, end);
         return CONTROL_EXITED;
     case CONTROL_WARNING:
-        attach->warn(message.text);
+        warn(attach, message.text);
         return 0;
     case CONTROL_BACKGROUND:
         answer_background(attach);

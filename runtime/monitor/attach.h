@@ -16,7 +16,7 @@ struct attach {
     pid_t monitor;             /* our child, to be killed if it does not answer; 0: not ours */
     struct terminal *terminal; /* fd -1: the process has no terminal, or we do not type into it */
     bool resize;               /* the process has a terminal: follow the size of ours */
-    void (*warn)(const char *text);
+    void (*warn)(const char *text); /* one line, without the newline */
 };
 
 struct attach_end {
