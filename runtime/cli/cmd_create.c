@@ -1,5 +1,5 @@
 /* hybrid create: a container from an OCI bundle, for engines. */
-#include "engine.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 struct settings {

@@ -1,5 +1,5 @@
 /* hybrid delete: a container of a bundle that has ended, for engines. */
-#include "engine.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 struct settings {

@@ -1,8 +1,7 @@
 /* hybrid doctor: what works here, and what to do about the rest. */
-#include <stdarg.h>
 #include <string.h>
 
-#include "doctor.h"
+#include "runtime/doctor/doctor.h"
 #include "verbs.h"
 
 struct settings {
@@ -27,17 +26,6 @@ static const int exit_statuses[] = {
     [NEEDED_BY_CONTAINER] = 2,
     [NEEDED_BY_BOTH] = 3,
 };
-
-void finding_set(struct finding *finding, enum finding_status status, const char *remedy,
-                 const char *format, ...)
-{
-    va_list arguments;
-    finding->status = status;
-    (void)snprintf(finding->remedy, sizeof finding->remedy, "%s", remedy ? remedy : "");
-    va_start(arguments, format);
-    (void)vsnprintf(finding->text, sizeof finding->text, format, arguments);
-    va_end(arguments);
-}
 
 static void print_finding(const struct check *check, const struct finding *finding, FILE *out)
 {

@@ -8,8 +8,8 @@
 #include <time.h>
 
 #include "cleanup.h"
-#include "engine.h"
 #include "runtime/cgroup/cgroup.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 struct settings {

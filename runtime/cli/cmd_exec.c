@@ -8,17 +8,17 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "engine.h"
-#include "engine_exec.h"
 #include "env.h"
 #include "io.h"
-#include "launch.h"
-#include "make_plan.h"
-#include "run_policy.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/exec.h"
+#include "runtime/launch/launch.h"
+#include "runtime/launch/make_plan.h"
+#include "runtime/launch/run_policy.h"
+#include "runtime/launch/signals.h"
+#include "runtime/launch/workload.h"
 #include "runtime/monitor/exec_container.h"
-#include "signals.h"
 #include "verbs.h"
-#include "workload.h"
 
 struct settings {
     struct run_options run;

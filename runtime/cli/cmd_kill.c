@@ -1,6 +1,6 @@
 /* hybrid kill: a signal to the first process of workloads. */
-#include "engine.h"
-#include "signals.h"
+#include "runtime/engine/engine.h"
+#include "runtime/launch/signals.h"
 #include "verbs.h"
 
 struct settings {

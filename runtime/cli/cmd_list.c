@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 enum { COLUMNS = 5 };

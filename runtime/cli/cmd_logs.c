@@ -6,10 +6,10 @@
 #include <sys/inotify.h>
 
 #include "cleanup.h"
+#include "runtime/launch/workload.h"
 #include "runtime/monitor/control.h"
 #include "runtime/monitor/log.h"
 #include "verbs.h"
-#include "workload.h"
 
 struct settings {
     const char *tail;

@@ -1,5 +1,5 @@
 /* hybrid pause: all processes of a container stop where they are. */
-#include "engine.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 static int run_pause(const struct cli *cli, const void *settings, char **operands, size_t count,

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "engine.h"
 #include "io.h"
+#include "runtime/engine/engine.h"
+#include "runtime/launch/workload.h"
 #include "verbs.h"
-#include "workload.h"
 
 enum { CELL_SIZE = 64, COMMAND_SIZE = 24, COMMAND_LINE_SIZE = 256 };
 

@@ -1,5 +1,5 @@
 /* hybrid resume: the processes of a paused container go on. */
-#include "engine.h"
+#include "runtime/engine/engine.h"
 #include "verbs.h"
 
 static int run_resume(const struct cli *cli, const void *settings, char **operands, size_t count,

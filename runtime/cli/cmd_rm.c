@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "engine.h"
-#include "signals.h"
+#include "runtime/engine/engine.h"
+#include "runtime/launch/signals.h"
 #include "verbs.h"
 
 struct settings {

@@ -8,16 +8,16 @@
 
 #include "cleanup.h"
 #include "env.h"
-#include "launch.h"
-#include "make_plan.h"
 #include "policy_print.h"
 #include "run.h"
 #include "run_image.h"
-#include "run_policy.h"
 #include "runtime/image/store.h"
+#include "runtime/launch/launch.h"
+#include "runtime/launch/make_plan.h"
+#include "runtime/launch/run_policy.h"
+#include "runtime/launch/workload.h"
 #include "runtime/state/tree.h"
 #include "verbs.h"
-#include "workload.h"
 
 /* Everything between the command line and the launch. */
 struct run {

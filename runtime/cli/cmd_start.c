@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "engine.h"
-#include "launch.h"
-#include "make_plan.h"
-#include "run_policy.h"
+#include "runtime/engine/engine.h"
+#include "runtime/launch/launch.h"
+#include "runtime/launch/make_plan.h"
+#include "runtime/launch/run_policy.h"
+#include "runtime/launch/workload.h"
 #include "verbs.h"
-#include "workload.h"
 
 struct settings {
     bool attach, interactive;

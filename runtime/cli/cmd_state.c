@@ -1,8 +1,8 @@
 /* hybrid state: the state of a container, as the OCI runtime specification has it. */
 #include "cleanup.h"
-#include "engine.h"
+#include "runtime/engine/engine.h"
+#include "runtime/launch/workload.h"
 #include "verbs.h"
-#include "workload.h"
 
 static int run_state(const struct cli *cli, const void *settings, char **operands, size_t count,
                      struct error *err)

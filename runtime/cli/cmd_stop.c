@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "cleanup.h"
-#include "signals.h"
+#include "runtime/launch/signals.h"
 #include "verbs.h"
 
 #define STOP_SIGNAL_KEY "org.opencontainers.image.stopSignal"

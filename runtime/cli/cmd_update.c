@@ -2,10 +2,10 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "engine.h"
-#include "engine_exec.h"
-#include "run_policy.h"
 #include "runtime/cgroup/cgroup.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/exec.h"
+#include "runtime/launch/run_policy.h"
 #include "runtime/plan/compose.h"
 #include "verbs.h"
 

@@ -1,5 +1,5 @@
 /* hybrid wait: the exit status of workloads, once they have ended. */
-#include "signals.h"
+#include "runtime/launch/signals.h"
 #include "verbs.h"
 
 static int wait_one(const struct cli *cli, const char *name, const void *context, struct error *err)

@@ -5,7 +5,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "inspect_security.h"
-#include "workload.h"
+#include "runtime/launch/workload.h"
 
 /* Returns 1 with its state if there is such a workload, 0 if not, -1 with *err. */
 static int find_workload(const struct cli *cli, const char *name, struct state *state,

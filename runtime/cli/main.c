@@ -7,8 +7,8 @@
 
 #include "cleanup.h"
 #include "cli.h"
-#include "console.h"
 #include "log_file.h"
+#include "runtime/engine/console.h"
 #include "self.h"
 #include "verbs.h"
 

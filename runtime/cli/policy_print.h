@@ -3,7 +3,7 @@
 #define HYBRID_CLI_POLICY_PRINT_H
 
 #include "cli.h"
-#include "run_policy.h"
+#include "runtime/launch/run_policy.h"
 
 /* The decision and its floors as lines; nothing where there is no policy. */
 void policy_print_decision(const struct run_policy *policy, FILE *out);

@@ -3,7 +3,7 @@
 #define HYBRID_RUN_OPTIONS_H
 
 #include "cli.h"
-#include "engine_run.h"
+#include "runtime/engine/run.h"
 
 struct run_settings {
     struct run_options run;

@@ -1,6 +1,6 @@
 /* The cache of compiled filters: what it returns is what a compilation returns, whatever is on
  * disk. */
-/* link: cli plan state */
+/* link: launch plan state */
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/cli/seccomp_cache.h"
+#include "runtime/launch/seccomp_cache.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/tree.h"
 

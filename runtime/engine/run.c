@@ -1,5 +1,5 @@
 /* hybrid run --bundle: create, start, wait and delete in one call. */
-#include "engine_run.h"
+#include "run.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -9,19 +9,6 @@
 #include "runtime/policy/policy.h"
 #include "runtime/vm/vm.h"
 
-bool doctor_has_program(const char *name)
-{
-    static const char *const directories[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
-                                               "/usr/bin",        "/sbin",          "/bin" };
-    char path[256];
-    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", directories[i], name);
-        if (access(path, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* For information only: what KVM can do is what the probe says. */
 static const char *kvm_flavour(void)
 {

@@ -1,6 +1,6 @@
 /* exec in the form of OCI runtimes. */
-#ifndef HYBRID_CLI_ENGINE_EXEC_H
-#define HYBRID_CLI_ENGINE_EXEC_H
+#ifndef HYBRID_ENGINE_EXEC_H
+#define HYBRID_ENGINE_EXEC_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* A workload by its name: its state, its back end, its monitor, and what a killed one left. */
-#ifndef HYBRID_CLI_WORKLOAD_H
-#define HYBRID_CLI_WORKLOAD_H
+#ifndef HYBRID_LAUNCH_WORKLOAD_H
+#define HYBRID_LAUNCH_WORKLOAD_H
 
 #include "runtime/monitor/monitor.h"
 #include "runtime/runtime.h"

@@ -6,8 +6,8 @@
  * Between create and start that process waits on a socket in the state directory. The lock of the
  * state is held by a command that changes it, and only while it does.
  */
-#ifndef HYBRID_CLI_ENGINE_H
-#define HYBRID_CLI_ENGINE_H
+#ifndef HYBRID_ENGINE_H
+#define HYBRID_ENGINE_H
 
 #include <jansson.h>
 #include <stdbool.h>

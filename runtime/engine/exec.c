@@ -7,7 +7,7 @@
 
 #include "cleanup.h"
 #include "console.h"
-#include "engine_exec.h"
+#include "exec.h"
 #include "io.h"
 #include "runtime/container/container.h"
 #include "runtime/plan/compose.h"

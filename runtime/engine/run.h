@@ -1,6 +1,6 @@
 /* hybrid run --bundle: create, start, wait and delete in one call. */
-#ifndef HYBRID_CLI_ENGINE_RUN_H
-#define HYBRID_CLI_ENGINE_RUN_H
+#ifndef HYBRID_ENGINE_RUN_H
+#define HYBRID_ENGINE_RUN_H
 
 #include <stdbool.h>
 

@@ -11,10 +11,10 @@
 #include "cleanup.h"
 #include "console.h"
 #include "engine.h"
-#include "engine_parts.h"
+#include "parts.h"
 #include "runtime/container/container.h"
+#include "runtime/launch/workload.h"
 #include "runtime/state/local_socket.h"
-#include "workload.h"
 
 struct creation {
     const struct runtime *runtime;

@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "engine_parts.h"
+#include "parts.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
 #include "runtime/container/hooks.h"
+#include "runtime/launch/workload.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/local_socket.h"
-#include "workload.h"
 
 enum { KILL_PATIENCE_MS = 10000 };
 

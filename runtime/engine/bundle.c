@@ -9,10 +9,10 @@
 
 #include "cleanup.h"
 #include "io.h"
-#include "make_plan.h"
-#include "run_policy.h"
+#include "runtime/launch/make_plan.h"
+#include "runtime/launch/run_policy.h"
+#include "runtime/launch/workload.h"
 #include "runtime/plan/compose.h"
-#include "workload.h"
 
 #define CONFIG_FILE          "config.json"
 #define ISOLATION_ANNOTATION "hybrid.isolation"

@@ -1,6 +1,6 @@
 /* An OCI bundle: a directory with config.json and a root file system. */
-#ifndef HYBRID_CLI_BUNDLE_H
-#define HYBRID_CLI_BUNDLE_H
+#ifndef HYBRID_ENGINE_BUNDLE_H
+#define HYBRID_ENGINE_BUNDLE_H
 
 #include <jansson.h>
 

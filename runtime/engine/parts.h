@@ -1,6 +1,6 @@
 /* Inside of engine_*.c. */
-#ifndef HYBRID_CLI_ENGINE_PARTS_H
-#define HYBRID_CLI_ENGINE_PARTS_H
+#ifndef HYBRID_ENGINE_PARTS_H
+#define HYBRID_ENGINE_PARTS_H
 
 #include "plan.h"
 #include "runtime/runtime.h"

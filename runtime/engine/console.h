@@ -1,6 +1,6 @@
 /* What an engine is handed over: the terminal through its socket, and the number of a process. */
-#ifndef HYBRID_CLI_CONSOLE_H
-#define HYBRID_CLI_CONSOLE_H
+#ifndef HYBRID_ENGINE_CONSOLE_H
+#define HYBRID_ENGINE_CONSOLE_H
 
 #include <stdbool.h>
 #include <sys/types.h>

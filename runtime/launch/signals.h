@@ -1,6 +1,6 @@
 /* Ending workloads from outside: what stop, kill and rm -f share. */
-#ifndef HYBRID_CLI_SIGNALS_H
-#define HYBRID_CLI_SIGNALS_H
+#ifndef HYBRID_LAUNCH_SIGNALS_H
+#define HYBRID_LAUNCH_SIGNALS_H
 
 #include <stdint.h>
 
