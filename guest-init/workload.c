@@ -45,7 +45,7 @@ static int make_cgroup(struct guest *guest, uint64_t memory_limit, struct error 
     resources.memory_swap = -1; /* the guest has none */
     resources.cpu_quota = resources.cpu_period = -1;
     resources.cpuset_cpus = resources.cpuset_mems = NULL;
-    guest->cgroup = cgroup_create(WORKLOAD_CGROUP, &resources, err);
+    guest->cgroup = cgroup_create(WORKLOAD_CGROUP, NULL, &resources, err);
     return guest->cgroup ? 0 : -1;
 }
 

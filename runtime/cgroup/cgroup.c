@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -104,8 +106,56 @@ static int add_v1(struct cgroup *cgroup, const char *options, int directory_fd)
     return cgroup->task_fds[i] < 0 ? -1 : 0;
 }
 
-static int create_v1(struct cgroup *cgroup, const struct plan_resources *resources,
-                     struct error *err)
+static int refuse_shared(const struct cgroup *cgroup, const char *what, struct error *err)
+{
+    return error_set(err, EXIT_OURS,
+                     "%s the cgroup %s already; a container needs one of its own: choose another "
+                     "linux.cgroupsPath",
+                     what, cgroup->name);
+}
+
+/* Whether the directory is still the one of that name: it may have been removed before its lock. */
+static bool is_current(int root_fd, const char *name, int fd)
+{
+    struct stat ours, current;
+    return fstat(fd, &ours) == 0 && fstatat(root_fd, name, &current, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_ino == current.st_ino;
+}
+
+/*
+ * Makes the directory in one hierarchy, for this container alone. Of several that want the same
+ * name, whoever locks the first directory has it, until a process of the container is in there or
+ * its maker has given up; what somebody else has is left as it is. Returns the descriptor, or -1
+ * with *err.
+ */
+static int claim_directory(struct cgroup *cgroup, int root_fd, const char *owner, bool cpuset,
+                           struct error *err)
+{
+    for (;;) {
+        _cleanup_close_ int fd = make_directories(root_fd, cgroup->name, cpuset);
+        if (fd < 0) {
+            (void)error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s", cgroup->name);
+            return -1;
+        }
+        if (!cgroup->claimed && flock(fd, LOCK_EX | LOCK_NB) < 0)
+            return errno == EWOULDBLOCK
+                       ? refuse_shared(cgroup, "another container is being made in", err)
+                       : error_set_errno(err, EXIT_OURS, errno, "cannot lock the cgroup %s",
+                                         cgroup->name);
+        if (!cgroup->claimed && !is_current(root_fd, cgroup->name, fd))
+            continue;
+        if (cgroup_tree_is_populated(fd))
+            return refuse_shared(cgroup, "there are processes in", err);
+        if (!cgroup->claimed && owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s",
+                                   cgroup->name);
+        cgroup->claimed = true;
+        return take_fd(&fd);
+    }
+}
+
+static int create_v1(struct cgroup *cgroup, const char *owner,
+                     const struct plan_resources *resources, struct error *err)
 {
     char options[CGROUP_OPTIONS_SIZE];
     int root;
@@ -114,8 +164,10 @@ static int create_v1(struct cgroup *cgroup, const struct plan_resources *resourc
         bool cpuset = hierarchy_has(options, "cpuset");
         if (root_fd < 0 || !hierarchy_is_wanted(options, resources))
             continue;
-        int fd = make_directories(root_fd, cgroup->name, cpuset);
-        if (fd < 0 || add_v1(cgroup, options, fd) < 0)
+        int fd = claim_directory(cgroup, root_fd, owner, cpuset, err);
+        if (fd < 0)
+            return -1;
+        if (add_v1(cgroup, options, fd) < 0)
             return error_set_errno(err, EXIT_OURS, errno,
                                    "cannot make the cgroup %s in the hierarchy %s", cgroup->name,
                                    options);
@@ -159,25 +211,26 @@ static void enable_controllers(int root_fd, const char *name)
     }
 }
 
-static int create_v2(struct cgroup *cgroup, const struct plan_resources *resources,
-                     struct error *err)
+static int create_v2(struct cgroup *cgroup, const char *owner,
+                     const struct plan_resources *resources, struct error *err)
 {
     _cleanup_close_ int root_fd =
         hierarchy_needs_v2(cgroup, resources) ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
     if (root_fd < 0)
         return 0;
-    cgroup->v2_fd = make_directories(root_fd, cgroup->name, false);
+    cgroup->v2_fd = claim_directory(cgroup, root_fd, owner, false, err);
     if (cgroup->v2_fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s", cgroup->name);
+        return -1;
     if (!has_controllers(cgroup->v2_fd, resources))
         enable_controllers(root_fd, cgroup->name);
     return 0;
 }
 
-static struct cgroup *create(struct cgroup *cgroup, const struct plan_resources *resources,
-                             struct error *err)
+static struct cgroup *create(struct cgroup *cgroup, const char *owner,
+                             const struct plan_resources *resources, struct error *err)
 {
-    if (create_v1(cgroup, resources, err) == 0 && create_v2(cgroup, resources, err) == 0) {
+    if (create_v1(cgroup, owner, resources, err) == 0 &&
+        create_v2(cgroup, owner, resources, err) == 0) {
         if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
             return resources_apply(cgroup, resources, err) == 0 ? cgroup : NULL;
         (void)error_set(err, EXIT_OURS,
@@ -187,14 +240,15 @@ static struct cgroup *create(struct cgroup *cgroup, const struct plan_resources 
     return NULL;
 }
 
-struct cgroup *cgroup_create(const char *name, const struct plan_resources *resources,
-                             struct error *err)
+struct cgroup *cgroup_create(const char *name, const char *owner,
+                             const struct plan_resources *resources, struct error *err)
 {
     struct cgroup *cgroup = cgroup_new(name, err);
-    if (!cgroup || create(cgroup, resources, err))
+    if (!cgroup || create(cgroup, owner, resources, err))
         return cgroup;
     struct error ignored;
-    (void)cgroup_remove(cgroup->name, &ignored);
+    if (cgroup->claimed)
+        (void)cgroup_remove(cgroup->name, &ignored);
     cgroup_close(cgroup);
     return NULL;
 }

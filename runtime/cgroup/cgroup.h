@@ -27,13 +27,16 @@ struct cgroup_stats {
 };
 
 /*
- * Makes the cgroup in every hierarchy that is needed and applies the limits. Fields of `resources`
+ * Makes the cgroup, for one container: where processes are in it already, or another container's is
+ * being made or held open under that name, it is refused, and what is there stays as it is. owner:
+ * what cgroup_belongs_to is to know it by; NULL: nobody asks. It is made in every hierarchy that is
+ * needed and applies the limits. Fields of `resources`
  * that are -1 or NULL set nothing; a limit whose controller this host lacks is an error that names
  * it. Parents in `name` are made as needed. Returns the cgroup, or NULL with *err and nothing left
  * behind.
  */
-struct cgroup *cgroup_create(const char *name, const struct plan_resources *resources,
-                             struct error *err);
+struct cgroup *cgroup_create(const char *name, const char *owner,
+                             const struct plan_resources *resources, struct error *err);
 
 /* Opens a cgroup that exists. Returns NULL with *err if it does not. */
 struct cgroup *cgroup_open(const char *name, struct error *err);
@@ -63,7 +66,7 @@ int cgroup_add_process(struct cgroup *cgroup, pid_t pid, struct error *err);
 /* Sends SIGKILL to every process in it, also while they fork. Does not wait. */
 void cgroup_kill(struct cgroup *cgroup);
 
-/* Sends a signal to every process that is in it at the moment. */
+/* Sends a signal to every process that is in it or below it at the moment. */
 void cgroup_signal(const struct cgroup *cgroup, int signal);
 
 /* The processes in it and below it, ascending; *pids is malloc'd. Returns 0, or -1 with *err. */
@@ -102,7 +105,10 @@ void cgroup_close(struct cgroup *cgroup);
  */
 int cgroup_remove(const char *name, struct error *err);
 
-/* 1 if a process is in it or below it, 0 if not or if it does not exist. */
-int cgroup_is_populated(const char *name);
+/*
+ * Whether the cgroup of that name was last made for this owner. A container that has stopped leaves
+ * its cgroup to whoever asks for the same one; one that was refused never had it.
+ */
+bool cgroup_belongs_to(const char *name, const char *owner);
 
 #endif

@@ -7,6 +7,9 @@
 
 #include "cgroup.h"
 
+/* An extended attribute of the first of a cgroup's directories. */
+#define CGROUP_OWNER "trusted.hybrid.owner"
+
 enum { CGROUP_MAX_V1 = 20, CGROUP_OPTIONS_SIZE = 64 };
 
 /* A cgroup directory of one v1 hierarchy. */
@@ -22,6 +25,7 @@ struct cgroup {
     int task_fds[CGROUP_MAX_V1];
     const char *task_hierarchies[CGROUP_MAX_V1];
     size_t v1_count;
+    bool claimed; /* made for us alone: the first directory is locked as long as it is open */
 };
 
 /*
@@ -63,6 +67,12 @@ uint64_t cgroup_read_key(int directory_fd, const char *file, const char *key);
 /* Refuses names that are absolute or have empty, `.` or `..` components. Returns 0, or -1 with
  * *err. */
 int cgroup_check_name(const char *name, struct error *err);
+
+/* Whether a process is in the directory's cgroup or in one below it. */
+bool cgroup_tree_is_populated(int directory_fd);
+
+/* Sends a signal to every process that is in the directory's cgroup or below it at the moment. */
+void cgroup_signal_tree(int directory_fd, int signal);
 
 /* resources.c, devices.c */
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err);

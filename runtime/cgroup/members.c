@@ -1,14 +1,15 @@
-/* The processes of a cgroup: listed, stopped and let go on. */
+/* The processes of a cgroup: listed, signalled, stopped and let go on. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "hierarchy.h"
 
-enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000 };
+enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000, SIGNAL_BATCH = 64 };
 
 struct pid_list {
     pid_t *pids;
@@ -80,6 +81,47 @@ int cgroup_list_processes(const struct cgroup *cgroup, pid_t **pids, size_t *cou
     *pids = list.pids;
     *count = list.count;
     return 0;
+}
+
+/* Sends the signal to those of the processes that are members still, by descriptors opened before.
+ */
+static void signal_members(int directory_fd, const pid_t *pids, const int *pidfds, size_t count,
+                           int signal)
+{
+    struct pid_list now = { 0 };
+    if (read_tree(directory_fd, &now) == 0 && now.count > 0)
+        qsort(now.pids, now.count, sizeof *now.pids, by_number);
+    for (size_t i = 0; i < count; i++)
+        if (pidfds[i] >= 0 && now.count > 0 &&
+            bsearch(&pids[i], now.pids, now.count, sizeof *now.pids, by_number))
+            (void)syscall(SYS_pidfd_send_signal, pidfds[i], signal, NULL, 0);
+    free(now.pids);
+}
+
+/*
+ * A number in the list may be another process's by the time it is used. So each is opened first and
+ * looked for again: one that is still listed was a member when its descriptor already meant it, or
+ * the descriptor means a process that has ended, which takes no signal.
+ */
+void cgroup_signal_tree(int directory_fd, int signal)
+{
+    struct pid_list list = { 0 };
+    int pidfds[SIGNAL_BATCH];
+    (void)read_tree(directory_fd, &list); /* without memory: those that were read */
+    for (size_t at = 0; at < list.count; at += SIGNAL_BATCH) {
+        size_t count = list.count - at < SIGNAL_BATCH ? list.count - at : SIGNAL_BATCH;
+        for (size_t i = 0; i < count; i++)
+            pidfds[i] = (int)syscall(SYS_pidfd_open, list.pids[at + i], 0);
+        signal_members(directory_fd, list.pids + at, pidfds, count, signal);
+        for (size_t i = 0; i < count; i++)
+            cleanup_close(&pidfds[i]);
+    }
+    free(list.pids);
+}
+
+void cgroup_signal(const struct cgroup *cgroup, int signal)
+{
+    cgroup_signal_tree(cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd, signal);
 }
 
 /* Whether all members have stopped (or go on). */

@@ -1,8 +1,10 @@
 /* The end of a cgroup: killing what is in it, and removing its directories. */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,18 +12,6 @@
 #include "hierarchy.h"
 
 enum { FIRST_WAIT_US = 200, LONGEST_WAIT_US = 50000, PATIENCE_US = 10 * 1000 * 1000 };
-
-static void signal_members(int directory_fd, int signal)
-{
-    _cleanup_close_ int fd = openat(directory_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-    _cleanup_fclose_ FILE *file = fd < 0 ? NULL : fdopen(dup(fd), "re");
-    char line[32];
-    while (file && fgets(line, sizeof line, file)) {
-        pid_t pid = (pid_t)strtol(line, NULL, 10);
-        if (pid > 0)
-            (void)kill(pid, signal);
-    }
-}
 
 /*
  * v2 kills a whole cgroup at once (from 5.14 on). On v1 the members are frozen first, so that none
@@ -35,17 +25,11 @@ void cgroup_kill(struct cgroup *cgroup)
     if (freezer >= 0)
         (void)cgroup_write_file(freezer, "freezer.state", "FROZEN");
     for (size_t i = 0; i < cgroup->v1_count; i++)
-        signal_members(cgroup->v1[i].fd, SIGKILL);
+        cgroup_signal_tree(cgroup->v1[i].fd, SIGKILL);
     if (cgroup->v2_fd >= 0)
-        signal_members(cgroup->v2_fd, SIGKILL);
+        cgroup_signal_tree(cgroup->v2_fd, SIGKILL);
     if (freezer >= 0)
         (void)cgroup_write_file(freezer, "freezer.state", "THAWED");
-}
-
-void cgroup_signal(const struct cgroup *cgroup, int signal)
-{
-    int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
-    signal_members(fd, signal);
 }
 
 /* Removes a directory and the cgroups below it. Returns 0 also if it is gone; -1 with errno. */
@@ -65,7 +49,7 @@ static int remove_tree(int parent_fd, const char *name)
             strcmp(entry->d_name, "..") != 0 && remove_tree(fd, entry->d_name) < 0)
             complete = false;
     if (!complete) {
-        signal_members(fd, SIGKILL);
+        cgroup_signal_tree(fd, SIGKILL);
         errno = EBUSY;
         return -1;
     }
@@ -117,8 +101,7 @@ int cgroup_remove(const char *name, struct error *err)
     }
 }
 
-/* Whether a process is in the cgroup or in one below it. */
-static bool tree_is_populated(int directory_fd)
+bool cgroup_tree_is_populated(int directory_fd)
 {
     char text[32];
     if (cgroup_read_file(directory_fd, "cgroup.procs", text, sizeof text) > 0)
@@ -130,23 +113,25 @@ static bool tree_is_populated(int directory_fd)
             continue;
         _cleanup_close_ int child =
             openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (child >= 0 && tree_is_populated(child))
+        if (child >= 0 && cgroup_tree_is_populated(child))
             return true;
     }
     return false;
 }
 
-int cgroup_is_populated(const char *name)
+bool cgroup_belongs_to(const char *name, const char *owner)
 {
     struct error missing;
+    char found[PATH_MAX];
     struct cgroup *cgroup = cgroup_open(name, &missing);
     if (!cgroup)
-        return 0;
-    bool populated = false;
-    for (size_t i = 0; i < cgroup->v1_count && !populated; i++)
-        populated = tree_is_populated(cgroup->v1[i].fd);
-    if (cgroup->v2_fd >= 0 && !populated)
-        populated = tree_is_populated(cgroup->v2_fd);
+        return false;
+    int fd = cgroup->v1_count > 0 ? cgroup->v1[0].fd : cgroup->v2_fd;
+    ssize_t length = fgetxattr(fd, CGROUP_OWNER, found, sizeof found);
+    /* Without a mark, its maker was killed before anything was in it; or it is a stranger's. */
+    bool ours = length < 0
+                    ? !cgroup_tree_is_populated(fd)
+                    : (size_t)length == strlen(owner) && memcmp(found, owner, (size_t)length) == 0;
     cgroup_close(cgroup);
-    return populated;
+    return ours;
 }

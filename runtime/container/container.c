@@ -55,19 +55,6 @@ void container_cgroup_name(const struct plan *plan, const char *id, char name[PA
         (void)snprintf(name, PATH_MAX, "hybrid-%s", id);
 }
 
-int container_check_cgroup(const struct plan *plan, const char *id, struct error *err)
-{
-    char name[PATH_MAX];
-    container_cgroup_name(plan, id, name);
-    if (!cgroup_is_populated(name))
-        return 0;
-    return error_set(
-        err, EXIT_OURS,
-        "there are processes in the cgroup %s already; a container needs one of its own: "
-        "choose another linux.cgroupsPath",
-        name);
-}
-
 static int create_cgroup(struct workload *workload, const struct workload_spec *spec,
                          struct error *err)
 {
@@ -75,7 +62,7 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
     if (spec->hold && spec->hold->no_cgroup)
         return 0;
     container_cgroup_name(spec->plan, spec->id, name);
-    workload->cgroup = cgroup_create(name, &spec->plan->resources, err);
+    workload->cgroup = cgroup_create(name, spec->paths.state_dir, &spec->plan->resources, err);
     return workload->cgroup ? 0 : -1;
 }
 

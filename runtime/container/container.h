@@ -34,12 +34,6 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
  */
 int container_release(struct workload *workload, struct error *err);
 
-/*
- * Refuses a cgroup in which processes are already: whoever removes the container ends everything in
- * it. To be asked before the name is recorded anywhere. Returns 0, or -1 with *err.
- */
-int container_check_cgroup(const struct plan *plan, const char *id, struct error *err);
-
 /* The name of the cgroup that a container with this plan has. */
 void container_cgroup_name(const struct plan *plan, const char *id, char name[PATH_MAX]);
 

@@ -159,7 +159,7 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
     struct error err = { 0 };
     (void)runtime;
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
-    struct cgroup *cgroup = cgroup_create(name, &resources, &err);
+    struct cgroup *cgroup = cgroup_create(name, NULL, &resources, &err);
     bool made = cgroup != NULL;
     cgroup_close(cgroup);
     (void)cgroup_remove(name, NULL);

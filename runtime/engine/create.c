@@ -129,8 +129,6 @@ static int prepare(struct creation *creation, const char *id,
         check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
-        (!creation->hold.no_cgroup &&
-         container_check_cgroup(&creation->bundle.plan, id, err) < 0) ||
         paths_make(creation->runtime, id, &creation->paths, err) < 0)
         return -1;
     return fill_state(creation, id, err);

@@ -160,17 +160,12 @@ static int signal_all(const struct state *state, int signal, struct error *err)
     struct cgroup *cgroup = cgroup_open(state->cgroup, &missing);
     if (!cgroup)
         return error_set(err, EXIT_OURS, "%s: container not running", state->id);
-    _cleanup_free_ pid_t *pids = NULL;
-    size_t count = 0;
-    int result = 0;
     if (signal == SIGKILL)
         cgroup_kill(cgroup);
     else
-        result = cgroup_list_processes(cgroup, &pids, &count, err);
-    for (size_t i = 0; i < count; i++)
-        (void)kill(pids[i], signal);
+        cgroup_signal(cgroup, signal);
     cgroup_close(cgroup);
-    return result;
+    return 0;
 }
 
 int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
@@ -267,7 +262,7 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
     if (!hooks)
         runtime->warn(unreadable.message); /* no reason to keep the container */
     int result = end_process(&state, err);
-    if (result == 0 && state.cgroup && *state.cgroup)
+    if (result == 0 && state.cgroup && *state.cgroup && cgroup_belongs_to(state.cgroup, directory))
         result = cgroup_remove(state.cgroup, err);
     if (result == 0)
         result = state_remove(runtime->root, id, err);

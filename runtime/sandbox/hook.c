@@ -15,6 +15,7 @@
 
 #include "context.h"
 #include "io.h"
+#include "shown_text.h"
 
 enum { SHOWN_OUTPUT = 512 /* bytes of what a failed hook printed */ };
 
@@ -65,19 +66,38 @@ static int await_end(const struct plan_hook *hook, pid_t pid, struct error *err)
     return status;
 }
 
+/* Nothing that a hook printed may steer the terminal or the log that shows it. */
+static void copy_shown(char *to, size_t room, const char *from, size_t length)
+{
+    size_t used = 0;
+    while (length > 0 && used + sizeof "\\x00" <= room) {
+        size_t shown = shown_character(from, length);
+        if (shown > 0)
+            memcpy(to + used, from, shown);
+        else
+            (void)snprintf(to + used, room - used, "\\x%02x", (unsigned char)*from);
+        used += shown > 0 ? shown : sizeof "\\x00" - 1;
+        from += shown > 0 ? shown : 1;
+        length -= shown > 0 ? shown : 1;
+    }
+    to[used] = '\0';
+}
+
 static int explain(const struct plan_hook *hook, int status, int output, struct error *err)
 {
-    char text[SHOWN_OUTPUT + 1];
+    char printed[SHOWN_OUTPUT];
+    char text[sizeof err->message / 2] = "";
     off_t size = lseek(output, 0, SEEK_END);
     off_t from = size > SHOWN_OUTPUT ? size - SHOWN_OUTPUT : 0;
-    ssize_t length = pread(output, text, SHOWN_OUTPUT, from);
-    text[length > 0 ? length : 0] = '\0';
-    while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == ' '))
-        text[--length] = '\0';
+    ssize_t length = pread(output, printed, sizeof printed, from);
+    while (length > 0 && (printed[length - 1] == '\n' || printed[length - 1] == ' '))
+        length--;
+    if (length > 0)
+        copy_shown(text, sizeof text, printed, (size_t)length);
     return error_set(err, EXIT_OURS, "the %s hook %s %s %d%s%s", hook->kind, hook->path,
                      WIFSIGNALED(status) ? "was ended by signal" : "failed with exit status",
                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                     length > 0 ? ": " : "", text);
+                     *text ? ": " : "", text);
 }
 
 int hook_run(const struct plan_hook *hook, const char *state, struct error *err)

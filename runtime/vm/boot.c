@@ -237,7 +237,7 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
     if (!command_line)
         return -1;
     struct plan_resources host = vm_host_resources(resources, ram, cpus);
-    vm->cgroup = cgroup_create(vm->cgroup_name, &host, err);
+    vm->cgroup = cgroup_create(vm->cgroup_name, NULL, &host, err);
     if (!vm->cgroup)
         return -1;
     struct arguments arguments = { 0 };

@@ -49,6 +49,11 @@ static void test_failures(void **state)
                         "the prestart hook /bin/sh failed with exit status 3: first\nreason");
     assert_int_equal(run("kill -9 $$", 0, NULL, &err), -1);
     assert_string_equal(err.message, "the prestart hook /bin/sh was ended by signal 9");
+    /* A terminal that shows it must not obey it. */
+    assert_int_equal(
+        run("printf 'a\\033[2Jb\\tc\\302\\233d\\303\\244\\377'; exit 1", 0, NULL, &err), -1);
+    assert_string_equal(err.message, "the prestart hook /bin/sh failed with exit status 1: "
+                                     "a\\x1b[2Jb\\x09c\\xc2\\x9bd\303\244\\xff");
     const char *const argv[] = { "x", NULL };
     const struct plan_hook absent = {
         .kind = "poststop", .path = "/nosuch", .argv = argv, .env = argv + 1
