@@ -264,8 +264,11 @@ struct plan {
     const uint8_t *filter;     /* seccomp BPF, an array of struct sock_filter; NULL: none */
     size_t filter_length;      /* bytes */
     unsigned int filter_flags; /* SECCOMP_FILTER_FLAG_* */
-    void *document;            /* the configuration's JSON; owned */
-    void *storage;             /* everything the parser allocated; owned */
+    /* linux.seccomp.listenerPath and listenerMetadata: who decides about system calls that the
+     * filter neither allows nor refuses (SECCOMP_FILTER_FLAG_NEW_LISTENER); NULL: not given. */
+    const char *listener_path, *listener_metadata;
+    void *document; /* the configuration's JSON; owned */
+    void *storage;  /* everything the parser allocated; owned */
 };
 
 struct error;

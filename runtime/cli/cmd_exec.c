@@ -110,10 +110,16 @@ static int exec_in_container(struct exec *exec, struct error *err)
     _cleanup_close_ int pidfd = engine_open_process(&exec->state, err);
     if (pidfd < 0)
         return -1;
+    const struct workload_join join = {
+        .id = exec->state.id,
+        .bundle = exec->state.bundle,
+        .pid = exec->state.pid,
+        .pidfd = pidfd,
+        .cgroup = exec->state.cgroup ? exec->state.cgroup : "",
+        .base = &exec->base,
+    };
     if (engine->detach)
-        return engine_exec_detached(&exec->state, pidfd, &exec->plan, engine, err);
-    const struct workload_join join = { .pidfd = pidfd,
-                                        .cgroup = exec->state.cgroup ? exec->state.cgroup : "" };
+        return engine_exec_detached(&join, &exec->plan, engine, err);
     struct launch launch = {
         .lock = -1,
         .quiet = true, /* the workload's own end is told where it was run */

@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "hooks.h"
 #include "layers.h"
+#include "notify.h"
 #include "runtime/cgroup/cgroup.h"
 
 struct workload {
@@ -21,7 +22,8 @@ struct workload {
     pid_t pid; /* stays known after the end */
     struct cgroup *cgroup;
     struct layers layers;
-    int terminal_fd; /* our own copy of the master, for resizing; -1 */
+    struct notify notify; /* who decides about its system calls */
+    int terminal_fd;      /* our own copy of the master, for resizing; -1 */
     bool ended;
 };
 
@@ -89,6 +91,23 @@ static int run_hooks(struct workload *workload, const struct plan *plan, const c
                : hooks_run(plan, PLAN_HOOKS_CREATE_RUNTIME, state, "creating", pid, err);
 }
 
+/* A container that is held is started by another process, which does this then. */
+static int prepare_notify(struct workload *workload, const struct workload_spec *spec,
+                          struct error *err)
+{
+    const struct notify_process process = {
+        .container = spec->plan,
+        .id = spec->id,
+        .bundle = spec->bundle,
+        .status = "created",
+        .container_pid = workload->pid,
+        .pid = workload->pid,
+    };
+    workload->child.pass_listener = notify_send;
+    workload->child.listener_context = &workload->notify;
+    return spec->hold ? 0 : notify_prepare(&workload->notify, &process, err);
+}
+
 static int spawn(struct workload *workload, const struct workload_spec *spec, struct error *err)
 {
     char upper[PATH_MAX], work[PATH_MAX];
@@ -123,6 +142,8 @@ static int spawn(struct workload *workload, const struct workload_spec *spec, st
     if (sandbox_spawn(&request, &workload->child, err) < 0)
         return -1;
     workload->pid = workload->child.pid;
+    if (prepare_notify(workload, spec, err) < 0)
+        return -1;
     if (hooks_are_awaited(spec->plan) && run_hooks(workload, spec->plan, hook_state, err) < 0)
         return -1;
     return sandbox_set_up(&workload->child, err);
@@ -159,6 +180,7 @@ static void container_destroy(struct workload *workload)
     }
     cleanup_close(&workload->terminal_fd);
     layers_release(&workload->layers);
+    notify_free(&workload->notify);
     free(workload);
 }
 
@@ -169,6 +191,7 @@ int container_release(struct workload *workload, struct error *err)
         container_destroy(workload);
         return -1;
     }
+    notify_free(&workload->notify);
     cgroup_close(workload->cgroup);
     cleanup_close(&workload->terminal_fd);
     layers_release(&workload->layers);
@@ -287,6 +310,23 @@ const struct workload_ops container_ops = {
     .destroy = container_destroy,
 };
 
+static int prepare_exec_notify(const struct container_exec_request *request,
+                               struct sandbox_child *child, struct error *err)
+{
+    const struct workload_join *join = request->join;
+    const struct notify_process process = {
+        .container = join->base,
+        .id = join->id,
+        .bundle = join->bundle,
+        .status = "running",
+        .container_pid = join->pid,
+        .pid = child->pid,
+    };
+    child->pass_listener = notify_send;
+    child->listener_context = request->notify;
+    return notify_prepare(request->notify, &process, err);
+}
+
 int container_exec(const struct container_exec_request *request, struct sandbox_child *child,
                    struct error *err)
 {
@@ -295,14 +335,14 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
         .plan = request->plan,
         .stdio = { request->stdio[0], request->stdio[1], request->stdio[2] },
         .cgroup_fd = -1,
-        .join_pidfd = request->pidfd,
+        .join_pidfd = request->join->pidfd,
         .death_signal = request->outlives ? 0 : SIGKILL,
         .keep_fds = request->keep_fds,
         .rows = request->rows,
         .columns = request->columns,
     };
-    struct cgroup *cgroup = *request->cgroup ? cgroup_open(request->cgroup, err) : NULL;
-    int result = *request->cgroup && !cgroup ? -1 : 0;
+    struct cgroup *cgroup = *request->join->cgroup ? cgroup_open(request->join->cgroup, err) : NULL;
+    int result = *request->join->cgroup && !cgroup ? -1 : 0;
     if (result == 0) {
         join_cgroup(&process, cgroup);
         result = sandbox_spawn(&process, child, err);
@@ -311,6 +351,10 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
         result = sandbox_set_up(child, err);
     cgroup_close(cgroup);
     close_stdio(request->stdio);
+    if (result == 0 && prepare_exec_notify(request, child, err) < 0) {
+        sandbox_abandon(child);
+        result = -1;
+    }
     return result;
 }
 

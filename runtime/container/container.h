@@ -4,13 +4,14 @@
 
 #include <limits.h>
 
+#include "notify.h"
 #include "runtime/monitor/workload.h"
 #include "runtime/sandbox/sandbox.h"
 
 /* A command to be run in a running container. Everything is borrowed but stdio. */
 struct container_exec_request {
-    int pidfd;               /* of the container's first process */
-    const char *cgroup;      /* as recorded in the state; "" if none */
+    const struct workload_join *join;
+    struct notify *notify;   /* zeroed; is used by sandbox_execute, and freed by the caller then */
     const struct plan *plan; /* made by plan_parse_process, with its filter */
     int stdio[3];            /* as in workload_spec: taken, also on failure; terminal: -1 */
     uint16_t rows, columns;  /* initial size of the terminal */

@@ -14,6 +14,7 @@
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
 #include "runtime/container/hooks.h"
+#include "runtime/container/notify.h"
 #include "runtime/launch/workload.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/local_socket.h"
@@ -99,8 +100,35 @@ void engine_run_last_hooks(const struct runtime *runtime, const struct plan *pla
     run_hooks_or_warn(runtime, plan, PLAN_HOOKS_POSTSTOP, state, "stopped", 0);
 }
 
+/* The child, whose sync_fd is connected, gets what it may need of us, and executes. */
+static int execute_child(struct sandbox_child *child, const struct state *state,
+                         const struct plan *plan, struct error *err)
+{
+    const struct notify_process process = {
+        .container = plan,
+        .id = state->id,
+        .bundle = state->bundle,
+        .status = state_status_name(state->status),
+        .container_pid = state->pid,
+        .pid = state->pid,
+    };
+    struct notify notify;
+    child->pidfd = engine_open_process(state, err);
+    if (child->pidfd < 0 || notify_prepare(&notify, &process, err) < 0) {
+        sandbox_abandon(child);
+        return -1;
+    }
+    child->pass_listener = notify_send;
+    child->listener_context = &notify;
+    int result = sandbox_execute(child, err);
+    cleanup_close(&child->pidfd);
+    notify_free(&notify);
+    return result;
+}
+
 /* Has the waiting process execute its command. */
-static int execute(const struct runtime *runtime, struct state *state, struct error *err)
+static int execute(const struct runtime *runtime, struct state *state, const struct plan *plan,
+                   struct error *err)
 {
     _cleanup_free_ char *directory = state_directory(runtime->root, state->id, err);
     if (!directory)
@@ -115,7 +143,7 @@ static int execute(const struct runtime *runtime, struct state *state, struct er
                    ? refuse_start(state, err)
                    : error_set_errno(err, EXIT_OURS, errno, "cannot reach the process of %s",
                                      state->id);
-    if (sandbox_execute(&child, err) < 0)
+    if (execute_child(&child, state, plan, err) < 0)
         return -1;
     state->status = STATE_RUNNING;
     state->started = time(NULL);
@@ -133,7 +161,7 @@ int engine_start(const struct runtime *runtime, const char *id, struct error *er
     struct plan plan;
     int result = load_plan(runtime, id, &plan, err);
     if (result == 0)
-        result = execute(runtime, &state, err);
+        result = execute(runtime, &state, &plan, err);
     if (result == 0)
         run_hooks_or_warn(runtime, &plan, PLAN_HOOKS_POSTSTART, &state, "running", state.pid);
     plan_free(&plan);

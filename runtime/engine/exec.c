@@ -67,12 +67,13 @@ static int hand_over(const struct engine_exec_options *options, struct sandbox_c
     return options->pid_file ? pid_file_write(options->pid_file, pid, err) : 0;
 }
 
-int engine_exec_detached(const struct state *state, int pidfd, const struct plan *plan,
+int engine_exec_detached(const struct workload_join *join, const struct plan *plan,
                          const struct engine_exec_options *options, struct error *err)
 {
+    struct notify notify = { 0 };
     struct container_exec_request request = {
-        .pidfd = pidfd,
-        .cgroup = state->cgroup ? state->cgroup : "",
+        .join = join,
+        .notify = &notify,
         .plan = plan,
         .stdio = { -1, -1, -1 },
         .keep_fds = (int)options->preserve_fds,
@@ -89,5 +90,6 @@ int engine_exec_detached(const struct state *state, int pidfd, const struct plan
     if (result == 0)
         child.pid = 0; /* not ours any more */
     sandbox_abandon(&child);
+    notify_free(&notify);
     return result;
 }

@@ -8,7 +8,7 @@
 
 #include "error.h"
 #include "plan.h"
-#include "runtime/state/state.h"
+#include "runtime/monitor/workload.h"
 
 struct engine_exec_options {
     const char *process;        /* file with an OCI process object; NULL: a command is given */
@@ -25,10 +25,10 @@ struct engine_exec_options {
 json_t *engine_read_json(const char *path, const char *option, struct error *err);
 
 /*
- * Starts a process in a container and leaves it to whoever adopts it. pidfd: the container's first
- * process. Returns 0, or -1 with *err and no process left.
+ * Starts a process in a container and leaves it to whoever adopts it. Returns 0, or -1 with *err
+ * and no process left.
  */
-int engine_exec_detached(const struct state *state, int pidfd, const struct plan *plan,
+int engine_exec_detached(const struct workload_join *join, const struct plan *plan,
                          const struct engine_exec_options *options, struct error *err);
 
 #endif

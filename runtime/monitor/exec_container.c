@@ -12,6 +12,7 @@
 
 struct workload {
     struct sandbox_child child;
+    struct notify notify;
     pid_t pid;
     int terminal_fd; /* our copy of the master, for resizing; -1 */
     bool ended;
@@ -25,6 +26,7 @@ static void destroy(struct workload *workload)
         workload->child.pid = 0; /* reaped */
     sandbox_abandon(&workload->child);
     cleanup_close(&workload->terminal_fd);
+    notify_free(&workload->notify);
     free(workload);
 }
 
@@ -32,8 +34,7 @@ static struct workload *create(const struct workload_spec *spec, int *terminal_f
                                struct error *err)
 {
     struct container_exec_request request = {
-        .pidfd = spec->join->pidfd,
-        .cgroup = spec->join->cgroup,
+        .join = spec->join,
         .plan = spec->plan,
         .stdio = { spec->stdio[0], spec->stdio[1], spec->stdio[2] },
         .rows = spec->rows,
@@ -46,7 +47,9 @@ static struct workload *create(const struct workload_spec *spec, int *terminal_f
         return NULL;
     }
     workload->terminal_fd = -1;
+    request.notify = &workload->notify;
     if (container_exec(&request, &workload->child, err) < 0) {
+        notify_free(&workload->notify);
         free(workload);
         return NULL;
     }

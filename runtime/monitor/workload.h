@@ -21,8 +21,11 @@ struct workload_paths {
 
 /* A running container that a command is to be executed in. */
 struct workload_join {
-    int pidfd;          /* of its first process */
-    const char *cgroup; /* as recorded in the state */
+    const char *id, *bundle; /* bundle: NULL: made from an image */
+    pid_t pid;               /* its first process, */
+    int pidfd;               /* and a descriptor of it */
+    const char *cgroup;      /* as recorded in the state; "" if none */
+    const struct plan *base; /* its own plan */
 };
 
 /* A container that outlives who creates it: an engine is its parent and has it started. */

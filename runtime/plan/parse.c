@@ -162,6 +162,9 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
         json_read_object(plan->document, "", "linux", &linux_part, err) < 0 ||
         parse_refuse(linux_part, "linux", linux_members, err) < 0 ||
         json_read_object(linux_part, "linux", "seccomp", &seccomp, err) < 0 ||
+        json_read_string(seccomp, "linux.seccomp", "listenerPath", &plan->listener_path, err) < 0 ||
+        json_read_string(seccomp, "linux.seccomp", "listenerMetadata", &plan->listener_metadata,
+                         err) < 0 ||
         json_read_object(plan->document, "", "process", &process, err) < 0 ||
         json_read_boolean(process, "process", "terminal", &terminal, err) < 0)
         return -1;

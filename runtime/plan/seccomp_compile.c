@@ -40,6 +40,7 @@ static const struct named actions[] = {
     { "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD, false },
     { "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS, false },
     { "SCMP_ACT_LOG", SCMP_ACT_LOG, false },
+    { "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, false },
     { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), true },
     { "SCMP_ACT_TRAP", SCMP_ACT_TRAP, false },
 };
@@ -58,6 +59,7 @@ static const struct named filter_flags[] = {
     { "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC, false },
     { "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG, false },
     { "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW, false },
+    { "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, false },
 };
 
 /* 0: no machine that hybrid runs on can execute programs of it; rules for it would not be used. */
@@ -91,6 +93,7 @@ static const struct named architectures[] = {
 struct compiler {
     scmp_filter_ctx filter;
     uint32_t default_action;
+    bool notifies; /* an agent decides about some system calls */
 };
 
 static void cleanup_filter(const struct compiler *compiler)
@@ -130,11 +133,6 @@ static int read_action(const json_t *parent, const char *path, const char *key,
         return -1;
     if (!given)
         return json_read_refuse(path, key, "given", err);
-    if (strcmp(name, "SCMP_ACT_NOTIFY") == 0)
-        return error_set(err, EXIT_OURS,
-                         "%s.%s SCMP_ACT_NOTIFY is not supported: there is no "
-                         "agent to decide; use SCMP_ACT_ERRNO",
-                         path, key);
     const struct named *found = find_named(actions, ENTRIES(actions), name, path, key, err);
     if (!found)
         return -1;
@@ -227,7 +225,7 @@ static int check_unknown(const struct compiler *compiler, const char *path, cons
                      path, name);
 }
 
-static int add_rule(const struct compiler *compiler, const json_t *rule, const char *path,
+static int add_rule(struct compiler *compiler, const json_t *rule, const char *path,
                     struct error *err)
 {
     json_t *names = NULL;
@@ -242,6 +240,7 @@ static int add_rule(const struct compiler *compiler, const json_t *rule, const c
         return -1;
     if (json_array_size(names) == 0)
         return json_read_refuse(path, "names", "a list with at least one system call", err);
+    compiler->notifies = compiler->notifies || action == SCMP_ACT_NOTIFY;
     if (action == compiler->default_action)
         return 0; /* says what happens anyway; libseccomp calls it an error */
     size_t index;
@@ -263,7 +262,7 @@ static int add_rule(const struct compiler *compiler, const json_t *rule, const c
     return 0;
 }
 
-static int add_rules(const struct compiler *compiler, const json_t *seccomp, struct error *err)
+static int add_rules(struct compiler *compiler, const json_t *seccomp, struct error *err)
 {
     json_t *rules = NULL;
     if (json_read_array(seccomp, PATH, "syscalls", &rules, err) < 0)
@@ -403,19 +402,35 @@ static int export_program(const struct compiler *compiler, uint8_t **program, si
     return 0;
 }
 
-static int check_supported(const json_t *seccomp, struct error *err)
+/*
+ * Who asks an agent must say where it listens; without such rules the path means nothing
+ * (config-linux.md, "listenerPath").
+ */
+static int use_listener(const json_t *seccomp, bool notifies, unsigned int *flags,
+                        struct error *err)
 {
-    static const char *const listener[] = { "listenerPath", "listenerMetadata" };
-    for (size_t i = 0; i < ENTRIES(listener); i++) {
-        const char *text = NULL;
-        if (json_read_string(seccomp, PATH, listener[i], &text, err) < 0)
-            return -1;
-        if (text && *text)
-            return error_set(err, EXIT_OURS,
-                             PATH ".%s is not supported; remove it from the "
-                                  "profile",
-                             listener[i]);
-    }
+    const char *path = NULL, *metadata = NULL;
+    if (json_read_string(seccomp, PATH, "listenerPath", &path, err) < 0 ||
+        json_read_string(seccomp, PATH, "listenerMetadata", &metadata, err) < 0)
+        return -1;
+    bool given = path && *path;
+    if (metadata && *metadata && !given)
+        return error_set(err, EXIT_OURS, PATH ".listenerMetadata needs a listenerPath");
+    if (!notifies && (*flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV))
+        return error_set(err, EXIT_OURS,
+                         PATH ".flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV has a meaning only "
+                              "with SCMP_ACT_NOTIFY");
+    if (!notifies)
+        return 0;
+    if (!given)
+        return error_set(err, EXIT_OURS,
+                         PATH ": SCMP_ACT_NOTIFY needs an agent that decides: say with "
+                              "listenerPath where it listens");
+    if (*path != '/')
+        return json_read_refuse(PATH, "listenerPath", "an absolute path", err);
+    *flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    if (*flags & SECCOMP_FILTER_FLAG_TSYNC) /* only so can the kernel do both */
+        *flags |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
     return 0;
 }
 
@@ -430,7 +445,7 @@ int seccomp_compile(const json_t *seccomp, uint8_t **program, size_t *length, un
         return 0;
     if (!json_is_object(seccomp))
         return error_set(err, EXIT_OURS, PATH " must be an object");
-    if (check_supported(seccomp, err) < 0 || read_flags(seccomp, flags, err) < 0 ||
+    if (read_flags(seccomp, flags, err) < 0 ||
         read_action(seccomp, PATH, "defaultAction", "defaultErrnoRet", &compiler.default_action,
                     err) < 0)
         return -1;
@@ -442,7 +457,9 @@ int seccomp_compile(const json_t *seccomp, uint8_t **program, size_t *length, un
     /* 2: a binary tree over the numbers instead of one long list. */
     if (seccomp_attr_set(compiler.filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)
         return error_set(err, EXIT_OURS, "libseccomp is too old: 2.5 or newer is needed");
-    if (add_architectures(&compiler, seccomp, err) < 0 || add_rules(&compiler, seccomp, err) < 0)
+    compiler.notifies = compiler.default_action == SCMP_ACT_NOTIFY;
+    if (add_architectures(&compiler, seccomp, err) < 0 || add_rules(&compiler, seccomp, err) < 0 ||
+        use_listener(seccomp, compiler.notifies, flags, err) < 0)
         return -1;
     return export_program(&compiler, program, length, err);
 }

@@ -47,7 +47,7 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_EXEC] = command_execute,
 };
 
-static int send_message(int sync_fd, uint32_t type, const struct error *error, const int *fd)
+int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd)
 {
     struct sandbox_message message = { .type = type };
     if (error)
@@ -174,7 +174,7 @@ static int use_terminal(struct sandbox *sandbox, struct error *err)
 int hooks_await(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     (void)step;
-    if (send_message(sandbox->sync_fd, SANDBOX_MOUNTED, NULL, NULL) < 0)
+    if (child_send(sandbox->sync_fd, SANDBOX_MOUNTED, NULL, NULL) < 0)
         return sandbox_fail(err, "cannot report to the caller");
     await_message(sandbox, SANDBOX_SET_UP);
     return 0;
@@ -237,7 +237,7 @@ static int rendezvous(struct sandbox *sandbox, struct error *err)
     if (held && command_check(sandbox, err) < 0)
         return -1;
     const int *fd = sandbox->terminal_fd >= 0 ? &sandbox->terminal_fd : NULL;
-    if (send_message(sandbox->sync_fd, SANDBOX_READY, NULL, fd) < 0)
+    if (child_send(sandbox->sync_fd, SANDBOX_READY, NULL, fd) < 0)
         return sandbox_fail(err, "cannot report to the caller");
     cleanup_close(&sandbox->terminal_fd);
     sandbox->terminal_fd = -1;
@@ -305,6 +305,6 @@ void child_run(const struct sandbox_request *request, int sync_fd)
     await_message(&sandbox, SANDBOX_SET_UP);
     if (prepare(&sandbox, &error) == 0)
         (void)apply_plan(&sandbox, &error);
-    (void)send_message(sandbox.sync_fd, SANDBOX_FAILED, &error, NULL);
+    (void)child_send(sandbox.sync_fd, SANDBOX_FAILED, &error, NULL);
     _exit(error.exit_code);
 }

@@ -19,9 +19,11 @@ enum sandbox_message_type {
     SANDBOX_RELEASE,  /* wait for a connection to the start_listener, and for SANDBOX_EXECUTE there
                        */
     /* child -> caller */
-    SANDBOX_MOUNTED, /* PLAN_HOOKS is reached */
-    SANDBOX_READY,   /* the plan is applied; the terminal's master comes along if there is one */
-    SANDBOX_FAILED,  /* exit_code and text; the child ends */
+    SANDBOX_MOUNTED,   /* PLAN_HOOKS is reached */
+    SANDBOX_LISTENING, /* the filter asks an agent: a page of shared memory comes along, in which
+                        * the listener's number will be (listener.c) */
+    SANDBOX_READY,     /* the plan is applied; the terminal's master comes along if there is one */
+    SANDBOX_FAILED,    /* exit_code and text; the child ends */
 };
 
 struct sandbox_message {
@@ -117,6 +119,18 @@ int terminal_take(struct sandbox *sandbox, struct error *err);
 void init_conceal(struct sandbox *sandbox);
 int init_start(struct sandbox *sandbox, struct error *err);
 
+/*
+ * listener.c, in the child: memory shared with the caller, which is told of it; then, when the
+ * filter is loaded, the listener's number. The caller takes the listener before the second returns.
+ */
+struct listener_page;
+struct listener_page *listener_announce(struct sandbox *sandbox, struct error *err);
+void listener_offer(struct listener_page *page, int listener);
+
+/* listener.c, in the caller: takes what was announced and passes it on. Returns 0, also if the
+ * child has failed, which it will say; or -1 with *err. */
+int listener_accept(const struct sandbox_child *child, int page_fd, struct error *err);
+
 /* hook.c */
 sandbox_step hook_apply;
 
@@ -125,6 +139,7 @@ int command_check(struct sandbox *sandbox, struct error *err);
 
 /* child.c */
 sandbox_step hooks_await;
+int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd);
 void child_run(const struct sandbox_request *request, int sync_fd) __attribute__((noreturn));
 
 /* Sets *err for a failure of hybrid's own, with errno's text. */

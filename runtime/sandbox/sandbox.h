@@ -54,6 +54,12 @@ struct sandbox_child {
     int pidfd;       /* the caller's */
     int sync_fd;     /* the caller's; closed by sandbox_execute */
     int terminal_fd; /* pty master after sandbox_set_up with plan->terminal; else -1 */
+    /*
+     * Set by the caller before sandbox_execute where the filter asks an agent: is given the
+     * listener, which stays the caller's, while the process waits. On failure it is not executed.
+     */
+    int (*pass_listener)(const void *context, int listener, struct error *err);
+    const void *listener_context;
 };
 
 /*

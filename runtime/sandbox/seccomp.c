@@ -19,7 +19,14 @@ int filter_load(struct sandbox *sandbox, const struct plan_step *step, struct er
                          BPF_MAXINSNS);
     struct sock_fprog program = { .len = (unsigned short)count,
                                   .filter = (struct sock_filter *)(void *)plan->filter };
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->filter_flags, &program) < 0)
+    struct listener_page *page = NULL;
+    bool listens = plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    if (listens && !(page = listener_announce(sandbox, err)))
+        return -1;
+    long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->filter_flags, &program);
+    if (listener < 0)
         return sandbox_fail(err, "cannot load the seccomp filter");
+    if (listens)
+        listener_offer(page, (int)listener);
     return 0;
 }

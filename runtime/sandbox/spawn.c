@@ -124,6 +124,17 @@ static int explain_silence(struct sandbox_child *child, struct error *err)
     return error_set(err, EXIT_OURS, "the process ended while it was set up");
 }
 
+static int receive_answer(struct sandbox_child *child, struct error *err);
+
+/* The child waits until its listener is in the right hands, or is ended. */
+static int pass_listener(struct sandbox_child *child, int page_fd, struct error *err)
+{
+    if (listener_accept(child, page_fd, err) == 0)
+        return receive_answer(child, err);
+    (void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+    return -1;
+}
+
 /* Receives the child's answer. Returns its type; 0 if the child has gone; -1 with *err. */
 static int receive_answer(struct sandbox_child *child, struct error *err)
 {
@@ -137,6 +148,10 @@ static int receive_answer(struct sandbox_child *child, struct error *err)
         return 0;
     if (n != (ssize_t)sizeof message)
         return error_set(err, EXIT_OURS, "the new process sent a message of the wrong size");
+    if (message.type == SANDBOX_LISTENING && fd_count == 1) {
+        _cleanup_close_ int page = fds[0];
+        return pass_listener(child, page, err);
+    }
     if (fd_count == 1)
         child->terminal_fd = fds[0];
     if (message.type == SANDBOX_FAILED) {

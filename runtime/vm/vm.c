@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "description.h"
 
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -99,6 +100,15 @@ static void vm_release(struct workload *vm)
     free(vm);
 }
 
+static int check_filter(const struct plan *plan, struct error *err)
+{
+    if (!(plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "linux.seccomp: SCMP_ACT_NOTIFY asks an agent on this machine, which cannot "
+                     "look into a VM's processes; use SCMP_ACT_ERRNO, or --isolation=container");
+}
+
 static struct workload *vm_create(const struct workload_spec *spec, int *terminal_fd,
                                   struct error *err)
 {
@@ -106,7 +116,7 @@ static struct workload *vm_create(const struct workload_spec *spec, int *termina
     struct workload *vm = vm_new(spec);
     if (!vm)
         (void)error_set(err, EXIT_OURS, "out of memory");
-    if (!vm || boot_machine(vm, spec, err) < 0) {
+    if (!vm || check_filter(spec->plan, err) < 0 || boot_machine(vm, spec, err) < 0) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
         if (vm)

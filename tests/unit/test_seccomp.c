@@ -193,14 +193,21 @@ static const struct {
       "linux.seccomp.defaultAction \"SCMP_ACT_ALOW\" is unknown or not supported; did you mean "
       "SCMP_ACT_ALLOW" },
     { "{'defaultAction':'SCMP_ACT_NOTIFY'}",
-      "linux.seccomp.defaultAction SCMP_ACT_NOTIFY is not supported: there is no agent to decide; "
-      "use SCMP_ACT_ERRNO" },
+      "linux.seccomp: SCMP_ACT_NOTIFY needs an agent that decides: say with listenerPath where it "
+      "listens" },
+    { "{'defaultAction':'SCMP_ACT_ALLOW','listenerPath':'agent','syscalls':[{'names':['mkdir'],"
+      "'action':'SCMP_ACT_NOTIFY'}]}",
+      "linux.seccomp.listenerPath must be an absolute path" },
     { "{'defaultAction':'SCMP_ACT_ALLOW','defaultErrnoRet':1}",
       "linux.seccomp.defaultErrnoRet has no meaning with SCMP_ACT_ALLOW; remove it" },
     { "{'defaultAction':'SCMP_ACT_ERRNO','defaultErrnoRet':5000}",
       "linux.seccomp.defaultErrnoRet must be a whole number from 0 to 4095" },
-    { "{'defaultAction':'SCMP_ACT_ERRNO','listenerPath':'/x'}",
-      "linux.seccomp.listenerPath is not supported; remove it from the profile" },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','listenerMetadata':'x'}",
+      "linux.seccomp.listenerMetadata needs a listenerPath" },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','listenerPath':'/x','flags':["
+      "'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']}",
+      "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV has a meaning only with "
+      "SCMP_ACT_NOTIFY" },
     { "{'defaultAction':'SCMP_ACT_ERRNO','flags':['SECCOMP_FILTER_FLAG_NEW_LISTENER']}",
       "linux.seccomp.flags \"SECCOMP_FILTER_FLAG_NEW_LISTENER\" is unknown or not supported; one "
       "of them is "

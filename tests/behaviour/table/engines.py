@@ -1,8 +1,19 @@
 """What engines ask of containers beyond their plain life: shared names, all processes, agents, processors."""
 
+import array
+import contextlib
+import errno
+import fcntl
+import json
 import os
+import platform
+import select
+import socket
+import struct
 import subprocess
+import threading
 
+from harness import Skip
 from table import test
 from table.bundles import CONTAINERS, Bundle
 
@@ -48,17 +59,15 @@ def signal_all(t):
     """Also to processes in cgroups that the container made for itself."""
     below = "for d in /sys/fs/cgroup/memory /sys/fs/cgroup; do mkdir $d/below 2>/dev/null && " \
             "{ echo $$ > $d/below/cgroup.procs; break; }; done; "
-    child = "trap 'echo took-%s; exit' USR1; echo ready; while :; do sleep 0.1; done"
-    bundle = Bundle(t, f"({child % 'one'}) & (sh -c \"{below}{child % 'two'}\") & {child % 'first'}")
+    child = "trap 'echo took-%s' USR1; echo ready; while :; do sleep 0.1; done"
+    bundle = Bundle(t, f"({child % 'one'}) & (sh -c \"{below}{child % 'two'}\") & {child % 'three'}")
     bundle.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"})
     bundle.create()
     t.verb("start", bundle.id)
     t.eventually("all are ready", lambda: bundle.output().count("ready") == 3)
     t.verb("kill", "--all", bundle.id, "USR1")
-    t.eventually("the first process took it", lambda: "took-first" in bundle.output())
-    for name in ("took-one", "took-two"):
-        t.check(name in bundle.output(), f"{name} is missing: {bundle.output()}")
-    bundle.await_status("stopped")
+    for name in ("one", "two", "three"):
+        bundle.await_output("took-" + name)
 
 
 @test("engine/hook-output-is-shown-only", **CONTAINERS)
@@ -69,3 +78,116 @@ def hook_output(t):
     errors = bundle.create(status=125)
     t.check("\033" not in errors and "\007" not in errors, f"a terminal would obey {errors!r}")
     t.match("what it printed", r"a\\x1b\]0;title\\x07b", errors)
+
+
+# seccomp_unotify(2): struct seccomp_notif, struct seccomp_notif_resp, and their requests.
+NOTIFICATION, ANSWER = "QIIiIQ6Q", "QqiI"
+RECEIVE, SEND, CONTINUE = 0xc0502100, 0xc0182101, 1
+MKDIR = {"x86_64": (83, 258), "aarch64": (34,)}  # mkdir, mkdirat
+
+
+class Agent:
+    """Decides about the system calls of a container: no new directories, and everything else as it is."""
+
+    def __init__(self, t, machine):
+        self.path, self.refused, self.messages, self.asked = t.file("agent", ""), MKDIR[machine], [], 0
+        os.unlink(self.path)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        t.closers.append(self.close)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def close(self):
+        with contextlib.suppress(OSError):  # a second time
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def accept(self):
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            with connection:
+                data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4))
+                while more := connection.recv(65536):
+                    data += more
+            self.messages.append(json.loads(data))
+            threading.Thread(target=self.decide, args=(array.array("i", ancillary[0][2])[0],), daemon=True).start()
+
+    def decide(self, fd):
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while not poll.poll()[0][1] & select.POLLHUP:
+            request = bytearray(struct.calcsize(NOTIFICATION))
+            try:
+                fcntl.ioctl(fd, RECEIVE, request)
+                identity, _, _, number, *_ = struct.unpack(NOTIFICATION, request)
+                self.asked += 1
+                answer = (0, -errno.EROFS, 0) if number in self.refused else (0, 0, CONTINUE)
+                fcntl.ioctl(fd, SEND, bytearray(struct.pack(ANSWER, identity, *answer)))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EINTR):  # the process has ended meanwhile
+                    raise
+        os.close(fd)
+
+
+@test("engine/seccomp-agent", **CONTAINERS)
+def seccomp_agent(t):
+    """Not one system call goes through without the agent: also not those between the filter and the command."""
+    machine = platform.machine()
+    if machine not in MKDIR:
+        raise Skip(f"no system call numbers of {machine}")
+    agent = Agent(t, machine)
+    bundle = Bundle(t, "mkdir /made 2>&1; echo $?; sleep 1000")
+    bundle.config["annotations"] = {"key": "value", "long": "x" * 20000}
+    seccomp = bundle.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": agent.path, "listenerMetadata": "of a test"}
+    bundle.create()
+    pid = bundle.state()["pid"]
+    t.equal("messages before the start", [], agent.messages)
+    t.verb("start", bundle.id)
+    bundle.await_output("mkdir: can't create directory '/made': Read-only file system\n1\n")
+    state = {"ociVersion": "1.2.0", "id": bundle.id, "status": "created", "pid": pid, "bundle": bundle.path,
+             "annotations": bundle.config["annotations"]}
+    t.equal("what the agent is told", {"ociVersion": "1.2.0", "fds": ["seccompFd"], "pid": pid,
+                                       "metadata": "of a test", "state": state}, agent.messages[0])
+    t.check(agent.asked > 20, f"it was asked {agent.asked} times only")
+    process = {"cwd": "/", "args": ["mkdir", "/made"], "env": ["PATH=/bin"]}
+    for options in ((), ("--detach", "--pid-file", bundle.path + "/exec.pid")):
+        file = t.file("process.json", json.dumps(process))
+        result = t.hybrid("exec", "--process", file, *options, bundle.id, stdout=subprocess.DEVNULL)
+        t.equal("exit status of exec", 0 if options else 1, result.exit, result)
+        message = agent.messages[-1]
+        t.equal("state of the container", {**state, "status": "running"}, message["state"])
+        t.check(message["pid"] != pid, "the process is not the first one")
+    t.equal("connections", 3, len(agent.messages))
+    # Without an agent nothing is started, and nothing hangs.
+    agent.close()
+    alone = Bundle(t, ["true"])
+    alone.config["linux"]["seccomp"] = seccomp
+    alone.create()
+    t.match("start", "cannot reach the seccomp agent", t.hybrid("start", alone.id).err)
+    alone.await_status("stopped")
+    t.match("run", "cannot reach the seccomp agent", t.hybrid("run", "--bundle", alone.path, t.name()).err)
+
+
+@test("engine/seccomp-agent-of-an-image")
+def seccomp_agent_image(t):
+    """The same for images; a VM's system calls cannot be decided about from outside, which is said."""
+    machine = platform.machine()
+    if machine not in MKDIR:
+        raise Skip(f"no system call numbers of {machine}")
+    agent = Agent(t, machine)
+    profile = t.file("profile.json", json.dumps({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.path,
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]}))
+    result = t.run("--security-opt", "seccomp=" + profile, command=["mkdir", "/made"])
+    if t.isolation == "vm":
+        t.equal("exit status", 125, result.exit, result)
+        t.match("why", "cannot look into a VM's processes", result.err)
+    else:
+        t.equal("exit status", 1, result.exit, result)
+        t.match("stderr", "Read-only file system", result.err)
+        t.equal("what the agent is told of", ["seccompFd"], agent.messages[0]["fds"])
