@@ -243,6 +243,12 @@ struct plan_resources {
     bool check_memory;     /* refuse a memory limit below what is used */
 };
 
+/* Bit n % 64 of word n / 64: processor n; as sched_setaffinity(2) takes it. */
+enum { PLAN_MAX_PROCESSORS = 1024 };
+struct plan_processors {
+    uint64_t words[PLAN_MAX_PROCESSORS / 64];
+};
+
 struct plan {
     struct plan_step *steps;
     size_t step_count;
@@ -260,6 +266,9 @@ struct plan {
     uint16_t terminal_rows, terminal_columns; /* 0: not given */
     bool init; /* extension: a reaping PID 1 in front of the command */
     struct plan_hook_list hooks[PLAN_HOOKS_KINDS];
+    /* process.execCPUAffinity, for exec alone: before and after the cgroup is entered; NULL: not
+     * given. */
+    const struct plan_processors *affinity_initial, *affinity_final;
     /* Set by the caller after parsing, who keeps owning it, when there is a PLAN_SECCOMP step. */
     const uint8_t *filter;     /* seccomp BPF, an array of struct sock_filter; NULL: none */
     size_t filter_length;      /* bytes */

@@ -62,6 +62,9 @@ int parse_settings(struct plan *plan, const json_t *resources, struct error *err
 int parse_personality(struct plan *plan, struct error *err);
 int parse_scheduler(struct plan *plan, const json_t *process, struct error *err);
 
+/* process.execCPUAffinity. */
+int parse_affinity(struct plan *plan, const json_t *process, struct error *err);
+
 /* process: the steps on the process itself. `seccomp`: whether a filter is to be loaded. base: the
  * workload's plan for exec, or NULL. */
 int parse_process(struct plan *plan, const json_t *process, const struct plan *base, bool seccomp,

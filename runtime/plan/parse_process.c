@@ -16,7 +16,6 @@ enum { DEFAULT_UMASK = 0022, OOM_SCORE_LIMIT = 1000, MAX_TERMINAL = UINT16_MAX }
 static const struct unsupported process_members[] = {
     { "apparmorProfile", false },
     { "selinuxLabel", false },
-    { "execCPUAffinity", false },
     { NULL, false },
 };
 
@@ -281,7 +280,8 @@ int parse_process(struct plan *plan, const json_t *process, const struct plan *b
                   unsigned int flags, struct error *err)
 {
     if (parse_refuse(process, PATH, process_members, err) < 0 ||
-        parse_console(plan, process, err) < 0 || parse_oom_score(plan, process, flags, err) < 0 ||
+        parse_console(plan, process, err) < 0 || parse_affinity(plan, process, err) < 0 ||
+        parse_oom_score(plan, process, flags, err) < 0 ||
         (!base && parse_personality(plan, err) < 0) || parse_scheduler(plan, process, err) < 0 ||
         parse_rlimits(plan, process, flags, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
         parse_cwd(plan, process, err) < 0 ||

@@ -148,7 +148,8 @@ static int prepare(struct sandbox *sandbox, struct error *err)
     if (!sandbox->plan->terminal && set_stdio(request, err) < 0)
         return -1;
     if (oom_score_open(sandbox, err) < 0 || leave_keyring(request, err) < 0 ||
-        join_hierarchies(request, err) < 0 || namespaces_enter(request, err) < 0)
+        join_hierarchies(request, err) < 0 || affinity_settle(request, err) < 0 ||
+        namespaces_enter(request, err) < 0)
         return -1;
     sandbox->user_namespace = namespaces_have_user(request);
     if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)

@@ -131,6 +131,13 @@ void listener_offer(struct listener_page *page, int listener);
  * child has failed, which it will say; or -1 with *err. */
 int listener_accept(const struct sandbox_child *child, int page_fd, struct error *err);
 
+/* affinity.c: in the caller, around the birth of the child: 1 where `before` is to be restored, 0,
+ * or -1 with *err; and in the child, when it is in its cgroups. */
+int affinity_begin(const struct sandbox_request *request, struct plan_processors *before,
+                   struct error *err);
+int affinity_end(const struct plan_processors *before, struct error *err);
+int affinity_settle(const struct sandbox_request *request, struct error *err);
+
 /* hook.c */
 sandbox_step hook_apply;
 

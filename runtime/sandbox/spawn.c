@@ -33,6 +33,24 @@ static int clone_child(const struct sandbox_request *request, int *pidfd, struct
     return (int)pid;
 }
 
+/* The same, born on the processors that the plan says. */
+static int clone_on_processors(const struct sandbox_request *request, int *pidfd, struct error *err)
+{
+    struct plan_processors before;
+    int moved = affinity_begin(request, &before, err);
+    if (moved < 0)
+        return -1;
+    int pid = clone_child(request, pidfd, err);
+    struct error lost;
+    if (pid != 0 && moved && affinity_end(&before, &lost) < 0 && pid > 0) {
+        *err = lost;
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        return -1;
+    }
+    return pid;
+}
+
 static int send_request(int sync_fd, uint32_t type, const int *fd, struct error *err)
 {
     struct sandbox_message message = { .type = type };
@@ -86,7 +104,7 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
         return -1;
     int pid = namespaces_prepare(request, &restore, err) < 0
                   ? -1
-                  : clone_child(request, &child->pidfd, err);
+                  : clone_on_processors(request, &child->pidfd, err);
     if (pid == 0) {
         (void)close(pair[0]);
         child_run(request, other);

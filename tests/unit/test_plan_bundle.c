@@ -59,6 +59,22 @@ static void test_scheduler(void **state)
     plan_free(&plan);
 }
 
+static void test_affinity(void **state)
+{
+    (void)state;
+    struct plan plan;
+    parse_well("{'process':{'execCPUAffinity':{'initial':'1','final':'0-2,7,9-9,64,127'}}}", 0,
+               &plan);
+    assert_int_equal(plan.affinity_initial->words[0], 1 << 1);
+    assert_int_equal(plan.affinity_final->words[0], 7 | 1 << 7 | 1 << 9);
+    assert_int_equal(plan.affinity_final->words[1], UINT64_C(1) << 63 | 1);
+    plan_free(&plan);
+    parse_well("{'process':{'execCPUAffinity':{'initial':''}}}", 0, &plan);
+    assert_null(plan.affinity_initial);
+    assert_null(plan.affinity_final);
+    plan_free(&plan);
+}
+
 static void test_settings(void **state)
 {
     static const struct {
@@ -175,9 +191,9 @@ static void test_large_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hooks),         cmocka_unit_test(test_scheduler),
-        cmocka_unit_test(test_settings),      cmocka_unit_test(test_update),
-        cmocka_unit_test(test_large_numbers),
+        cmocka_unit_test(test_hooks),    cmocka_unit_test(test_scheduler),
+        cmocka_unit_test(test_affinity), cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_update),   cmocka_unit_test(test_large_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

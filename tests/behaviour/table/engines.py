@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import platform
+import re
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -78,6 +80,37 @@ def hook_output(t):
     errors = bundle.create(status=125)
     t.check("\033" not in errors and "\007" not in errors, f"a terminal would obey {errors!r}")
     t.match("what it printed", r"a\\x1b\]0;title\\x07b", errors)
+
+
+@test("engine/processors-of-exec", processors=2, **CONTAINERS)
+def exec_affinity(t):
+    """On the way into the cgroup, and in it; the first process is not concerned."""
+    show = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    bundle = Bundle(t, ["sh", "-c", " ".join(show) + "; exec sleep 1000"],
+                    execCPUAffinity={"initial": "0", "final": "1"})
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("Cpus_allowed_list")
+    every = bundle.output().split()[-1]
+    t.check(every not in ("0", "1"), f"the first process runs on {every}")
+    t.equal("as the configuration says", "1", t.verb("exec", bundle.id, *show).split()[-1])
+    for affinity, seen in (({"final": "0"}, "0"), ({"initial": "1"}, every), ({}, every)):
+        process = {"cwd": "/", "args": show, "env": ["PATH=/bin"], "execCPUAffinity": affinity}
+        file = t.file("process.json", json.dumps(process))
+        t.equal(f"{affinity}", seen, t.verb("exec", "--process", file, bundle.id).split()[-1])
+    process["execCPUAffinity"] = {"final": "1023"}
+    file = t.file("process.json", json.dumps(process))
+    t.match("no such processor", "execCPUAffinity.final", t.hybrid("exec", "--process", file, bundle.id).err)
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    process["execCPUAffinity"] = {"initial": "1", "final": "0"}
+    file, trace = t.file("process.json", json.dumps(process)), t.file("trace", "")
+    t.finish(["strace", "-f", "-o", trace, "-e", "trace=clone3,sched_setaffinity,write",
+              *t.command("exec", "--process", file, bundle.id)], None, 20, None)
+    with open(trace, encoding="utf-8", errors="replace") as file:
+        calls = re.findall(r"sched_setaffinity\(0, \d+, \[([0-9, ]+)\]|(clone3)\(\{flags=CLONE_PIDFD", file.read())
+    t.equal("the order of calls", ["1", "clone3", every.replace("-", " "), "0"],
+            [number.replace(", ", " ") or name for number, name in calls])
 
 
 # seccomp_unotify(2): struct seccomp_notif, struct seccomp_notif_resp, and their requests.
