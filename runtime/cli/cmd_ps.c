@@ -61,12 +61,13 @@ static char *join_command(const json_t *command, bool whole)
 static void describe_status(const struct state *state, int64_t now, char text[CELL_SIZE])
 {
     char age[CELL_SIZE];
-    if (state->status == STATE_RUNNING) {
+    if (state->status == STATE_RUNNING || state->status == STATE_PAUSED) {
         cli_print_age(state->started, now, age, sizeof age);
         char *ago = strstr(age, " ago");
         if (ago)
             *ago = '\0';
-        (void)snprintf(text, CELL_SIZE, "Up %.40s", ago ? age : "less than a second");
+        (void)snprintf(text, CELL_SIZE, "Up %.40s%s", ago ? age : "less than a second",
+                       state->status == STATE_PAUSED ? " (paused)" : "");
     } else if (state->exited) {
         cli_print_age(state->finished, now, age, sizeof age);
         (void)snprintf(text, CELL_SIZE, "Exited (%d) %.40s", state->exit_status, age);

@@ -5,6 +5,7 @@
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/exec.h"
+#include "runtime/launch/change.h"
 #include "runtime/launch/run_policy.h"
 #include "runtime/plan/compose.h"
 #include "verbs.h"
@@ -143,6 +144,16 @@ static int apply(const struct state *state, const struct plan_resources *resourc
     return result;
 }
 
+static int update_container(const struct cli *cli, const char *id,
+                            const struct plan_resources *resources, struct error *err)
+{
+    _cleanup_close_ int lock = -1;
+    _cleanup_state_ struct state state = { 0 };
+    if (engine_lock(&cli->runtime, id, &lock, &state, err) < 0)
+        return -1;
+    return apply(&state, resources, err);
+}
+
 static int run_update(const struct cli *cli, const void *settings, char **operands, size_t count,
                       struct error *err)
 {
@@ -157,20 +168,23 @@ static int run_update(const struct cli *cli, const void *settings, char **operan
     }
     if (plan_parse_update(resources, &plan, err) < 0)
         return -1;
-    _cleanup_close_ int lock = -1;
-    _cleanup_state_ struct state state = { 0 };
-    int result = engine_lock(&cli->runtime, operands[0], &lock, &state, err);
-    if (result == 0)
-        result = apply(&state, &plan.resources, err);
+    int result = engine_owns(&cli->runtime, operands[0])
+                     ? update_container(cli, operands[0], &plan.resources, err)
+                     : workload_update(&cli->runtime, operands[0], &plan.resources, err);
     plan_free(&plan);
     return result;
 }
 
 const struct verb verb_update = {
     .name = "update",
-    .group = CLI_GROUP_ENGINES,
-    .synopsis = "[OPTIONS] ID",
-    .summary = "Change the limits of a container of a bundle",
+    .group = CLI_GROUP_WORKLOADS,
+    .synopsis = "[OPTIONS] NAME",
+    .summary = "Change the limits of a running workload",
+    .description =
+        "Until it ends: `hybrid start` gives it again what it was made with. The processors of a "
+        "VM\n"
+        "can be limited so (--cpu-*, --cpuset-*); its memory and what its own kernel limits "
+        "cannot.",
     .examples = "  hybrid update --memory 256m --pids-limit 100 web\n"
                 "  echo '{\"cpu\":{\"shares\":512}}' | hybrid update --resources - web",
     .options = options,

@@ -54,9 +54,9 @@ _hybrid_operands() {
     case $2 in
     image) echo prune ;;
     system) echo df ;;
-    exec | kill | stop | logs) "$1" ps -q 2>/dev/null ;;
+    exec | kill | stop | logs | pause | resume | update) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
-    state | delete | pause | resume | update | events) "$1" list -q 2>/dev/null ;;
+    state | delete | events) "$1" list -q 2>/dev/null ;;
     esac
 }
 

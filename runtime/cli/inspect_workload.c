@@ -29,7 +29,7 @@ int cli_inspect_workload_security(const struct cli *cli, const char *name, json_
     int found = find_workload(cli, name, &state, err);
     if (found <= 0)
         return found;
-    if (state.status != STATE_RUNNING || state.pid <= 0)
+    if ((state.status != STATE_RUNNING && state.status != STATE_PAUSED) || state.pid <= 0)
         return error_set(err, EXIT_OURS,
                          "%s is not running: nothing is in force; `hybrid inspect %s` shows its "
                          "configuration",

@@ -76,25 +76,29 @@ static int receive_within(int socket, int milliseconds, struct control_message *
     return control_receive(socket, message, NULL, NULL) == 1 ? 1 : -1;
 }
 
-static int send_and_check(int socket, const char *name, int signal, struct error *err)
+static int send_and_check(int socket, const char *name, uint32_t type, int value, struct error *err)
 {
     struct control_message reply;
-    if (control_send_simple(socket, CONTROL_SIGNAL, signal) < 0 ||
-        receive_within(socket, -1, &reply) != 1)
-        return error_set(err, EXIT_OURS, "the monitor of %s ended before it could send the signal",
-                         name);
+    if (control_send_simple(socket, type, value) < 0 || receive_within(socket, -1, &reply) != 1)
+        return error_set(err, EXIT_OURS, "%s ended before its monitor could do it", name);
     if (reply.type == CONTROL_FAILED)
         return error_set(err, EXIT_OURS, "%s: %s", name, reply.text);
     return 0;
 }
 
-int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err)
+int workload_request(const struct runtime *runtime, const char *name, uint32_t type, int value,
+                     struct error *err)
 {
     int connected = connect_running(runtime, name, err);
     if (connected == -2)
         return workload_refuse_stopped(name, err);
     _cleanup_close_ int socket = connected;
-    return socket < 0 ? -1 : send_and_check(socket, name, signal, err);
+    return socket < 0 ? -1 : send_and_check(socket, name, type, value, err);
+}
+
+int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err)
+{
+    return workload_request(runtime, name, CONTROL_SIGNAL, signal, err);
 }
 
 static int64_t milliseconds_now(void)

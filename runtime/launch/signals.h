@@ -13,6 +13,13 @@ int signal_parse(const char *text, const char *option, struct error *err);
 int workload_refuse_stopped(const char *name, struct error *err);
 
 /*
+ * Asks the monitor of a running workload for something that it answers by DONE or FAILED
+ * (control.h). Returns 0, or -1 with *err.
+ */
+int workload_request(const struct runtime *runtime, const char *name, uint32_t type, int value,
+                     struct error *err);
+
+/*
  * Sends a signal to the first process of a running workload. Returns 0, or -1 with *err.
  */
 int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err);

@@ -146,6 +146,8 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
         return error_set(err, EXIT_OURS, "this workload is not entered through its monitor");
     if (monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (monitor->frozen)
+        return error_set(err, EXIT_OURS, "it is paused; resume it first");
     if (client->session || count_sessions(monitor) > MONITOR_MAX_SESSIONS)
         return error_set(err, EXIT_OURS, "more than %d exec sessions at once",
                          MONITOR_MAX_SESSIONS);
@@ -191,8 +193,12 @@ static int send_signal(struct monitor *monitor, const struct session *session, i
     const struct workload_ops *ops = monitor->request->ops;
     if (monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
-    if (session == &monitor->main)
-        return ops->signal(monitor->workload, signal, false, err);
+    if (session == &monitor->main) {
+        int result = ops->signal(monitor->workload, signal, false, err);
+        if (signal == SIGKILL && result == 0 && monitor->frozen)
+            return monitor_freeze(monitor, false, err);
+        return result;
+    }
     return ops->exec_signal(monitor->workload, session->number, signal, err);
 }
 
@@ -207,6 +213,9 @@ int monitor_handle(struct monitor *monitor, struct session *session,
                    ? 0
                    : monitor->request->ops->resize(monitor->workload, session->number,
                                                    message->rows, message->columns, err);
+    case CONTROL_FREEZE:
+    case CONTROL_THAW:
+        return monitor_freeze(monitor, message->type == CONTROL_FREEZE, err);
     case CONTROL_PAUSE:
     case CONTROL_RESUME:
         session_pause(session, message->type == CONTROL_PAUSE);

@@ -27,6 +27,8 @@ enum control_type {
     CONTROL_WAIT = 7,        /* EXITED is to be sent when the workload has ended */
     CONTROL_EXEC = 8,        /* fds: stdin, stdout, stderr, a memfd with the OCI process object;
                                 rows, columns, modes; answered by EXITED or FAILED */
+    CONTROL_FREEZE = 9,      /* the workload is to stand still; answered by DONE or FAILED */
+    CONTROL_THAW = 10,       /* it is to go on; likewise */
     /* From the monitor. */
     CONTROL_STARTED = 32,    /* the command's execve succeeded */
     CONTROL_EXITED = 33,     /* value: status; flags; text if hybrid failed. Nothing is left. */

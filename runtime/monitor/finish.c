@@ -68,6 +68,7 @@ void monitor_finish(struct monitor *monitor)
     struct monitor_request *request = monitor->request;
     monitor_finish_sessions(monitor);
     session_close(&monitor->main);
+    monitor_thaw(monitor);
     if (monitor->workload)
         request->ops->destroy(monitor->workload);
     monitor->workload = NULL;

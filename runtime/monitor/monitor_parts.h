@@ -23,6 +23,7 @@ struct monitor {
     int listener;
     int signals;      /* signalfd of a detached monitor; -1 */
     bool started;     /* the command was executed */
+    bool frozen;      /* the workload stands still */
     bool abandoned;   /* kill, and do not deliver what is left */
     int64_t deadline; /* milliseconds of CLOCK_MONOTONIC: then it is abandoned; 0: none */
     uint32_t next_number;
@@ -42,6 +43,11 @@ int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err);
 /* EXITED of a process. */
 struct control_message monitor_exited_message(const struct workload_exit *exit);
+
+/* freeze.c: pauses the workload, or lets it go on; 0, or -1 with *err. monitor_thaw: before it is
+ * ended, since on cgroup v1 what is frozen does not die. */
+int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err);
+void monitor_thaw(struct monitor *monitor);
 
 /* finish.c: destroys, records, removes; then tells everybody who waits. */
 void monitor_finish(struct monitor *monitor);

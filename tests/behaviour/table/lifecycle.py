@@ -7,6 +7,7 @@ import signal
 import time
 
 from table import test
+from table.bundles import cgroup_file
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"]
 
@@ -425,3 +426,63 @@ def security_of_stopped(t):
     result = t.hybrid("inspect", "--security", "--type=image", "busybox")
     t.equal("exit status", 125, result.exit, result)
     t.match("stderr", "--security is about running workloads", result.err)
+
+
+COUNT = ["sh", "-c", "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.05; done"]
+
+
+def await_lines(t, name, more_than):
+    t.eventually(f"more than {more_than} lines", lambda: t.verb("logs", name).count("\n") > more_than)
+
+
+@test("pause/stands-still-and-goes-on")
+def pause(t):
+    name = t.detached("-m", "64m", command=COUNT)
+    await_lines(t, name, 2)
+    t.verb("pause", name)
+    t.equal("status", "paused", status_of(t, name))
+    t.match("ps", r"Up .* \(paused\)", t.verb("ps"))
+    time.sleep(0.3)  # what was on its way to the log
+    before = t.verb("logs", name)
+    time.sleep(0.7)
+    t.equal("output while it is paused", before, t.verb("logs", name))
+    t.match("exec", "is paused; resume it first", t.hybrid("exec", name, "true").err)
+    t.match("a second pause", "it is paused already", t.hybrid("pause", name).err)
+    t.verb("kill", "-s", "CONT", name)
+    t.verb("resume", name)
+    t.equal("status", "running", status_of(t, name))
+    await_lines(t, name, before.count("\n") + 2)
+    t.match("a second resume", "it is not paused", t.hybrid("resume", name).err)
+    t.equal("exec", "0\n", t.verb("exec", name, "sh", "-c", "true; echo $?"))
+    # Nothing that ends a workload waits for somebody to resume it.
+    t.verb("pause", name)
+    t.verb("kill", name)
+    t.equal("exit status", 137, t.exit_of(name))
+    t.match("pause of a stopped one", "is not running", t.hybrid("pause", name).err)
+    for last in (("stop", "-t", "1"), ("rm", "-f")):
+        name = t.detached("-m", "64m", command=COUNT)
+        t.verb("pause", name)
+        t.verb(*last, name)
+    t.check(status_of(t, name) is None, "rm -f left it")
+
+
+@test("update/of-a-running-workload")
+def update(t):
+    """Processors of both; memory and processes of containers, since a VM's are its own kernel's."""
+    name = t.detached("-m", "64m", "--pids-limit", "20", command=["sleep", "1000"])
+    cgroup = "hybrid-" + name
+    t.verb("update", "--cpu-quota", "50000", "--cpu-period", "100000", name)
+    if os.path.exists(f"/sys/fs/cgroup/{cgroup}/cpu.max"):
+        t.equal("quota", "50000 100000", cgroup_file(cgroup, "cpu.cfs_quota_us", "cpu.max"))
+    else:
+        t.equal("quota", "50000", cgroup_file(cgroup, "cpu.cfs_quota_us", "cpu.max"))
+    for options, v1, v2, value in ((("--memory", "96m", "--memory-swap", "96m"), "memory.limit_in_bytes", "memory.max", str(96 << 20)),
+                                   (("--pids-limit", "30"), "pids.max", "pids.max", "30")):
+        result = t.hybrid("update", *options, name)
+        if t.isolation == "vm":
+            t.match(f"{options}", "is a VM: .* --cpu-", result.err)
+        else:
+            t.equal(f"{options}", 0, result.exit, result)
+            t.equal(f"{options}", value, cgroup_file(cgroup, v1, v2))
+    t.verb("rm", "-f", name)
+    t.match("one that does not exist", "no such workload", t.hybrid("update", "--cpu-share", "512", name).err)

@@ -1,0 +1,37 @@
+/* A workload that stands still: all its processes, or those of its VM, on the host. */
+#include "cleanup.h"
+#include "monitor_parts.h"
+#include "runtime/cgroup/cgroup.h"
+
+static int freeze(const struct monitor *monitor, bool frozen, struct error *err)
+{
+    const char *name = monitor->request->ops->cgroup(monitor->workload);
+    if (!*name)
+        return error_set(err, EXIT_OURS, "it has no cgroup of its own");
+    struct cgroup *cgroup = cgroup_open(name, err);
+    int result = cgroup ? cgroup_freeze(cgroup, frozen, err) : -1;
+    cgroup_close(cgroup);
+    return result;
+}
+
+int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
+{
+    struct state *state = monitor->request->state;
+    if (!state || monitor->main.ended)
+        return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (monitor->frozen == frozen)
+        return error_set(err, EXIT_OURS, "it is %s", frozen ? "paused already" : "not paused");
+    if (freeze(monitor, frozen, err) < 0)
+        return -1;
+    monitor->frozen = frozen;
+    state->status = frozen ? STATE_PAUSED : STATE_RUNNING;
+    return state_write(monitor->request->spec.paths.root, state, err);
+}
+
+void monitor_thaw(struct monitor *monitor)
+{
+    struct error err = { 0 };
+    if (monitor->frozen && monitor->workload && freeze(monitor, false, &err) < 0)
+        monitor_warn(monitor, err.message);
+    monitor->frozen = false;
+}
