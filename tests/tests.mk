@@ -9,7 +9,7 @@ UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
 RESULTS      := $(BUILD)/test-results
 REPORT        = tests/report $(RESULTS)
 
-.PHONY: unit-programs style installation conformance fuzzers fuzz hostile
+.PHONY: unit-programs style installation conformance lifecycles fuzzers fuzz hostile
 
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
@@ -114,8 +114,11 @@ testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a 
 # --- conformance ----------------------------------------------------------------------------------
 ENGINES := podman containerd dockerd
 
-conformance: all ## drive hybrid through real container engines
-	@status=0; for engine in $(ENGINES); do tests/conformance/$$engine $(BUILD) || status=1; done; exit $$status
+conformance: all ## drive hybrid through real container engines, and through many lives
+	@status=0; for part in $(ENGINES) lifecycles; do tests/conformance/$$part $(BUILD) || status=1; done; exit $$status
+
+lifecycles: all ## 1,000 lives of containers, 50 at a time, 200 with kill -9 at a random moment
+	@HYBRID_LIFECYCLES=1000/50/200 tests/conformance/lifecycles $(BUILD)
 
 # --- everything ------------------------------------------------------------------------------------
 style: ## check the conventions that a program can check

@@ -47,7 +47,7 @@ static int remove_one(const struct cli *cli, const char *name, const void *conte
     if (!directory)
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
-        return 0; /* as docker rm -f */
+        return state_sweep(cli->runtime.root, err); /* as docker rm -f */
     if (engine_owns(&cli->runtime, name))
         return engine_delete(&cli->runtime, name, force, err);
     int ended = end_running(cli, name, force, err);

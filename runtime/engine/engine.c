@@ -220,6 +220,30 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
     return 0;
 }
 
+/*
+ * Recorded as paused as long as it may be: a pause that is killed between leaves something that
+ * resume, kill and delete know how to let go on.
+ */
+static int thaw_and_record(const struct runtime *runtime, struct state *state, struct error *err)
+{
+    state->status = STATE_RUNNING;
+    return thaw(state, err) < 0 ? -1 : state_write(runtime->root, state, err);
+}
+
+static int freeze(const struct runtime *runtime, struct state *state, struct error *err)
+{
+    struct error ignored;
+    state->status = STATE_PAUSED;
+    if (state_write(runtime->root, state, err) < 0)
+        return -1;
+    struct cgroup *cgroup = cgroup_open(state->cgroup, err);
+    int result = cgroup ? cgroup_freeze(cgroup, true, err) : -1;
+    cgroup_close(cgroup);
+    if (result < 0)
+        (void)thaw_and_record(runtime, state, &ignored);
+    return result;
+}
+
 int engine_pause(const struct runtime *runtime, const char *id, bool pause, struct error *err)
 {
     _cleanup_close_ int lock = -1;
@@ -232,11 +256,7 @@ int engine_pause(const struct runtime *runtime, const char *id, bool pause, stru
                          state_status_name(state.status));
     if (!state.cgroup || !*state.cgroup)
         return error_set(err, EXIT_OURS, "cannot pause %s: it has no cgroup of its own", id);
-    struct cgroup *cgroup = cgroup_open(state.cgroup, err);
-    int result = cgroup ? cgroup_freeze(cgroup, pause, err) : -1;
-    cgroup_close(cgroup);
-    state.status = pause ? STATE_PAUSED : STATE_RUNNING;
-    return result < 0 ? -1 : state_write(runtime->root, &state, err);
+    return pause ? freeze(runtime, &state, err) : thaw_and_record(runtime, &state, err);
 }
 
 /* --- delete -------------------------------------------------------------------------------------
@@ -257,17 +277,6 @@ static int end_process(const struct state *state, struct error *err)
     return error_set(err, EXIT_OURS, "process %d of %s does not end", state->pid, state->id);
 }
 
-/* A create that was killed before it had made its directory whole leaves a part: listing removes
- * it. */
-static int sweep(const struct runtime *runtime, struct error *err)
-{
-    struct state_list list;
-    if (state_list_read(runtime->root, &list, err) < 0)
-        return -1;
-    state_list_free(&list);
-    return 0;
-}
-
 int engine_delete(const struct runtime *runtime, const char *id, bool force, struct error *err)
 {
     _cleanup_close_ int lock = -1;
@@ -276,7 +285,7 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
     if (!directory)
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
-        return sweep(runtime, err);
+        return state_sweep(runtime->root, err);
     if (engine_lock(runtime, id, &lock, &state, err) < 0)
         return -1;
     if (!force && state.status != STATE_STOPPED)

@@ -94,6 +94,12 @@ struct state_list {
 int state_list_read(const char *root, struct state_list *list, struct error *err);
 void state_list_free(struct state_list *list);
 
+/*
+ * Removes what a creation or a removal left that was killed in its midst, as listing does. Returns
+ * 0, or -1 with *err.
+ */
+int state_sweep(const char *root, struct error *err);
+
 /* Removes <root>/<id>/ and what is in it. Only the holder of the lock may. 0, or -1 with *err. */
 int state_remove(const char *root, const char *id, struct error *err);
 

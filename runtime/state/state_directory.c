@@ -382,6 +382,15 @@ void state_list_free(struct state_list *list)
     *list = (struct state_list){ 0 };
 }
 
+int state_sweep(const char *root, struct error *err)
+{
+    struct state_list list;
+    if (state_list_read(root, &list, err) < 0)
+        return -1;
+    state_list_free(&list);
+    return 0;
+}
+
 int state_remove(const char *root, const char *id, struct error *err)
 {
     _cleanup_free_ char *path = state_directory(root, id, err);
