@@ -286,6 +286,11 @@ static int container_signal(struct workload *workload, int signal, bool all, str
     return 0;
 }
 
+static int container_pause(struct workload *workload, bool pause, struct error *err)
+{
+    return cgroup_freeze(workload->cgroup, pause, err);
+}
+
 static int container_resize(struct workload *workload, uint32_t process, uint16_t rows,
                             uint16_t columns, struct error *err)
 {
@@ -306,6 +311,7 @@ const struct workload_ops container_ops = {
     .poll_fds = container_poll_fds,
     .dispatch = container_dispatch,
     .signal = container_signal,
+    .pause = container_pause,
     .resize = container_resize,
     .destroy = container_destroy,
 };

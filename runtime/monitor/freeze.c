@@ -1,18 +1,5 @@
 /* A workload that stands still: all its processes, or those of its VM, on the host. */
-#include "cleanup.h"
 #include "monitor_parts.h"
-#include "runtime/cgroup/cgroup.h"
-
-static int freeze(const struct monitor *monitor, bool frozen, struct error *err)
-{
-    const char *name = monitor->request->ops->cgroup(monitor->workload);
-    if (!*name)
-        return error_set(err, EXIT_OURS, "it has no cgroup of its own");
-    struct cgroup *cgroup = cgroup_open(name, err);
-    int result = cgroup ? cgroup_freeze(cgroup, frozen, err) : -1;
-    cgroup_close(cgroup);
-    return result;
-}
 
 int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
 {
@@ -21,7 +8,7 @@ int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
         return error_set(err, EXIT_OURS, "the workload has just ended");
     if (monitor->frozen == frozen)
         return error_set(err, EXIT_OURS, "it is %s", frozen ? "paused already" : "not paused");
-    if (freeze(monitor, frozen, err) < 0)
+    if (monitor->request->ops->pause(monitor->workload, frozen, err) < 0)
         return -1;
     monitor->frozen = frozen;
     state->status = frozen ? STATE_PAUSED : STATE_RUNNING;
@@ -31,7 +18,8 @@ int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
 void monitor_thaw(struct monitor *monitor)
 {
     struct error err = { 0 };
-    if (monitor->frozen && monitor->workload && freeze(monitor, false, &err) < 0)
+    if (monitor->frozen && monitor->workload &&
+        monitor->request->ops->pause(monitor->workload, false, &err) < 0)
         monitor_warn(monitor, err.message);
     monitor->frozen = false;
 }

@@ -98,6 +98,9 @@ struct workload_ops {
                     void *context, struct workload_exit *exit);
     /* Sends a signal to the workload's first process (or to all). Returns 0, or -1 with *err. */
     int (*signal)(struct workload *workload, int signal, bool all, struct error *err);
+    /* Stops all its processes where they are, or lets them go on, and waits for that: a VM's are
+     * those on the host. Returns 0, or -1 with *err. */
+    int (*pause)(struct workload *workload, bool pause, struct error *err);
     /* process 0: the workload; otherwise an exec session. */
     int (*resize)(struct workload *workload, uint32_t process, uint16_t rows, uint16_t columns,
                   struct error *err);

@@ -113,6 +113,8 @@ int capabilities_set(struct sandbox *sandbox, const struct plan_step *step, stru
      */
     if (sandbox->identity.named && sandbox->identity.uid != 0)
         sets.effective = sets.permitted = sets.ambient;
+    /* The kernel knows no others (capabilities(7)), and builders ask for ambient ones by habit. */
+    sets.ambient &= sets.inheritable & sets.permitted;
     const struct plan *plan = sandbox->plan;
     uint64_t until_exec = plan->filter && !has_step(plan, PLAN_NO_NEW_PRIVS)
                               ? sandbox->held_capabilities & CAPABILITY(CAP_SYS_ADMIN)

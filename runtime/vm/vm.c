@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 enum {
@@ -190,6 +191,24 @@ static int vm_signal(struct workload *vm, int signal, bool all, struct error *er
     return send_signal(vm, WIRE_MAIN_PROCESS, signal, all, err);
 }
 
+/*
+ * By signals, not by the cgroup's freezer: kernels up to 6.13 put a thread of their own, which no
+ * freezer stops, into the cgroup of each VM, and on cgroup v2 such a cgroup never counts as frozen.
+ */
+static int vm_pause(struct workload *vm, bool pause, struct error *err)
+{
+    siginfo_t info = { 0 };
+    if (syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, pause ? SIGSTOP : SIGCONT, NULL, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot reach hybrid-vmm");
+    /* Told when the last of its threads has stopped or gone on. */
+    if (waitid(P_PIDFD, (id_t)vm->monitor.pidfd, &info,
+               WEXITED | WNOWAIT | (pause ? WSTOPPED : WCONTINUED)) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot wait for hybrid-vmm");
+    if (info.si_code == CLD_STOPPED || info.si_code == CLD_CONTINUED)
+        return 0;
+    return error_set(err, EXIT_OURS, "hybrid-vmm has just ended");
+}
+
 static int vm_resize(struct workload *vm, uint32_t process, uint16_t rows, uint16_t columns,
                      struct error *err)
 {
@@ -271,6 +290,7 @@ const struct workload_ops vm_ops = {
     .poll_fds = vm_poll_fds,
     .dispatch = vm_dispatch,
     .signal = vm_signal,
+    .pause = vm_pause,
     .resize = vm_resize,
     .exec = vm_exec,
     .exec_signal = vm_exec_signal,

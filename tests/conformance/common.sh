@@ -6,6 +6,7 @@
 set -u
 
 ENGINE=$(basename "$0")
+SCRIPT=$(realpath "$0")
 BUILD=$(realpath "${1:?usage: $0 BUILD}")
 HYBRID=$BUILD/hybrid
 CACHE=${HYBRID_CACHE:-$HOME/.cache/hybrid}/conformance
@@ -98,6 +99,18 @@ busybox_archive() {
     /bin/busybox --list | while read -r applet; do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
     printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
     tar -C "$root" -c . >"$DIRECTORY/busybox.tar"
+}
+
+# Goes on in a network namespace of its own, where bridges, addresses and packet filters are nobody else's. To be
+# called when all that is downloaded is there.
+in_own_network() {
+    if [ -z "${HYBRID_OWN_NETWORK:-}" ]; then
+        cd / || exit 1
+        clean_up
+        trap - EXIT
+        exec unshare --net env HYBRID_OWN_NETWORK=1 "$SCRIPT" "$BUILD"
+    fi
+    ip link set lo up
 }
 
 # Functions end by themselves; programs are given two minutes.
