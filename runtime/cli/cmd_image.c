@@ -37,11 +37,9 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     (void)count;
-    const struct settings *given = settings;
-    const char *const arguments[] = { "prune", given->all ? "--all" : NULL, NULL };
     if (strcmp(operands[0], "prune") != 0)
         return refuse(operands[0], err);
-    return image_helper_exec(cli, arguments, operands + 1, err);
+    return image_helper_verb(cli, "prune", settings, operands + 1, err);
 }
 
 const struct verb verb_image = {

@@ -1,7 +1,4 @@
 /* hybrid import: a tree becomes an image of one layer. */
-#include <stdlib.h>
-
-#include "cleanup.h"
 #include "image_helper.h"
 #include "verbs.h"
 
@@ -24,24 +21,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     (void)count;
-    const struct settings *given = settings;
-    size_t used = 0;
-    _cleanup_free_ const char **arguments =
-        calloc(2 * given->changes.count + IMAGE_HELPER_MAX_ARGUMENTS, sizeof *arguments);
-    if (!arguments)
-        return error_set(err, EXIT_OURS, "out of memory");
-    arguments[used++] = "import";
-    if (given->quiet)
-        arguments[used++] = "--quiet";
-    if (given->message) {
-        arguments[used++] = "--message";
-        arguments[used++] = given->message;
-    }
-    for (size_t i = 0; i < given->changes.count; i++) {
-        arguments[used++] = "--change";
-        arguments[used++] = given->changes.values[i];
-    }
-    return image_helper_exec(cli, arguments, operands, err);
+    return image_helper_verb(cli, "import", settings, operands, err);
 }
 
 const struct verb verb_import = {

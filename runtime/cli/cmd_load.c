@@ -40,16 +40,9 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
         return error_set(err, EXIT_OURS,
                          "load reads FILE, DIR, or an archive on standard input, "
                          "which is a terminal");
-    const char *arguments[IMAGE_HELPER_MAX_ARGUMENTS] = { "load" };
-    size_t used = 1;
-    if (given->quiet)
-        arguments[used++] = "--quiet";
-    if (given->name) {
-        arguments[used++] = "--name";
-        arguments[used++] = given->name;
-    }
     char *const input[] = { given->input ? (char *)given->input : "-", NULL };
-    return image_helper_exec(cli, arguments, count == 0 ? input : operands, err);
+    const struct settings passed = { .name = given->name, .quiet = given->quiet };
+    return image_helper_verb(cli, "load", &passed, count == 0 ? input : operands, err);
 }
 
 const struct verb verb_load = {

@@ -17,14 +17,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     (void)count;
-    const struct settings *given = settings;
-    const char *arguments[IMAGE_HELPER_MAX_ARGUMENTS] = { "push" };
-    size_t used = 1;
-    if (given->quiet)
-        arguments[used++] = "--quiet";
-    if (given->plain_http)
-        arguments[used++] = "--plain-http";
-    return image_helper_exec(cli, arguments, operands, err);
+    return image_helper_verb(cli, "push", settings, operands, err);
 }
 
 const struct verb verb_push = {

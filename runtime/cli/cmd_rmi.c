@@ -16,9 +16,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     (void)count;
-    const struct settings *given = settings;
-    const char *const arguments[] = { "rmi", given->force ? "--force" : NULL, NULL };
-    return image_helper_exec(cli, arguments, operands, err);
+    return image_helper_verb(cli, "rmi", settings, operands, err);
 }
 
 const struct verb verb_rmi = {

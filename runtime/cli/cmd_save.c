@@ -19,14 +19,9 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                struct error *err)
 {
     const struct settings *given = settings;
-    const char *arguments[IMAGE_HELPER_MAX_ARGUMENTS] = { "save" };
-    if (given->output) {
-        arguments[1] = "--output";
-        arguments[2] = given->output;
-    } else if (isatty(STDOUT_FILENO)) {
+    if (!given->output && isatty(STDOUT_FILENO))
         return error_set(err, EXIT_OURS,
                          "an archive is not for a terminal to show: write it to a file with -o");
-    }
     for (size_t i = 0; i < count; i++) {
         struct store_image image;
         if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, operands[i],
@@ -34,7 +29,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
             return -1;
         store_image_free(&image);
     }
-    return image_helper_exec(cli, arguments, operands, err);
+    return image_helper_verb(cli, "save", settings, operands, err);
 }
 
 const struct verb verb_save = {

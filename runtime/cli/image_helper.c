@@ -9,6 +9,8 @@
 
 #include "cleanup.h"
 
+enum { OPTION_NAME = 32 }; /* bytes of "--NAME" */
+
 int image_helper_exec(const struct cli *cli, const char *const *arguments, char *const *operands,
                       struct error *err)
 {
@@ -35,6 +37,59 @@ int image_helper_exec(const struct cli *cli, const char *const *arguments, char 
     (void)fflush(cli->out);
     (void)execv(program, (char *const *)argv);
     return error_set_errno(err, EXIT_OURS, errno, "cannot run %s; reinstall hybrid", program);
+}
+
+static size_t count_arguments(const struct cli_option *options, const void *settings)
+{
+    size_t count = 0;
+    for (const struct cli_option *option = options; option && option->name; option++)
+        count += option->kind == CLI_LIST
+                     ? 2 * ((const struct option_list *)(const void *)((const char *)settings +
+                                                                       option->offset))
+                               ->count
+                     : 2;
+    return count;
+}
+
+/* Writes --NAME or --NAME VALUE as often as the option was given. Returns where to go on. */
+static const char **append_option(const char **at, char *name, const struct cli_option *option,
+                                  const void *settings)
+{
+    const void *value = (const char *)settings + option->offset;
+    if (option->kind == CLI_LIST) {
+        const struct option_list *list = value;
+        for (size_t i = 0; i < list->count; i++) {
+            *at++ = name;
+            *at++ = list->values[i];
+        }
+        return at;
+    }
+    *at++ = name;
+    if (option->kind != CLI_FLAG)
+        *at++ = *(const char *const *)value;
+    return at;
+}
+
+int image_helper_verb(const struct cli *cli, const char *verb, const void *settings,
+                      char *const *operands, struct error *err)
+{
+    const struct cli_option *options = cli->verb->options;
+    const size_t room = count_arguments(options, settings);
+    _cleanup_free_ const char **arguments = calloc(room + 2, sizeof *arguments);
+    _cleanup_free_ char *names = calloc(room + 1, OPTION_NAME);
+    if (!arguments || !names)
+        return error_set(err, EXIT_OURS, "out of memory");
+    const char **at = arguments;
+    char *name = names;
+    *at++ = verb;
+    for (const struct cli_option *option = options; option && option->name; option++) {
+        if (option->kind == CLI_REFUSED || !cli_is_given(cli->verb, option, settings))
+            continue;
+        (void)snprintf(name, OPTION_NAME, "--%s", option->name);
+        at = append_option(at, name, option, settings);
+        name += OPTION_NAME;
+    }
+    return image_helper_exec(cli, arguments, operands, err);
 }
 
 __attribute__((noreturn)) static void become_helper(const struct cli *cli,

@@ -4,14 +4,19 @@
 
 #include "cli.h"
 
-enum { IMAGE_HELPER_MAX_ARGUMENTS = 8 };
-
 /*
  * Becomes hybrid-image: `hybrid-image --store S --root R` followed by `arguments` and `operands`
  * (each ends with NULL). Returns only on failure: -1 with *err.
  */
 int image_helper_exec(const struct cli *cli, const char *const *arguments, char *const *operands,
                       struct error *err);
+
+/*
+ * The same for a verb of hybrid-image whose options are, by name, those of the verb that runs: what
+ * was given of them is passed on. settings: that verb's. Options have text, lists or flags.
+ */
+int image_helper_verb(const struct cli *cli, const char *verb, const void *settings,
+                      char *const *operands, struct error *err);
 
 /*
  * Runs hybrid-image to its end, as a child: standard input is empty, what it prints goes to

@@ -13,7 +13,7 @@ const char *const run_image_policies[] = { policy_missing, policy_always, policy
 
 static int pull(const struct cli *cli, char *name, bool missing, bool quiet, struct error *err)
 {
-    const char *arguments[IMAGE_HELPER_MAX_ARGUMENTS] = { "pull" };
+    const char *arguments[] = { "pull", NULL, NULL, NULL };
     char *const operands[] = { name, NULL };
     size_t used = 1;
     if (missing)
