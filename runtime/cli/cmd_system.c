@@ -1,10 +1,11 @@
-/* hybrid system df: what images and workloads occupy. */
+/* hybrid system: what images and workloads occupy; whether the image store is sound. */
 #include <errno.h>
 #include <fts.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "image_helper.h"
 #include "runtime/image/usage.h"
 #include "runtime/state/state.h"
 #include "verbs.h"
@@ -13,6 +14,7 @@ enum { ROWS = 2, CELL_SIZE = 32 };
 
 struct settings {
     const char *format;
+    bool quick, repair;
 };
 
 static const struct settings defaults = { .format = "table" };
@@ -20,6 +22,10 @@ static const struct settings defaults = { .format = "table" };
 static const struct cli_option options[] = {
     CLI_OPTION_CHOICE(struct settings, format, "format", "FORMAT", cli_formats,
                       "Print a table (the default) or json"),
+    CLI_OPTION_FLAG(struct settings, quick, "quick", 0,
+                    "check: do not read what blobs and layers hold"),
+    CLI_OPTION_FLAG(struct settings, repair, "repair", 0,
+                    "check: remove what is broken; says which images to fetch anew"),
     { 0 },
 };
 
@@ -134,18 +140,18 @@ static json_t *describe(const void *things, size_t number)
                      (json_int_t)row->bytes, "Reclaimable", (json_int_t)row->reclaimable);
 }
 
-static int run(const struct cli *cli, const void *settings, char **operands, size_t count,
-               struct error *err)
+/* --- the verbs -------------------------------------------------------------------------------- */
+
+static int run_df(const struct cli *cli, const void *settings, char **operands, struct error *err)
 {
     static const char *const heading[] = { "TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE" };
-    (void)count;
+    (void)operands;
     const struct settings *given = settings;
     struct state_list list;
     struct row rows[ROWS];
-    if (strcmp(operands[0], "df") != 0)
-        return error_set(err, EXIT_OURS,
-                         "system: unknown verb \"%.80s\"; there is `hybrid system df`",
-                         operands[0]);
+    if (given->quick || given->repair)
+        return error_set(err, EXIT_OURS, "system df: --%s is an option of `hybrid system check`",
+                         given->quick ? "quick" : "repair");
     if (state_list_read(cli->runtime.root, &list, err) < 0)
         return -1;
     int result = measure_images(cli, &list, &rows[0], err);
@@ -163,13 +169,40 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     return result < 0 ? -1 : cli_print_listing(cli->out, &listing, given->format, false, err);
 }
 
+static int run_check(const struct cli *cli, const void *settings, char **operands,
+                     struct error *err)
+{
+    return image_helper_verb(cli, "check", settings, operands, err);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const struct cli *cli, const void *settings, char **operands, struct error *err);
+} parts[] = { { "df", run_df }, { "check", run_check } };
+
+static int run(const struct cli *cli, const void *settings, char **operands, size_t count,
+               struct error *err)
+{
+    (void)count;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(operands[0], parts[i].name) == 0)
+            return parts[i].run(cli, settings, operands + 1, err);
+    return error_set(err, EXIT_OURS,
+                     "system: unknown verb \"%.80s\"; there are `hybrid system df` and `hybrid "
+                     "system check`",
+                     operands[0]);
+}
+
 const struct verb verb_system = {
     .name = "system",
     .group = CLI_GROUP_OTHER,
-    .synopsis = "df [OPTIONS]",
-    .summary = "Show what images and workloads occupy: system df",
+    .synopsis = "df|check [OPTIONS]",
+    .summary = "Show what images and workloads occupy: system df; verify images: system check",
     .description =
-        "SIZE of images: blobs and layers, shared ones once; RECLAIMABLE: what\n"
+        "check: is everything in the image store as it should be? Index, digests of all blobs,\n"
+        "layers, and what killed commands left; a line each problem. Status 0: sound, or with\n"
+        "--repair sound now; 1: it is not.\n\n"
+        "df: SIZE of images: blobs and layers, shared ones once; RECLAIMABLE: what\n"
         "`hybrid image prune --all` would bring. SIZE of workloads: what they wrote, and logs;\n"
         "RECLAIMABLE: of stopped ones, which `hybrid rm` removes.",
     .options = options,

@@ -53,7 +53,7 @@ _hybrid_operands() {
     esac
     case $2 in
     image) echo prune ;;
-    system) echo df ;;
+    system) echo df check ;;
     exec | kill | stop | logs | pause | resume | update) "$1" ps -q 2>/dev/null ;;
     rm | start | wait | inspect) "$1" ps -a -q 2>/dev/null ;;
     state | delete | events) "$1" list -q 2>/dev/null ;;

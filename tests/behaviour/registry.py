@@ -53,8 +53,8 @@ class Puller(Store):
     def login(self, host, user, password):
         self.credentials(auths={host: {"auth": basic(user, password).split()[1]}})
 
-    def start(self, *arguments, **options):
-        return subprocess.Popen(self.command(*arguments), env=self.environment, stdin=subprocess.DEVNULL,
+    def start(self, *arguments, stdin=subprocess.DEVNULL, **options):
+        return subprocess.Popen(self.command(*arguments), env=self.environment, stdin=stdin,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
     def run(self, *arguments, stdin=b"", status=0):

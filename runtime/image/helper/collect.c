@@ -27,17 +27,7 @@ static int mark_images(const struct store *store, struct marks *blobs, struct ma
 
 /* --- what workloads use ----------------------------------------------------------------------- */
 
-struct workload_visit {
-    int (*visit)(const char *id, const json_t *state, void *context, struct error *err);
-    void *context;
-};
-
-/*
- * Calls visit for the state of each workload below root, until it returns something else than 0.
- * A state that comes, goes or is being written meanwhile uses no image that is removed here: its
- * command resolves the image under its own name and fails or succeeds there.
- */
-static int visit_workloads(const char *root, const struct workload_visit *visit, struct error *err)
+int collect_visit_workloads(const char *root, const struct workload_visit *visit, struct error *err)
 {
     int fd = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
@@ -99,7 +89,7 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
     const struct workload_visit visit = { mark_layers_of_workload, &layers };
     int result = mark_images(store, &blobs, &layers, err);
     if (result == 0)
-        result = visit_workloads(root, &visit, err);
+        result = collect_visit_workloads(root, &visit, err);
     if (result == 0)
         result = sweep(store->blobs_fd, "", &blobs, "blobs", err);
     if (result == 0)
@@ -140,7 +130,7 @@ int collect_check_users(const char *root, const struct index_entry *entry, struc
 {
     struct user_search search = { entry->reference, entry->config };
     const struct workload_visit visit = { refuse_if_used, &search };
-    return visit_workloads(root, &visit, err);
+    return collect_visit_workloads(root, &visit, err);
 }
 
 static int append_line(char **text, const char *label, const char *name, struct error *err)

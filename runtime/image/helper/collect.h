@@ -2,6 +2,8 @@
 #ifndef HYBRID_COLLECT_H
 #define HYBRID_COLLECT_H
 
+#include <jansson.h>
+
 #include "runtime/image/helper/staging.h"
 #include "runtime/image/index.h"
 
@@ -19,6 +21,19 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
  */
 int collect_remove_image(const struct store *store, const char *root, const char *name, bool force,
                          char **removed, struct error *err);
+
+struct workload_visit {
+    int (*visit)(const char *id, const json_t *state, void *context, struct error *err);
+    void *context;
+};
+
+/*
+ * Calls visit for the state of each workload below root, until it returns something else than 0.
+ * A state that comes, goes or is being written meanwhile uses no image that is removed here: its
+ * command resolves the image under its own name and fails or succeeds there.
+ */
+int collect_visit_workloads(const char *root, const struct workload_visit *visit,
+                            struct error *err);
 
 /* Fails if a workload uses the image under this name, or by its id. Returns 0, or -1 with *err. */
 int collect_check_users(const char *root, const struct index_entry *entry, struct error *err);

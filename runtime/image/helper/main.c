@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "runtime/image/helper/check.h"
 #include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/commit.h"
 #include "runtime/image/helper/import.h"
@@ -32,6 +33,7 @@ static const char usage[] =
     "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
     "TAR|DIR|- NAME\n"
     "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
+    "       hybrid-image --store DIR [--root DIR] check [--quick] [--repair] [--format json]\n"
     "Writes hybrid's image store; the verbs of hybrid run it.\n";
 
 struct settings {
@@ -41,9 +43,10 @@ struct settings {
     const char *platform;
     const char *output;
     const char *message;
+    const char *format;
     const char **changes; /* as many as there are arguments */
     size_t change_count;
-    bool quiet, force, plain_http, missing, all;
+    bool quiet, force, plain_http, missing, all, quick, repair;
 };
 
 static int run_load(const struct settings *settings, char **operands, struct error *err)
@@ -163,6 +166,19 @@ static int run_prune(const struct settings *settings, char **operands, struct er
     return result;
 }
 
+static int run_check(const struct settings *settings, char **operands, struct error *err)
+{
+    if (operands[0])
+        return error_set(err, EXIT_OURS, "check takes no names: it looks at the whole store");
+    const struct check_options options = {
+        .root = settings->root,
+        .quick = settings->quick,
+        .repair = settings->repair,
+        .json = settings->format && strcmp(settings->format, "json") == 0,
+    };
+    return check_run(settings->store, &options, err);
+}
+
 static int run_tag(const struct settings *settings, char **operands, struct error *err)
 {
     struct store store;
@@ -186,9 +202,9 @@ static const struct {
     int (*run)(const struct settings *settings, char **operands, struct error *err);
     bool reduces; /* gives up privileges itself, once it has what needs them */
 } verbs[] = {
-    { "import", run_import, false }, { "load", run_load, false },   { "pull", run_pull, true },
-    { "push", run_push, true },      { "prune", run_prune, false }, { "rmi", run_rmi, false },
-    { "save", run_save, false },     { "tag", run_tag, false },
+    { "check", run_check, false }, { "import", run_import, false }, { "load", run_load, false },
+    { "pull", run_pull, true },    { "push", run_push, true },      { "prune", run_prune, false },
+    { "rmi", run_rmi, false },     { "save", run_save, false },     { "tag", run_tag, false },
 };
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
@@ -220,6 +236,9 @@ static const struct {
     { { "output", required_argument, NULL, 'o' }, offsetof(struct settings, output) },
     { { "message", required_argument, NULL, 'M' }, offsetof(struct settings, message) },
     { { "all", no_argument, NULL, 'a' }, offsetof(struct settings, all) },
+    { { "format", required_argument, NULL, 'F' }, offsetof(struct settings, format) },
+    { { "quick", no_argument, NULL, 'Q' }, offsetof(struct settings, quick) },
+    { { "repair", no_argument, NULL, 'R' }, offsetof(struct settings, repair) },
 };
 
 enum {

@@ -117,10 +117,10 @@ int tree_remove(int dir_fd, const char *name)
     return unlinkat(dir_fd, name, AT_REMOVEDIR);
 }
 
-/* Removes what nobody locks. The store's lock is held, so nothing is being made meanwhile. */
-static int sweep(const struct store *store, bool *swept, struct error *err)
+int staging_visit_left(const struct store *store,
+                       int (*visit)(void *context, const char *name, struct error *err),
+                       void *context, struct error *err)
 {
-    *swept = false;
     int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (!directory) {
@@ -128,18 +128,35 @@ static int sweep(const struct store *store, bool *swept, struct error *err)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/tmp", store->path);
     }
     for (const struct dirent *entry; (entry = readdir(directory));) {
-        if (entry->d_name[0] == '.')
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         _cleanup_close_ int lock =
             openat(store->tmp_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+        if (lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) < 0 : errno != ENOTDIR && errno != ELOOP)
             continue;
-        *swept = true;
-        if (tree_remove(store->tmp_fd, entry->d_name) < 0)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s/tmp/%s", store->path,
-                                   entry->d_name);
+        if (visit(context, entry->d_name, err) < 0)
+            return -1;
     }
     return 0;
+}
+
+int staging_remove_left(const struct store *store, const char *name, struct error *err)
+{
+    if (tree_remove(store->tmp_fd, name) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s/tmp/%s", store->path, name);
+    return 0;
+}
+
+struct sweep {
+    const struct store *store;
+    bool swept;
+};
+
+static int sweep_one(void *context, const char *name, struct error *err)
+{
+    struct sweep *sweep = context;
+    sweep->swept = true;
+    return staging_remove_left(sweep->store, name, err);
 }
 
 int staging_begin(const struct store *store, struct staging *staging, bool *swept,
@@ -148,8 +165,10 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
     uint64_t number;
     *staging = (struct staging){ .store = store, .fd = -1 };
     _cleanup_close_ int lock = store_lock(store, err);
-    if (lock < 0 || sweep(store, swept, err) < 0)
+    struct sweep sweep = { .store = store };
+    if (lock < 0 || staging_visit_left(store, sweep_one, &sweep, err) < 0)
         return -1;
+    *swept = sweep.swept;
     if (getrandom(&number, sizeof number, 0) != sizeof number)
         return error_set_errno(err, EXIT_OURS, errno, "cannot get random bytes");
     (void)snprintf(staging->name, sizeof staging->name, "%016" PRIx64, number);

@@ -41,6 +41,17 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
                   struct error *err);
 
 /*
+ * Calls visit for all that killed commands left in <store>/tmp, until it returns -1. The store's
+ * lock is held, so that nothing is being made meanwhile. Returns 0, or -1 with *err.
+ */
+int staging_visit_left(const struct store *store,
+                       int (*visit)(void *context, const char *name, struct error *err),
+                       void *context, struct error *err);
+
+/* Removes such a thing. Returns 0, or -1 with *err. */
+int staging_remove_left(const struct store *store, const char *name, struct error *err);
+
+/*
  * Gives the file `name` of a directory of the store a second name, the same, in the staging
  * directory: it stays there even if the store loses it before commit, which then puts it back.
  * 1: done, 0: the store has no such file, -1: *err.
