@@ -75,7 +75,7 @@ $(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,engine launch doctor monitor co
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
 
 $(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image plan)
-	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcurl -lcrypto -ljansson
+	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcurl -lcrypto -lseccomp -ljansson
 
 $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp

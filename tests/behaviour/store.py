@@ -9,13 +9,16 @@ Prints PASS, FAIL or SKIP per case; exits 1 if a case failed.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import images
-from images import Image, check, directory, encode, entry, equal, sha256, small, tar
-from registry import Puller, layers, wait_for
+from images import Image, check, directory, encode, entry, equal, link, sha256, small, tar
+from registries import Registry
+from registry import Puller, layers, three, wait_for
 
 
 class Judged(Puller):
@@ -172,6 +175,183 @@ def test_check_usage(store):
     check("hybrid system check" in said, said)
     said = store.run("system", "chek", status=125).stderr.decode()
     check("hybrid system check" in said, said)
+
+
+# --- confinement --------------------------------------------------------------------------------------
+
+HELPER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "runtime", "image", "helper")
+# The kinds of processes, as they call themselves; each list holds what those do that its processes start.
+LISTS = {"NETWORK": {"network"}, "STORE": {"store", "layer", "tool"}, "LAYER": {"layer", "tool"}, "TOOL": {"tool"}}
+GROUPS = {"ALL": set(LISTS), "FROM_TOOL": {"STORE", "LAYER", "TOOL"}, "FROM_LAYER": {"STORE", "LAYER"}}
+
+
+def entries():
+    """(list, call, argument that it must have or None) of confine_calls.c, without those that are rare."""
+    with open(HELPER + "/confine_calls.c", encoding="utf-8") as file:
+        text = file.read()
+    pattern = r"(?m)^    CALL(?:_IF)?\(([A-Z_ |]+),\s*(\w+),\s*(?:CONFINE_EQUALS,\s*\d,\s*(\w+))?"
+    for kinds, call, argument in re.findall(pattern, text):
+        for kind in kinds.split(" | "):
+            for name in GROUPS.get(kind, {kind}):
+                yield name, call, argument or None
+
+
+def traced(store, made, *arguments):
+    """Runs hybrid under strace, which adds the calls of confined processes to made: {kind: {call: arguments}}."""
+    path = store.top + "/trace"
+    subprocess.run(["strace", "-f", "-qq", "-s", "20", "-o", path, *store.command(*arguments)], env=store.environment,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
+                   check=False)
+    kinds = {}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            pid, _, rest = line.partition(" ")
+            rest = rest.strip()
+            named = re.match(r'prctl\(PR_SET_NAME, "image-(\w+)"', rest)
+            call = re.match(r"(?:<\.\.\. )?(\w+)(?:\(| resumed)(.*)", rest)
+            if not call or pid not in kinds and not named:
+                continue
+            if call[1] == "clone" and (child := re.search(r"= (\d+)$", call[2])):
+                kinds.setdefault(child[1], kinds[pid])
+            made.setdefault(kinds.get(pid, ""), {}).setdefault(call[1], []).append(call[2])
+            if named:
+                kinds[pid] = named[1]
+
+
+def test_calls_are_needed(store):
+    """No entry of the lists is needless: a tour through the verbs makes each call, as the kind that may."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    tree, made, image = store.top + "/tree", {}, three("+gzip")
+    os.makedirs(tree + "/directory")
+    os.mknod(tree + "/null", 0o600 | 0o020000, os.makedev(1, 3))
+    os.symlink("nowhere", tree + "/link")
+    os.setxattr(tree + "/directory", "user.test", b"x")
+    with Registry() as registry:
+        registry.add(image)
+        host = registry.host.replace("127.0.0.1", "localhost")
+        rich = tar([directory("a", xattrs={"trusted.x": b"1"}), entry("a/b"), link("a/c", "a/b", tarfile.LNKTYPE),
+                    link("t", "a"), entry("n", tarfile.CHRTYPE), entry(".wh.w"),
+                    directory("o"), entry("o/.wh..wh..opq"), entry("s", data=b"2")])
+        broken = Image(layers(1) + [tar([directory("x")])])
+        broken.config["rootfs"]["diff_ids"][0] = "sha256:" + "1" * 64
+        for arguments in (("load", store.file(Image([rich], "rich:1").archive())), ("import", tree, "tree:1"),
+                          ("load", store.file(broken.archive(), "broken.tar")),
+                          ("tag", "tree:1", registry.name + ":2"), ("push", registry.name + ":2"),
+                          ("pull", host + "/app:1"), ("pull", "no-such-host.invalid/app"), ("system", "check"),
+                          ("save", "-o", store.top + "/saved.tar", "rich:1"), ("rmi", "rich:1"),
+                          ("image", "prune", "--all")):
+            traced(store, made, *arguments)
+    needless = []
+    for name, call, argument in entries():
+        seen = [text for kind in LISTS[name] for text in made.get(kind, {}).get(call, [])]
+        if not any(argument is None or argument in text for text in seen):
+            needless.append(f"{name}: {call} {argument or ''}".strip())
+    equal(needless, [], "needless entries")
+
+
+def test_forbidden_call(store):
+    """A process that makes another call is ended, and that is told; the store is as before."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    store.load(small().archive())
+    other = store.file(Image(layers(2), "other:1").archive(), "other.tar")
+    with Registry() as registry:
+        registry.add(three())
+        for call, arguments in (("utimensat", ("load", other)), ("pwrite64", ("load", other)),
+                                ("renameat", ("load", other)), ("fsync", ("rmi", "small:1")),
+                                ("getsockname", ("pull", registry.name + ":1"))):
+            before = store.snapshot()
+            process = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
+                                      f"inject={call}:error=EIO:syscall=getgid", *store.command(*arguments)],
+                                     env=store.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                                     check=False)
+            said = process.stderr.decode()
+            equal(process.returncode, 125, f"{call} of {arguments}: status ({said!r})")
+            check("SIGSYS" in said and "confinement" in said, f"{call} of {arguments}: {said!r}")
+            if arguments[0] != "rmi":
+                images.same_files(store.snapshot(), before, "the store has changed")
+            store.run("load", store.file(small().archive()))
+            store.sound(f"after a forbidden {call}")
+
+
+# --- faults -------------------------------------------------------------------------------------------
+
+# Each call that changes something, or may fail for want of it; the most of them that one process makes.
+FAULTS = (("fsync", 8), ("renameat", 8), ("mkdirat", 4), ("linkat", 4), ("ftruncate", 4), ("fchmod", 4), ("flock", 3),
+          ("unlinkat", 6), ("write", 8), ("pwrite64", 6), ("openat", 40), ("clone", 3), ("getdents64", 8),
+          ("pipe2", 3))
+OPENED_BEFORE = 14  # by the dynamic loader
+
+
+def test_faults(store):
+    """A disk that fails at one call: the command says so, or did all it was to do, and the store is sound."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    victim, other = Image(layers(2), "victim:1"), store.file(small("other:1").archive(), "other.tar")
+    archive, failed = store.file(victim.archive(), "victim.tar"), {}
+    store.load(small().archive())
+    for call, most in FAULTS:
+        for number in range(OPENED_BEFORE if call == "openat" else 1, most + 1, 3 if call == "openat" else 1):
+            name = "EIO" if number % 2 else "ENOSPC"
+            process = subprocess.run(
+                ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=" + call, "-e",
+                 f"inject={call}:error={name}:syscall=getpid:when={number}", *store.command("load", archive)],
+                env=store.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+            what, said = f"{name} at {call} {number}", process.stderr.decode()
+            check(process.returncode in (0, 125, 127), f"{what}: status {process.returncode} ({said!r})")
+            check(process.returncode == 0 or "hybrid: " in said or "error while loading" in said, f"{what}: {said!r}")
+            failed[call] = failed.get(call, 0) + (process.returncode != 0)
+            listed = [item["Repository"] for item in json.loads(store.run("images", "--format=json").stdout)]
+            check("small" in listed, f"{what}: {listed}")
+            check(process.returncode != 0 or "victim" in listed, f"{what}: loaded, but not there: {listed} {process.stdout} {said!r}")
+            store.run("load", other)
+            store.sound(what)
+            store.run("rmi", *(["victim:1"] if "victim" in listed else []), "other:1")
+    lenient = {call for call, count in failed.items() if count == 0}
+    equal(lenient, set(), "calls whose failure nobody noticed")
+
+
+def test_order_of_writes(store):
+    """What a power cut leaves: content is synced before it gets its name, names of content before the index entry
+    that leads to them, and that before the command ends; names are gone before what they led to."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    trace, top = store.top + "/trace", store.data + "/store/"
+    calls = "trace=fsync,renameat,unlinkat,flock"
+
+    def record(*arguments):
+        subprocess.run(["strace", "-f", "-y", "-qq", "-o", trace, "-e", calls, *store.command(*arguments)],
+                       env=store.environment, capture_output=True, timeout=60, check=True)
+        with open(trace, encoding="utf-8") as file:
+            return [line.split(" ", 1)[1].strip() for line in file if "(" in line]
+
+    def place(text):
+        """The directory of a descriptor <path>, relative to the store, without the name of what is being made."""
+        return re.sub(r"tmp/\w+", "tmp", text.replace(top, ""))
+
+    synced, unsynced, entries_made = set(), set(), 0
+    for line in record("load", store.file(Image(layers(3), "order:1").archive())):
+        if found := re.match(r"fsync\(\d+<([^>]*)>\)", line):
+            synced.add(place(found[1]))
+            unsynced.discard(place(found[1]))
+        elif found := re.match(r'renameat\(\d+<([^>]*)>, "([^"]*)", \d+<([^>]*)>, "([^"]*)"\)', line):
+            source, target = place(found[1]), place(found[3])
+            check(f"{source}/{found[2]}" in synced, f"{found[4]} gets its name before it is synced")
+            check(target != "index" or not unsynced - {"index"}, f"a name leads to what is not synced: {unsynced}")
+            entries_made += target == "index"
+            unsynced.add(target)
+    equal((entries_made, unsynced), (1, set()), "index entries, directories that are not synced at the end")
+    gone = None
+    for line in record("rmi", "order:1"):
+        if found := re.match(r'unlinkat\(\d+<([^>]*)>', line):
+            if place(found[1]) == "index":
+                gone = False
+            elif place(found[1]) in ("blobs/sha256", "layers"):
+                check(gone is True, "content goes before its name is surely gone")
+        elif "fsync" in line and place(line).count("<index>"):
+            gone = gone is not None
+    check(gone is True, "nothing was removed")
 
 
 def main():

@@ -8,6 +8,7 @@
 #include "runtime/image/document.h"
 #include "runtime/image/helper/check_parts.h"
 #include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/session.h"
 
 /* --- what is there ---------------------------------------------------------------------------- */
 
@@ -187,7 +188,9 @@ int check_run(const char *store_path, const struct check_options *options, struc
         return findings_print(&check.findings, &check.sum, false, options->json, err);
     if (store_open(store_path, &check.store, err) < 0)
         return -1;
-    int result = check_store(&check, err);
+    int result = session_confine(&check.store, options->root, NULL, err);
+    if (result == 0)
+        result = check_store(&check, err);
     if (result == 0)
         result = findings_print(&check.findings, &check.sum, options->repair, options->json, err);
     check_free(&check);

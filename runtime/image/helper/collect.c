@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "runtime/image/document.h"
@@ -90,6 +91,9 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
     int result = mark_images(store, &blobs, &layers, err);
     if (result == 0)
         result = collect_visit_workloads(root, &visit, err);
+    /* Names that are gone must be so before what they led to: a power cut keeps any order. */
+    if (result == 0 && fsync(store->index_fd) < 0)
+        result = error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
     if (result == 0)
         result = sweep(store->blobs_fd, "", &blobs, "blobs", err);
     if (result == 0)

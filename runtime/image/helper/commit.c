@@ -89,7 +89,8 @@ static int write_entry(const struct store *store, const struct index_entry *entr
     _cleanup_close_ int fd =
         openat(store->index_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || io_write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
-        renameat(store->index_fd, temporary, store->index_fd, name) < 0)
+        renameat(store->index_fd, temporary, store->index_fd, name) < 0 ||
+        fsync(store->index_fd) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot write index entry %s", name);
     return 0;
 }

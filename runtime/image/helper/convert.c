@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "runtime/image/helper/confine.h"
 
 enum { MAX_WORKERS = 16 };
 
@@ -30,8 +31,10 @@ __attribute__((noreturn)) static void work(const struct staging *staging,
 {
     struct report report = { .bytes = job->blob.size, .finished = true };
     const struct layer_progress progress = { send_progress, &pipe_fd };
+    const struct landlock_place place = { .access = LANDLOCK_CHANGE, .fd = staging->fd };
     staging_die_with(parent);
-    (void)layer_convert(staging, &job->blob, job->diff_id, &progress, &report.error);
+    if (confine_enter(CONFINE_LAYER, &place, 1, &report.error) == 0)
+        (void)layer_convert(staging, &job->blob, job->diff_id, &progress, &report.error);
     _exit(io_write_all(pipe_fd, &report, sizeof report) < 0 ? EXIT_OURS : report.error.exit_code);
 }
 
@@ -54,12 +57,15 @@ static int start(const struct staging *staging, struct layer_job *job, struct er
     return 0;
 }
 
-static void reap(struct layer_job *job)
+/* Returns its wait status. */
+static int reap(struct layer_job *job)
 {
-    while (waitpid(job->worker, NULL, 0) < 0 && errno == EINTR)
+    int status = 0;
+    while (waitpid(job->worker, &status, 0) < 0 && errno == EINTR)
         ;
     cleanup_close(&job->pipe);
     job->state = LAYER_DONE;
+    return status;
 }
 
 static int take_report(const struct progress *progress, size_t row, struct layer_job *job,
@@ -68,15 +74,15 @@ static int take_report(const struct progress *progress, size_t row, struct layer
     struct report report;
     ssize_t length = io_read_all(job->pipe, &report, sizeof report);
     if (length != (ssize_t)sizeof report) {
-        reap(job);
-        return error_set(err, EXIT_OURS, "layer sha256:%.12s: its converter was killed",
-                         job->diff_id);
+        char what[STORE_DIGEST_HEX];
+        (void)snprintf(what, sizeof what, "the converter of layer sha256:%.12s", job->diff_id);
+        return confine_explain(what, reap(job), err);
     }
     if (!report.finished) {
         progress_update(progress, row, job->diff_id, report.bytes, job->blob.size);
         return 0;
     }
-    reap(job);
+    (void)reap(job);
     if (report.error.exit_code != 0) {
         *err = report.error;
         return -1;
@@ -166,7 +172,7 @@ int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t
     for (size_t i = 0; i < count; i++)
         if (jobs[i].state == LAYER_CONVERTING) {
             (void)kill(jobs[i].worker, SIGKILL);
-            reap(&jobs[i]);
+            (void)reap(&jobs[i]);
         }
     return result;
 }

@@ -140,8 +140,9 @@ int import_run(const char *store_path, const struct import_options *options, str
         if (change_apply(process, options->changes[i], err) < 0)
             return -1;
     struct import import = { .options = options, .reference = reference, .process = process };
+    const struct landlock_place place = { .access = LANDLOCK_READ, .path = options->path };
     const struct session session = {
-        .root = options->root, .handover = -1, .work = work, .context = &import
+        .root = options->root, .place = &place, .handover = -1, .work = work, .context = &import
     };
     return session_run(store_path, &session, err);
 }

@@ -113,8 +113,9 @@ static int work(const struct staging *staging, void *context, struct error *err)
 int load_run(const char *store_path, const struct load_options *options, struct error *err)
 {
     struct load_options copy = *options;
+    const struct landlock_place place = { .access = LANDLOCK_READ, .path = options->path };
     const struct session session = {
-        .root = options->root, .handover = -1, .work = work, .context = &copy
+        .root = options->root, .place = &place, .handover = -1, .work = work, .context = &copy
     };
     return session_run(store_path, &session, err);
 }

@@ -20,6 +20,7 @@
 #include "runtime/image/helper/pull.h"
 #include "runtime/image/helper/push.h"
 #include "runtime/image/helper/save.h"
+#include "runtime/image/helper/session.h"
 #include "runtime/image/registry/settings.h"
 
 static const char usage[] =
@@ -62,6 +63,16 @@ static int run_load(const struct settings *settings, char **operands, struct err
     return load_run(settings->store, &options, err);
 }
 
+static int open_store(const struct settings *settings, struct store *store, struct error *err)
+{
+    if (store_open(settings->store, store, err) < 0)
+        return -1;
+    if (session_confine(store, settings->root, NULL, err) == 0)
+        return 0;
+    store_close(store);
+    return -1;
+}
+
 /* All that can be removed are; the first failure is the result. */
 static int run_rmi(const struct settings *settings, char **operands, struct error *err)
 {
@@ -69,7 +80,7 @@ static int run_rmi(const struct settings *settings, char **operands, struct erro
     int result = 0;
     if (!operands[0])
         return error_set(err, EXIT_OURS, "rmi takes the name of an image");
-    if (store_open(settings->store, &store, err) < 0)
+    if (open_store(settings, &store, err) < 0)
         return -1;
     for (; *operands; operands++) {
         _cleanup_free_ char *removed = NULL;
@@ -156,7 +167,7 @@ static int run_prune(const struct settings *settings, char **operands, struct er
     _cleanup_free_ char *removed = NULL;
     if (operands[0])
         return error_set(err, EXIT_OURS, "prune takes no names: rmi does");
-    if (store_open(settings->store, &store, err) < 0)
+    if (open_store(settings, &store, err) < 0)
         return -1;
     int result = prune_images(&store, settings->root, settings->all, &removed, &bytes, err);
     (void)fputs(removed ? removed : "", stdout);
@@ -190,32 +201,52 @@ static int run_tag(const struct settings *settings, char **operands, struct erro
     if (strchr(reference, '@'))
         return error_set(err, EXIT_OURS, "%s: a digest is not given, it is computed; give a tag",
                          operands[1]);
-    if (store_open(settings->store, &store, err) < 0)
+    if (open_store(settings, &store, err) < 0)
         return -1;
     int result = commit_tag(&store, operands[0], reference, err);
     store_close(&store);
     return result;
 }
 
+typedef int verb_function(const struct settings *settings, char **operands, struct error *err);
+
 static const struct {
     const char *name;
-    int (*run)(const struct settings *settings, char **operands, struct error *err);
-    bool reduces; /* gives up privileges itself, once it has what needs them */
+    verb_function *run;
+    bool reduces;  /* gives up privileges itself, once it has what needs them */
+    bool sessions; /* has a process that waits for those that do the work */
 } verbs[] = {
-    { "check", run_check, false }, { "import", run_import, false }, { "load", run_load, false },
-    { "pull", run_pull, true },    { "push", run_push, true },      { "prune", run_prune, false },
-    { "rmi", run_rmi, false },     { "save", run_save, false },     { "tag", run_tag, false },
+    { "check", run_check, false, false }, { "import", run_import, false, true },
+    { "load", run_load, false, true },    { "prune", run_prune, false, false },
+    { "pull", run_pull, true, true },     { "push", run_push, true, false },
+    { "rmi", run_rmi, false, false },     { "save", run_save, false, true },
+    { "tag", run_tag, false, false },
 };
+
+struct job {
+    verb_function *run;
+    const struct settings *settings;
+    char **operands;
+};
+
+static int run_job(void *context, struct error *err)
+{
+    const struct job *job = context;
+    return job->run(job->settings, job->operands, err);
+}
 
 static int run_verb(const struct settings *settings, char **operands, struct error *err)
 {
     if (!settings->store || !operands[0])
         return error_set(err, EXIT_OURS, "hybrid-image needs --store DIR and a verb");
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (strcmp(operands[0], verbs[i].name) == 0)
-            return !verbs[i].reduces && privileges_reduce(err) < 0
-                       ? -1
-                       : verbs[i].run(settings, operands + 1, err);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        struct job job = { verbs[i].run, settings, operands + 1 };
+        if (strcmp(operands[0], verbs[i].name) != 0)
+            continue;
+        if (!verbs[i].reduces && privileges_reduce(err) < 0)
+            return -1;
+        return verbs[i].sessions ? run_job(&job, err) : session_guard(run_job, &job, err);
+    }
     return error_set(err, EXIT_OURS, "hybrid-image: unknown verb %s; --help lists them",
                      operands[0]);
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -16,11 +17,27 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static int open_directory(const char *path, struct error *err)
+static char *directory_of(const char *path)
 {
     const char *base = base_name(path);
-    _cleanup_free_ char *directory =
-        base == path ? strdup(".") : strndup(path, (size_t)(base - path));
+    return base == path ? strdup(".") : strndup(path, (size_t)(base - path));
+}
+
+static bool is_special(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+int output_place(const char *path, char **place, struct error *err)
+{
+    *place = is_special(path) ? strdup(path) : directory_of(path);
+    return *place ? 0 : error_set(err, EXIT_OURS, "out of memory");
+}
+
+static int open_directory(const char *path, struct error *err)
+{
+    _cleanup_free_ char *directory = directory_of(path);
     if (!directory)
         return error_set(err, EXIT_OURS, "out of memory");
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -55,12 +72,11 @@ static int open_file(struct output *output, struct error *err)
 
 int output_begin(const char *path, struct output *output, struct error *err)
 {
-    struct stat status;
     *output = (struct output){ .path = path, .dir_fd = -1, .fd = -1 };
     if (!path) {
         output->path = "standard output";
         output->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-    } else if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+    } else if (is_special(path)) {
         output->fd = open(path, O_WRONLY | O_CLOEXEC);
     } else {
         output->dir_fd = open_directory(path, err);
@@ -88,6 +104,9 @@ int output_commit(struct output *output, struct error *err)
         renameat(output->dir_fd, output->temporary, output->dir_fd, base_name(output->path)) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot write %s", output->path);
     output->temporary[0] = '\0';
+    if (fsync(output->dir_fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the directory of %s",
+                               output->path);
     return 0;
 }
 

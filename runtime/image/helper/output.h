@@ -20,4 +20,8 @@ int output_commit(struct output *output, struct error *err);
 /* Forgets what was not committed, and closes. */
 void output_end(struct output *output);
 
+/* What of the file system writing to path needs: *place, malloc'd, is a directory or a special
+ * file. Returns 0, or -1 with *err. */
+int output_place(const char *path, char **place, struct error *err);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "runtime/image/document.h"
+#include "runtime/image/helper/confine.h"
 #include "runtime/image/helper/descriptor.h"
 #include "runtime/image/helper/incoming.h"
 #include "runtime/image/helper/privileges.h"
@@ -156,6 +157,8 @@ int push_run(const char *store_path, const struct push_options *options, struct 
         result = remote_open(reference, options->settings, options->plain_http, &remote, err);
     if (result == 0) {
         result = privileges_drop(err);
+        if (result == 0)
+            result = confine_enter(CONFINE_NETWORK, NULL, 0, err);
         if (result == 0)
             result = send_image(push, &remote, err);
         remote_free(&remote);

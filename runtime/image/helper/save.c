@@ -274,8 +274,14 @@ static int work(const struct staging *staging, void *context, struct error *err)
 int save_run(const char *store_path, const struct save_options *options, struct error *err)
 {
     struct save_options copy = *options;
-    const struct session session = {
-        .root = options->root, .handover = -1, .work = work, .context = &copy
-    };
+    _cleanup_free_ char *place_path = NULL;
+    if (options->output && output_place(options->output, &place_path, err) < 0)
+        return -1;
+    const struct landlock_place place = { .access = LANDLOCK_CHANGE, .path = place_path };
+    const struct session session = { .root = options->root,
+                                     .place = place_path ? &place : NULL,
+                                     .handover = -1,
+                                     .work = work,
+                                     .context = &copy };
     return session_run(store_path, &session, err);
 }

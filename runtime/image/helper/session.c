@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/confine.h"
 
 /* The signals that end a session, and the end of its processes. */
 static void signals_to_wait_for(sigset_t *set)
@@ -14,6 +15,16 @@ static void signals_to_wait_for(sigset_t *set)
     (void)sigemptyset(set);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         (void)sigaddset(set, numbers[i]);
+}
+
+/* Who is killed cannot say so itself. Of the worker's children, it tells. */
+static void explain(bool is_worker, int status)
+{
+    struct error err = { 0 };
+    if (!WIFSIGNALED(status) || (!is_worker && WTERMSIG(status) != SIGSYS))
+        return;
+    (void)confine_explain("a process of hybrid-image", status, &err);
+    (void)fprintf(stderr, "hybrid: %s\n", err.message);
 }
 
 /*
@@ -30,6 +41,8 @@ static int supervise(pid_t worker, const sigset_t *signals)
         pid_t child = waitpid(-1, &ended, WNOHANG);
         if (child < 0 && errno == ECHILD)
             return status;
+        if (child > 0 && !signalled)
+            explain(child == worker, ended);
         if (child == worker && !signalled)
             status = WIFEXITED(ended) ? WEXITSTATUS(ended) : EXIT_OURS;
         if (child > 0)
@@ -104,7 +117,47 @@ int session_run(const char *store_path, const struct session *session, struct er
     struct store store;
     if (store_open(store_path, &store, err) < 0)
         return -1;
-    int status = run_in(&store, session, err);
+    int status = session_confine(&store, session->root, session->place, err) < 0
+                     ? -1
+                     : run_in(&store, session, err);
     store_close(&store);
     return status;
+}
+
+int session_confine(const struct store *store, const char *root, const struct landlock_place *place,
+                    struct error *err)
+{
+    struct landlock_place places[3] = { { .access = LANDLOCK_CHANGE, .fd = store->fd } };
+    size_t count = 1;
+    if (root)
+        places[count++] = (struct landlock_place){ .access = LANDLOCK_READ, .path = root };
+    if (place)
+        places[count++] = *place;
+    return confine_enter(CONFINE_STORE, places, count, err);
+}
+
+int session_guard(int (*work)(void *context, struct error *err), void *context, struct error *err)
+{
+    int status;
+    const pid_t self = getpid();
+    (void)signal(SIGCHLD, SIG_DFL);
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot fork");
+    if (child == 0) {
+        staging_die_with(self);
+        status = work(context, err);
+        if (status < 0)
+            (void)fprintf(stderr, "hybrid: %s\n", err->message);
+        bool printed = fflush(stdout) == 0;
+        if (!printed)
+            (void)fprintf(stderr, "hybrid: cannot write to standard output\n");
+        _exit(status < 0 || !printed ? EXIT_OURS : status);
+    }
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot wait for a process");
+    return WIFEXITED(status) ? WEXITSTATUS(status)
+                             : confine_explain("a process of hybrid-image", status, err);
 }

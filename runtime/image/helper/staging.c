@@ -20,6 +20,13 @@ void staging_die_with(pid_t parent)
         _exit(EXIT_OURS);
 }
 
+/* What is made in a directory outlives a power cut once the directory above it is synced. */
+static int sync_parent(int fd)
+{
+    _cleanup_close_ int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return parent < 0 ? -1 : fsync(parent);
+}
+
 static int make_parents(const char *path, struct error *err)
 {
     _cleanup_free_ char *copy = strdup(path);
@@ -27,7 +34,9 @@ static int make_parents(const char *path, struct error *err)
         return error_set(err, EXIT_OURS, "out of memory");
     for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+        bool made = mkdir(copy, 0755) == 0;
+        _cleanup_close_ int fd = made ? open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if ((!made && errno != EEXIST) || (made && (fd < 0 || sync_parent(fd) < 0)))
             return error_set_errno(err, EXIT_OURS, errno, "cannot make directory %s", copy);
         *slash = '/';
     }
@@ -36,14 +45,15 @@ static int make_parents(const char *path, struct error *err)
 
 static int open_directory(int dir_fd, const char *name, const char *store, struct error *err)
 {
-    if (mkdirat(dir_fd, name, STORE_MODE) < 0 && errno != EEXIST)
+    bool made = mkdirat(dir_fd, name, STORE_MODE) == 0;
+    if (!made && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the image store %s", name,
                                store);
-    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || (made && sync_parent(fd) < 0))
         return error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s", name,
                                store);
-    return fd;
+    return take_fd(&fd);
 }
 
 int store_open(const char *path, struct store *store, struct error *err)

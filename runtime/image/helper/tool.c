@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "io.h"
 #include "runtime/image/document.h"
+#include "runtime/image/helper/confine.h"
 #include "runtime/image/helper/staging.h"
 
 #define TOOL_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -32,9 +33,12 @@ __attribute__((noreturn)) static void exec_tool(const struct tool *tool, int out
                                                 pid_t parent)
 {
     const char *const environment[] = { "LC_ALL=C", "PATH=" TOOL_PATH, tool->setting, NULL };
+    const struct landlock_place place = { .access = LANDLOCK_CHANGE, .fd = tool->dir_fd };
+    struct error err = { 0 };
     staging_die_with(parent);
-    if (fchdir(tool->dir_fd) == 0 && dup2(output_fd, STDOUT_FILENO) >= 0 &&
-        dup2(output_fd, STDERR_FILENO) >= 0) {
+    if (dup2(output_fd, STDERR_FILENO) >= 0 && confine_enter(CONFINE_TOOL, &place, 1, &err) < 0)
+        (void)fprintf(stderr, "%s\n", err.message);
+    else if (fchdir(tool->dir_fd) == 0 && dup2(output_fd, STDOUT_FILENO) >= 0) {
         umask(0077);
         (void)execvpe(tool->arguments[0], (char *const *)tool->arguments,
                       (char *const *)environment);
@@ -71,13 +75,8 @@ static int report(const struct tool *tool, int status, char *output, struct erro
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_FOUND)
         return error_set(err, EXIT_OURS, "cannot run %s: not found; install the package %s",
                          program, tool->package);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-        return error_set(err, EXIT_OURS,
-                         "%s was ended (SIGSYS): it made a system call that its confinement does "
-                         "not allow",
-                         program);
     if (WIFSIGNALED(status))
-        return error_set(err, EXIT_OURS, "%s was ended by signal %d", program, WTERMSIG(status));
+        return confine_explain(program, status, err);
     (void)error_set(err, EXIT_OURS, "%s failed: %s", program,
                     document_printable(find_message(output), printable, sizeof printable));
     return WIFEXITED(status) && WEXITSTATUS(status) != EXIT_NOT_EXECUTABLE ? 1 : -1;

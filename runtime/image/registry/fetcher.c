@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "runtime/image/helper/confine.h"
 #include "runtime/image/helper/privileges.h"
 #include "runtime/image/registry/transfer.h"
 
@@ -182,7 +183,7 @@ __attribute__((noreturn)) static void run(struct remote *remote, int owner, pid_
     (void)signal(SIGHUP, SIG_IGN);
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (privileges_drop(&err) < 0) {
+    if (privileges_drop(&err) < 0 || confine_enter(CONFINE_NETWORK, NULL, 0, &err) < 0) {
         (void)fprintf(stderr, "hybrid: %s\n", err.message);
         _exit(EXIT_OURS);
     }
