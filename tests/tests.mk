@@ -87,7 +87,7 @@ $(BUILD)/fuzz/$(1): $(BUILD)/obj/tests/fuzz/fuzz_$(1).o \
 	$$(call quiet,LINK)$$(CC) $$(CFLAGS) -fsanitize=fuzzer $$(LDFLAGS) -pthread -o $$@ $$< \
 	    $(foreach function,$(shell sed -n 's|^/\* wrap:\(.*\)\*/.*|\1|p' tests/fuzz/fuzz_$(1).c),-Wl$(comma)--wrap=$(function)) \
 	    -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
-	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt
+	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt -larchive -lcurl -lcrypto
 endef
 comma := ,
 $(foreach source,$(FUZZ_SOURCES),$(eval $(call fuzz_rule,$(patsubst fuzz_%,%,$(basename $(notdir $(source)))))))

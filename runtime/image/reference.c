@@ -191,11 +191,16 @@ char *reference_normalize(const char *text, struct error *err)
     return result;
 }
 
+/* As short as reference_normalize still makes the same of it. */
 const char *reference_familiar(const char *reference)
 {
-    static const char *const prefixes[] = { "docker.io/library/", "docker.io/" };
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (strncmp(reference, prefixes[i], strlen(prefixes[i])) == 0)
-            return reference + strlen(prefixes[i]);
-    return reference;
+    static const char docker[] = "docker.io/";
+    static const char library[] = "library/";
+    if (strncmp(reference, docker, strlen(docker)) != 0)
+        return reference;
+    const char *path = reference + strlen(docker);
+    const char *name = path + strlen(library);
+    if (strncmp(path, library, strlen(library)) == 0 && !strchr(name, '/'))
+        return name;
+    return domain_length(path) == 0 ? path : reference;
 }

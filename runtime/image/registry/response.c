@@ -30,6 +30,9 @@ static char *header_value(char *line, const char *name)
     size_t end = strlen(value);
     while (end > 0 && strchr(" \t\r\n", value[end - 1]))
         value[--end] = '\0';
+    for (char *at = value; *at; at++) /* RFC 9110, section 5.5: CR within a value */
+        if ((unsigned char)*at < ' ')
+            *at = ' ';
     return value;
 }
 
