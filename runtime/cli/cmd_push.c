@@ -27,7 +27,8 @@ const struct verb verb_push = {
     .summary = "Send an image to a registry",
     .description =
         "The name says where to; `hybrid tag` gives an image such a name. Blobs that are there\n"
-        "already are not sent. What is sent is byte for byte what was pulled, loaded or imported.",
+        "already, or in a repository beside it, are not sent. What is sent is byte for byte what\n"
+        "was pulled, loaded or imported.",
     .examples = "hybrid tag app:1 registry.example/team/app:1\n"
                 "hybrid push registry.example/team/app:1",
     .options = options,

@@ -9,11 +9,16 @@
 #include "cleanup.h"
 #include "io.h"
 
-/* Deepest nesting of arrays and objects; measured before parsing, because the parser recurses. */
-static size_t measure_depth(const char *text, size_t length)
+struct shape {
+    size_t deepest; /* nesting of arrays and objects: the parser recurses */
+    size_t values;  /* at most so many: each takes a hundred times what it takes in the text */
+};
+
+/* Measured before parsing. */
+static struct shape measure(const char *text, size_t length)
 {
+    struct shape shape = { .values = 1 };
     size_t depth = 0;
-    size_t deepest = 0;
     bool in_string = false;
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
@@ -26,13 +31,15 @@ static size_t measure_depth(const char *text, size_t length)
             in_string = true;
         } else if (c == '{' || c == '[') {
             depth++;
-            if (depth > deepest)
-                deepest = depth;
+            shape.values++;
+            if (depth > shape.deepest)
+                shape.deepest = depth;
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
+        shape.values += c == ',' && !in_string;
     }
-    return deepest;
+    return shape;
 }
 
 json_t *document_parse(const char *text, size_t length, const char *what, struct error *err)
@@ -41,8 +48,13 @@ json_t *document_parse(const char *text, size_t length, const char *what, struct
         error_set(err, EXIT_OURS, "%s is larger than %d bytes", what, DOCUMENT_MAX_BYTES);
         return NULL;
     }
-    if (measure_depth(text, length) > DOCUMENT_MAX_DEPTH) {
+    const struct shape shape = measure(text, length);
+    if (shape.deepest > DOCUMENT_MAX_DEPTH) {
         error_set(err, EXIT_OURS, "%s nests deeper than %d levels", what, DOCUMENT_MAX_DEPTH);
+        return NULL;
+    }
+    if (shape.values > DOCUMENT_MAX_VALUES) {
+        error_set(err, EXIT_OURS, "%s has more than %d values", what, DOCUMENT_MAX_VALUES);
         return NULL;
     }
     json_error_t cause;

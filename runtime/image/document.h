@@ -12,6 +12,7 @@
 
 enum {
     DOCUMENT_MAX_BYTES = 4 * 1024 * 1024, /* as registries limit manifests */
+    DOCUMENT_MAX_VALUES = 64 * 1024,      /* an image of 254 layers has some thousand */
     DOCUMENT_MAX_DEPTH = 32,              /* OCI documents nest six deep; labels cannot nest */
 };
 

@@ -16,6 +16,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import images
@@ -377,7 +378,7 @@ def test_settings(store):
              ({"registries": {"x.y": {"ca_file": "here"}}}, "not an absolute path"),
              ({"registries": {"127.0.0.1:1": {"ca_file": "/absent"}}}, "/absent"),
              ({"registries": {"a/b": {}}}, "HOST[:PORT]"), ({"registries": []}, "not an object"),
-             ({"stall_seconds": 0}, "stall_seconds"), ([], "not a JSON object"))
+             ({"stall_seconds": 0}, "stall_seconds"), ({"parallel": 17}, "parallel"), ([], "not a JSON object"))
     for settings, word in cases:
         write_json(store.environment["HYBRID_REGISTRIES"], settings)
         store.refuse_pull("127.0.0.1:1/app", word, *(["registries.json"] if word != "/absent" else []))
@@ -479,6 +480,8 @@ def test_strange_manifests(store):
         index = {"schemaVersion": 2, "mediaType": INDEX}
         platform = {"os": "linux", "architecture": images.ARCHITECTURE}
         cases = ((b"[" * 100000, "nests deeper"), (b'{"a":' * 50000 + b"1" + b"}" * 50000, "nests deeper"),
+                 (b"[" + b"[]," * 1300000 + b"1]", "more than"), (b"[" + b"{}," * 1300000 + b"1]", "more than"),
+                 (b"[" + b"0," * 2000000 + b"1]", "more than"),
                  (b"not json", "not valid JSON"), (b"\xff\xfe", "not valid JSON"), (b"", "not valid JSON"),
                  (b"[]", "descriptor"), (encode({**image.manifest, "layers": {}}), "array"),
                  (encode({**image.manifest, "layers": []}), "layers"),
@@ -908,16 +911,67 @@ def test_confinement(store):
             process.communicate(timeout=20)
 
 
+class Crowd:
+    """How many requests are being answered at a time, at most; each takes a while."""
+
+    def __init__(self, method):
+        self.method, self.lock, self.now, self.most = method, threading.Lock(), 0, 0
+
+    def __call__(self, handler):
+        if handler.command == self.method:
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            time.sleep(0.4)
+            with self.lock:
+                self.now -= 1
+        return False
+
+
 def test_parallel(store):
-    """Layers come side by side: with a pause at each, six of them take as long as one."""
-    image = Image(layers(6))
-    store.settings(stall_seconds=10)
-    with Registry() as registry:
-        registry.add(image)
-        registry.answer("/blobs/", lambda _: bool(time.sleep(1)))
-        begun = time.monotonic()
-        store.run("pull", registry.name + ":1")
-        check(time.monotonic() - begun < 5, f"{time.monotonic() - begun} s")
+    """Layers come and go side by side: three at a time, or as many as the settings say."""
+    image = Image(layers(7))
+    for settings, most in (({}, 3), ({"parallel": 6}, 6), ({"parallel": 1}, 1)):
+        store.settings(stall_seconds=10, **settings)
+        with Registry() as registry:
+            registry.add(image)
+            pulls, pushes = Crowd("GET"), Crowd("PUT")
+            registry.answer("/blobs/", pulls)
+            store.run("pull", registry.name + ":1")
+            registry.answers.clear()
+            registry.blobs.clear()
+            registry.answer("/blobs/", pushes)
+            store.run("push", registry.name + ":1")
+            equal((pulls.most, pushes.most), (most, most), f"at a time with {settings}")
+            check(all(registry.blobs.get(layer["digest"]) for layer in image.manifest["layers"]), "blobs")
+            store.run("rmi", registry.name + ":1")
+
+
+def test_mount(store):
+    """What another repository of the registry has is not sent; where that is refused, it is."""
+    image, other = three("+gzip"), Image(layers(4), compression="+gzip")
+    with Distribution() as registry:
+        load_as(store, image, f"{registry.host}/team/base:1")
+        load_as(store, other, f"{registry.host}/team/app:1")
+        store.run("push", f"{registry.host}/team/base:1")
+        said = store.run("push", f"{registry.host}/team/app:1").stderr.decode()
+        equal(said.count("mounted from team/base"), 3, f"blobs that are not sent ({said})")
+        for layer in other.manifest["layers"]:
+            equal(registry.blob("team/app", layer["digest"]), other.members()["blobs/sha256/" + layer["digest"][7:]],
+                  "blob")
+    for refusal in (401, 403, 404, 405):
+        with Registry() as registry:
+            load_as(store, image, f"{registry.host}/team/base:1")
+            load_as(store, other, registry.name + ":1")
+            tokens = Tokens(registry)
+            challenge = f'Bearer realm="{tokens.realm}",service="test"'
+            registry.answers.insert(0, ("mount=", lambda handler, refusal=refusal, challenge=challenge: handler.reply(
+                refusal, WWW_Authenticate=challenge if refusal == 401 else None)))
+            store.run("push", registry.name + ":1")
+            check(all(registry.blobs.get(layer["digest"]) for layer in other.manifest["layers"]), f"after {refusal}")
+            asked = [path for path in registry.paths("/token") if "team%2Fbase%3Apull" in path]
+            equal(bool(asked), refusal == 401, f"the token for the other repository: {registry.paths('/token')}")
+            store.run("rmi", f"{registry.host}/team/base:1", registry.name + ":1")
 
 
 def test_same_layers(store):

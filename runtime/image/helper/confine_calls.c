@@ -99,12 +99,12 @@ const struct confine_call confine_calls[] = {
     /* Processes and threads. */
     CALL_IF(NETWORK | FROM_LAYER, clone, CONFINE_CLEAR, 0, NAMESPACES,
             "workers; threads that resolve names; never a namespace"),
-    CALL(FROM_LAYER, wait4, "workers"),
+    CALL(NETWORK | FROM_LAYER, wait4, "workers"),
     CALL(STORE, kill, "a worker that is not needed any more"),
+    RARE(NETWORK, kill, "one that sends a blob, when another has failed"),
     CALL(ALL, exit_group, "the end"),
     CALL(NETWORK, exit, "the end of a thread"),
-    CALL(FROM_TOOL, getpid, "for a child that is to end with this process"),
-    RARE(NETWORK, getpid, "random numbers of libraries"),
+    CALL(ALL, getpid, "for a child that is to end with this process"),
     CALL(ALL, getppid, "has the parent ended before the child could tell the kernel?"),
     CALL_IF(NETWORK | FROM_LAYER, prctl, CONFINE_EQUALS, 0, PR_SET_PDEATHSIG,
             "to end with the parent"),
@@ -131,7 +131,7 @@ const struct confine_call confine_calls[] = {
     CALL(FROM_TOOL, umask, "the mode of the EROFS file"),
     CALL(FROM_TOOL, fchdir, "the tool's working directory"),
     CALL(FROM_TOOL, dup2, "the tool's output"),
-    CALL(FROM_LAYER, pipe2, "reports of workers, output of tools"),
+    CALL(NETWORK | FROM_LAYER, pipe2, "reports of workers, output of tools"),
     RARE(ALL, sched_yield, "locks of libraries"),
     RARE(ALL, clock_gettime, "where the kernel gives no clock without a call"),
     RARE(ALL, gettimeofday, "the same"),
@@ -200,7 +200,6 @@ const struct confine_call confine_calls[] = {
     CALL(NETWORK, sendmmsg, "both questions to a name server"),
     CALL(NETWORK, socketpair, "to wake up from waiting"),
     RARE(NETWORK, eventfd2, "newer libcurl, in place of socketpair"),
-    RARE(NETWORK, pipe2, "other libcurl, in place of socketpair"),
     RARE(NETWORK, ppoll, "newer C libraries"),
 };
 

@@ -85,7 +85,7 @@ json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted,
 static int ask(void *context, struct layer_job *jobs, size_t count, struct error *err)
 {
     struct fetch *fetch = context;
-    for (size_t i = 0; i < count && fetch->outstanding < FETCHER_PARALLEL; i++) {
+    for (size_t i = 0; i < count && fetch->outstanding < fetch->fetcher->parallel; i++) {
         struct layer_job *job = &jobs[i];
         struct fetch_request request = { .id = (uint32_t)i, .size = job->blob.size };
         if (job->state != LAYER_ABSENT || job->asked)

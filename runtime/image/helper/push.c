@@ -10,32 +10,23 @@
 #include "runtime/image/helper/descriptor.h"
 #include "runtime/image/helper/incoming.h"
 #include "runtime/image/helper/privileges.h"
-#include "runtime/image/helper/progress.h"
-#include "runtime/image/registry/upload.h"
+#include "runtime/image/helper/push_parts.h"
+#include "runtime/image/marks.h"
 
 enum { MAX_PARTS = INCOMING_MAX_LAYERS + 2 }; /* the configuration and the manifest */
 
-/* A blob to send, held open: it stays readable when the image is removed meanwhile. */
-struct part {
-    char hex[STORE_DIGEST_HEX + 1];
-    int64_t size;
-    int fd;
-};
-
 struct push {
     const struct push_options *options;
-    struct part parts[MAX_PARTS]; /* layers, the configuration, and last the manifest */
+    struct push_part parts[MAX_PARTS]; /* layers, the configuration, and last the manifest */
     size_t count;
     char media_type[100]; /* of the manifest */
-    struct progress progress;
-    size_t row;
 };
 
 static int open_part(struct push *push, const struct store *store, const char *hex,
                      struct error *err)
 {
     struct stat status;
-    struct part *part = &push->parts[push->count];
+    struct push_part *part = &push->parts[push->count];
     for (size_t i = 0; i < push->count; i++)
         if (strcmp(push->parts[i].hex, hex) == 0)
             return 0;
@@ -69,6 +60,68 @@ static int open_parts(struct push *push, const struct store *store, const char *
     return open_part(push, store, config.hex, err) < 0 ? -1 : open_part(push, store, hex, err);
 }
 
+/* --- what the registry may have already ------------------------------------------------------- */
+
+/* "registry/team/app:1": as far as the registry, and as far as the repository. */
+static size_t registry_length(const char *reference)
+{
+    return strcspn(reference, "/");
+}
+
+static size_t repository_length(const char *reference)
+{
+    size_t slash = registry_length(reference);
+    return slash + strcspn(reference + slash, ":@");
+}
+
+/* An image of another repository of this registry has been there, or is meant to be. */
+static bool is_neighbour(const char *reference, const char *other)
+{
+    size_t registry = registry_length(reference);
+    size_t repository = repository_length(reference);
+    return other && registry_length(other) == registry &&
+           strncmp(reference, other, registry) == 0 &&
+           (repository_length(other) != repository || strncmp(reference, other, repository) != 0);
+}
+
+static int note_blob(struct push *push, const char *hex, const char *reference, struct error *err)
+{
+    size_t begin = registry_length(reference) + 1;
+    for (size_t i = 0; i < push->count; i++) {
+        struct push_part *part = &push->parts[i];
+        if (part->from || strcmp(part->hex, hex) != 0)
+            continue;
+        part->from = strndup(reference + begin, repository_length(reference) - begin);
+        if (!part->from)
+            return error_set(err, EXIT_OURS, "out of memory");
+    }
+    return 0;
+}
+
+/* The registry may take blobs from there by itself: distribution-spec, "Mounting a blob". */
+static int find_neighbours(struct push *push, const struct store *store, const char *reference,
+                           struct error *err)
+{
+    struct index_list list;
+    int result = index_list(store->path, &list, err);
+    for (size_t i = 0; i < list.count && result == 0; i++) {
+        struct marks blobs = { 0 };
+        struct marks layers = { 0 };
+        struct error unreadable;
+        const struct index_entry *entry = &list.entries[i];
+        if (!is_neighbour(reference, entry->reference))
+            continue;
+        /* One that is damaged helps less, no more. */
+        (void)marks_add_image(store->blobs_fd, entry, &blobs, &layers, &unreadable);
+        for (size_t n = 0; n < blobs.count && result == 0; n++)
+            result = note_blob(push, blobs.hex[n], entry->reference, err);
+        marks_free(&blobs);
+        marks_free(&layers);
+    }
+    index_list_free(&list);
+    return result;
+}
+
 static int open_image(struct push *push, const char *store_path, char **reference,
                       struct error *err)
 {
@@ -89,53 +142,33 @@ static int open_image(struct push *push, const char *store_path, char **referenc
                                  "hybrid tag %s REGISTRY/NAME:TAG",
                                  push->options->name, push->options->name);
     if (result == 0)
+        result = find_neighbours(push, &store, entry.reference, err);
+    if (result == 0)
         *reference = take_pointer(&entry.reference);
     index_entry_free(&entry);
     store_close(&store);
     return result;
 }
 
-static void show_progress(void *context, int64_t bytes)
+static int send_parts(struct push *push, struct remote *remote, struct error *err)
 {
-    const struct push *push = context;
-    const struct part *part = &push->parts[push->row];
-    progress_push(&push->progress, push->row, part->hex, bytes, part->size);
-}
-
-static int send_parts(struct push *push, struct upload *upload, struct error *err)
-{
-    const char *ids[MAX_PARTS];
+    struct upload upload;
     size_t blobs = push->count - 1;
-    for (size_t i = 0; i < blobs; i++)
-        ids[i] = push->parts[i].hex;
-    push->progress.style = progress_choose(push->options->quiet, blobs);
-    progress_begin(&push->progress, ids, blobs);
-    for (push->row = 0; push->row < blobs; push->row++) {
-        const struct part *part = &push->parts[push->row];
-        int sent = upload_blob(upload, part->hex, part->size, part->fd, err);
-        if (sent < 0)
-            return -1;
-        if (sent == 1)
-            progress_note(&push->progress, push->row, part->hex, "is there already");
-        else
-            show_progress(push, part->size);
-    }
-    const struct part *manifest = &push->parts[blobs];
-    return upload_manifest(upload, manifest->hex, manifest->size, manifest->fd, push->media_type,
-                           err);
+    const struct push_part *manifest = &push->parts[blobs];
+    if (push_parts_send(push->parts, blobs, remote, push->options->quiet, err) < 0)
+        return -1;
+    int result = upload_begin(&upload, remote, err);
+    if (result == 0)
+        result = upload_manifest(&upload, manifest->hex, manifest->size, manifest->fd,
+                                 push->media_type, err);
+    upload_end(&upload);
+    return result;
 }
 
 static int send_image(struct push *push, struct remote *remote, struct error *err)
 {
-    struct upload upload;
     struct error cause = { 0 };
-    int result = upload_begin(&upload, remote, &cause);
-    upload.progress = show_progress;
-    upload.context = push;
-    if (result == 0)
-        result = send_parts(push, &upload, &cause);
-    upload_end(&upload);
-    if (result < 0)
+    if (send_parts(push, remote, &cause) < 0)
         return error_set(err, EXIT_OURS, "cannot push %s: %s",
                          reference_familiar(remote->reference), cause.message);
     if (!push->options->quiet)
@@ -163,7 +196,9 @@ int push_run(const char *store_path, const struct push_options *options, struct 
             result = send_image(push, &remote, err);
         remote_free(&remote);
     }
-    for (size_t i = 0; i < push->count; i++)
+    for (size_t i = 0; i < push->count; i++) {
         cleanup_close(&push->parts[i].fd);
+        free(push->parts[i].from);
+    }
     return result;
 }

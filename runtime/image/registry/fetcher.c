@@ -203,6 +203,7 @@ int fetcher_start(struct remote *remote, struct fetcher *fetcher, struct error *
     const pid_t self = getpid();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pair of sockets");
+    fetcher->parallel = (size_t)remote->parallel;
     fetcher->pid = fork();
     if (fetcher->pid == 0) {
         (void)close(ends[0]);

@@ -12,7 +12,7 @@
 #include "runtime/image/registry/remote.h"
 
 enum {
-    FETCHER_PARALLEL = 6, /* transfers at a time */
+    FETCHER_PARALLEL = SETTINGS_MAX_PARALLEL, /* transfers at a time, at most */
     FETCHER_MEDIA_TYPE = 160,
     FETCHER_HOST = 256,
 };
@@ -37,6 +37,7 @@ struct fetch_report {
 };
 
 struct fetcher {
+    size_t parallel; /* transfers to be asked for at a time, as the settings say */
     int socket;
     pid_t pid;
 };

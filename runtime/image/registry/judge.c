@@ -149,7 +149,7 @@ static enum transfer_outcome log_in(struct transfer *transfer, const char *expla
     transfer->logins++;
     challenge_parse(transfer->response.challenge, &challenge);
     if (token_obtain(transfer->client, endpoint, &challenge, transfer->remote->repository, "pull",
-                     &err) == 0)
+                     NULL, &err) == 0)
         return again(transfer, 0);
     (void)snprintf(cause, sizeof cause, "%.700s", err.message);
     return refuse_login(transfer, cause);

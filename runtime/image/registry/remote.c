@@ -75,6 +75,7 @@ static int add_endpoints(struct remote *remote, const struct registry_settings *
                          const char *domain, bool plain_http, struct error *err)
 {
     const json_t *mirrors = registry_settings_of(settings, domain).mirrors;
+    remote->parallel = settings->parallel;
     remote->stall_seconds = settings->stall_seconds;
     remote->endpoints = calloc(json_array_size(mirrors) + 1, sizeof *remote->endpoints);
     if (!remote->endpoints)

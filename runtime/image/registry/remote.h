@@ -34,6 +34,7 @@ struct remote {
     char *version;    /* a tag, or sha256:HEX */
     struct endpoint *endpoints;
     size_t count;
+    int64_t parallel; /* blobs on their way at a time */
     int64_t stall_seconds;
 };
 

@@ -10,7 +10,7 @@
 
 enum { MAX_STALL_SECONDS = 3600 };
 
-static const char *const top_keys[] = { "registries", "stall_seconds", NULL };
+static const char *const top_keys[] = { "registries", "stall_seconds", "parallel", NULL };
 static const char *const registry_keys[] = { "mirrors", "plain_http", "skip_verify", "ca_file",
                                              NULL };
 
@@ -99,25 +99,38 @@ static int check_registries(const json_t *document, const char *path, struct err
     return 0;
 }
 
+/* *number keeps its value where the document has none. */
+static int take_number(const json_t *document, const char *path, const char *key, int most,
+                       int64_t *number, struct error *err)
+{
+    const json_t *value = json_object_get(document, key);
+    if (value)
+        *number = json_integer_value(value);
+    return *number >= 1 && *number <= most
+               ? 0
+               : error_set(err, EXIT_OURS, "%s: \"%s\" is not a number from 1 to %d", path, key,
+                           most);
+}
+
 static int check(const char *path, struct registry_settings *settings, struct error *err)
 {
-    const json_t *stall = json_object_get(settings->document, "stall_seconds");
     if (!json_is_object(settings->document))
         return error_set(err, EXIT_OURS, "%s is not a JSON object", path);
     if (check_keys(settings->document, top_keys, path, err) < 0)
         return -1;
-    if (stall)
-        settings->stall_seconds = json_integer_value(stall);
-    if (settings->stall_seconds < 1 || settings->stall_seconds > MAX_STALL_SECONDS)
-        return error_set(err, EXIT_OURS, "%s: \"stall_seconds\" is not a number from 1 to %d", path,
-                         MAX_STALL_SECONDS);
+    if (take_number(settings->document, path, "stall_seconds", MAX_STALL_SECONDS,
+                    &settings->stall_seconds, err) < 0 ||
+        take_number(settings->document, path, "parallel", SETTINGS_MAX_PARALLEL,
+                    &settings->parallel, err) < 0)
+        return -1;
     return check_registries(settings->document, path, err);
 }
 
 int registry_settings_read(const char *path, struct registry_settings *settings, struct error *err)
 {
     int errnum;
-    *settings = (struct registry_settings){ .stall_seconds = SETTINGS_STALL_SECONDS };
+    *settings = (struct registry_settings){ .parallel = SETTINGS_PARALLEL,
+                                            .stall_seconds = SETTINGS_STALL_SECONDS };
     settings->document = document_read(AT_FDCWD, path, path, &errnum, err);
     if (!settings->document)
         return errnum == ENOENT ? 0 : -1;

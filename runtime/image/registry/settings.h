@@ -1,7 +1,7 @@
 /*
  * /etc/hybrid/registries.json: mirrors, and registries that need plain HTTP or other certificates.
  *
- *   { "stall_seconds": 30,
+ *   { "stall_seconds": 30, "parallel": 3,
  *     "registries": {
  *       "docker.io":           { "mirrors": ["mirror.example:5000"] },
  *       "mirror.example:5000": { "ca_file": "/etc/ssl/mirror.pem" },
@@ -19,10 +19,16 @@
 
 #define REGISTRY_SETTINGS_PATH "/etc/hybrid/registries.json"
 
-enum { SETTINGS_STALL_SECONDS = 30, SETTINGS_MAX_MIRRORS = 8 };
+enum {
+    SETTINGS_STALL_SECONDS = 30,
+    SETTINGS_PARALLEL = 3, /* as Docker has it */
+    SETTINGS_MAX_PARALLEL = 16,
+    SETTINGS_MAX_MIRRORS = 8,
+};
 
 struct registry_settings {
     json_t *document;      /* checked; NULL: there is no file */
+    int64_t parallel;      /* layers on their way at a time */
     int64_t stall_seconds; /* a transfer that brings nearly nothing for so long is broken off */
 };
 

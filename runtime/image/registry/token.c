@@ -87,17 +87,29 @@ static int add_field(CURL *easy, char **fields, const char *name, const char *va
     return 0;
 }
 
+/* A form has all in one field (RFC 6749, section 3.3), a query a field for each. */
+static int add_scopes(CURL *easy, char **fields, char *scopes, bool form, struct error *err)
+{
+    char *next = form ? NULL : strchr(scopes, ' ');
+    if (next)
+        *next++ = '\0';
+    if (add_field(easy, fields, "scope", scopes, err) < 0)
+        return -1;
+    return next ? add_field(easy, fields, "scope", next, err) : 0;
+}
+
 static int make_fields(CURL *easy, const struct endpoint *endpoint,
                        const struct challenge *challenge, const char *repository,
-                       const char *actions, char **fields, struct error *err)
+                       const char *actions, const char *also, char **fields, struct error *err)
 {
     const struct credentials *credentials = &endpoint->credentials;
     _cleanup_free_ char *scope = NULL;
     /* Not the scope it names: what is needed is known, and a lie would ask for more. */
-    if (asprintf(&scope, "repository:%s:%s", repository, actions) < 0)
+    if (asprintf(&scope, "repository:%s:%s%s%s%s", repository, actions, also ? " repository:" : "",
+                 also ? also : "", also ? ":pull" : "") < 0)
         return error_set(err, EXIT_OURS, "out of memory");
     if ((*challenge->service && add_field(easy, fields, "service", challenge->service, err) < 0) ||
-        add_field(easy, fields, "scope", scope, err) < 0)
+        add_scopes(easy, fields, scope, credentials->identity_token != NULL, err) < 0)
         return -1;
     if (!credentials->identity_token)
         return credentials->user ? add_field(easy, fields, "account", credentials->user, err) : 0;
@@ -131,12 +143,13 @@ struct token_request {
 
 static int make_request(CURL *easy, const struct endpoint *endpoint,
                         const struct challenge *challenge, const char *repository,
-                        const char *actions, struct token_request *request, struct error *err)
+                        const char *actions, const char *also, struct token_request *request,
+                        struct error *err)
 {
     const struct credentials *credentials = &endpoint->credentials;
     _cleanup_free_ char *fields = NULL;
     if (check_realm(endpoint, challenge->realm, err) < 0 ||
-        make_fields(easy, endpoint, challenge, repository, actions, &fields, err) < 0)
+        make_fields(easy, endpoint, challenge, repository, actions, also, &fields, err) < 0)
         return -1;
     if (credentials->identity_token) {
         request->form = take_pointer(&fields);
@@ -236,14 +249,14 @@ static int fetch(const struct http_client *client, struct endpoint *endpoint,
 
 static int obtain_bearer(const struct http_client *client, struct endpoint *endpoint,
                          const struct challenge *challenge, const char *repository,
-                         const char *actions, struct error *err)
+                         const char *actions, const char *also, struct error *err)
 {
     struct token_request request = { 0 };
     struct answer answer = { 0 };
     CURL *easy = curl_easy_init();
     if (!easy)
         return error_set(err, EXIT_OURS, "out of memory");
-    int result = make_request(easy, endpoint, challenge, repository, actions, &request, err);
+    int result = make_request(easy, endpoint, challenge, repository, actions, also, &request, err);
     if (result == 0 && request.url)
         result = fetch(client, endpoint, &request, easy, &answer, err);
     free(answer.text);
@@ -254,11 +267,11 @@ static int obtain_bearer(const struct http_client *client, struct endpoint *endp
 
 int token_obtain(const struct http_client *client, struct endpoint *endpoint,
                  const struct challenge *challenge, const char *repository, const char *actions,
-                 struct error *err)
+                 const char *also, struct error *err)
 {
     int result = 0;
     if (challenge->scheme == CHALLENGE_BEARER) {
-        result = obtain_bearer(client, endpoint, challenge, repository, actions, err);
+        result = obtain_bearer(client, endpoint, challenge, repository, actions, also, err);
     } else if (challenge->scheme == CHALLENGE_BASIC && endpoint->credentials.user) {
         free(endpoint->authorization);
         endpoint->authorization = make_basic(&endpoint->credentials);

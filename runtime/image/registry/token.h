@@ -10,11 +10,12 @@
 
 /*
  * Sets endpoint->authorization as the challenge asks for. Waits for the service.
- * actions: "pull" or "pull,push". Returns 0, or -1 with *err.
+ * actions: "pull" or "pull,push". also: another repository to pull from; NULL: none. Returns 0, or
+ * -1 with *err.
  */
 int token_obtain(const struct http_client *client, struct endpoint *endpoint,
                  const struct challenge *challenge, const char *repository, const char *actions,
-                 struct error *err);
+                 const char *also, struct error *err);
 
 /* Takes the token from the service's answer. malloc'd, or NULL with *err. */
 char *token_parse(const char *text, size_t length, struct error *err);

@@ -158,7 +158,7 @@ static int log_in(struct upload *upload, struct error *err)
     const char *trouble = upload->endpoint->credentials.trouble;
     challenge_parse(upload->response.challenge, &challenge);
     if (token_obtain(&upload->client, upload->endpoint, &challenge, upload->remote->repository,
-                     "pull,push", &cause) == 0)
+                     "pull,push", upload->from, &cause) == 0)
         return 0;
     return error_set(err, EXIT_OURS, "%s: %s; log in with `docker login %s`%s%s",
                      upload->endpoint->host, cause.message, upload->endpoint->name,
@@ -206,7 +206,7 @@ static int refuse(const struct upload *upload, const char *what, long status, st
 static char *make_url(const struct upload *upload, const char *kind, const char *name)
 {
     char *url = NULL;
-    if (asprintf(&url, "%s://%s/v2/%s/%s/%s", http_scheme(upload->endpoint), upload->endpoint->host,
+    if (asprintf(&url, "%s://%s/v2/%s/%s%s", http_scheme(upload->endpoint), upload->endpoint->host,
                  upload->remote->repository, kind, name) < 0)
         return NULL;
     return url;
@@ -239,7 +239,7 @@ static int find_blob(struct upload *upload, const char *hex, struct error *err)
     (void)snprintf(name, sizeof name, "sha256:%s", hex);
     for (;;) {
         struct error cause = { 0 };
-        _cleanup_free_ char *url = make_url(upload, "blobs", name);
+        _cleanup_free_ char *url = make_url(upload, "blobs/", name);
         if (!url)
             return error_set(err, EXIT_OURS, "out of memory");
         struct call call = { .method = "HEAD", .url = url, .fd = -1, .upload = upload };
@@ -255,44 +255,75 @@ static int find_blob(struct upload *upload, const char *hex, struct error *err)
     }
 }
 
-static int send_blob(struct upload *upload, const char *hex, int64_t size, int fd,
+/* Begins an upload, or has the registry take the blob from another repository of its own. */
+static long begin_upload(struct upload *upload, const char *hex, const char *from, char **url,
+                         struct error *err)
+{
+    char query[600] = "";
+    if (from)
+        (void)snprintf(query, sizeof query, "?mount=sha256:%s&from=%s", hex, from);
+    *url = make_url(upload, "blobs/uploads/", query);
+    if (!*url)
+        return error_set(err, EXIT_OURS, "out of memory");
+    struct call call = { .method = "POST", .url = *url, .fd = -1, .upload = upload };
+    upload->from = from;
+    long status = perform(&call, err);
+    upload->from = NULL;
+    return status;
+}
+
+static int send_blob(struct upload *upload, const char *hex, int64_t size, int fd, const char *base,
                      struct error *err)
 {
-    _cleanup_free_ char *begin = make_url(upload, "blobs/uploads", "");
-    if (!begin)
-        return error_set(err, EXIT_OURS, "out of memory");
-    struct call call = { .method = "POST", .url = begin, .fd = -1, .upload = upload };
-    long status = perform(&call, err);
-    if (status < 0)
-        return -1;
-    if (status != HTTP_ACCEPTED)
-        return refuse(upload, "the beginning of an upload", status, err);
-    char *url = make_upload_url(upload, begin, hex, err);
+    char *url = make_upload_url(upload, base, hex, err);
     if (!url)
         return -1;
-    call = (struct call){ .method = "PUT",
-                          .url = url,
-                          .media_type = "application/octet-stream",
-                          .fd = fd,
-                          .size = size,
-                          .upload = upload };
-    status = perform(&call, err);
+    struct call call = { .method = "PUT",
+                         .url = url,
+                         .media_type = "application/octet-stream",
+                         .fd = fd,
+                         .size = size,
+                         .upload = upload };
+    long status = perform(&call, err);
     curl_free(url);
     if (status < 0)
         return -1;
     return status == HTTP_CREATED ? 0 : refuse(upload, "a blob", status, err);
 }
 
-int upload_blob(struct upload *upload, const char *hex, int64_t size, int fd, struct error *err)
+int upload_find(struct upload *upload, const char *hex, struct error *err)
 {
+    return find_blob(upload, hex, err);
+}
+
+int upload_blob(struct upload *upload, const char *hex, int64_t size, int fd, const char *from,
+                struct error *err)
+{
+    _cleanup_free_ char *url = NULL;
+    struct error refused = { 0 };
+    long status = -1;
     int found = find_blob(upload, hex, err);
-    return found != 0 ? found : send_blob(upload, hex, size, fd, err);
+    if (found != 0)
+        return found < 0 ? -1 : UPLOAD_THERE;
+    if (from)
+        status = begin_upload(upload, hex, from, &url, &refused);
+    if (status == HTTP_CREATED)
+        return UPLOAD_MOUNTED;
+    if (status != HTTP_ACCEPTED) { /* there may be none, or nobody may read it */
+        free(take_pointer(&url));
+        status = begin_upload(upload, hex, NULL, &url, err);
+    }
+    if (status < 0)
+        return -1;
+    if (status != HTTP_ACCEPTED)
+        return refuse(upload, "the beginning of an upload", status, err);
+    return send_blob(upload, hex, size, fd, url, err) < 0 ? -1 : UPLOAD_SENT;
 }
 
 int upload_manifest(struct upload *upload, const char *hex, int64_t size, int fd,
                     const char *media_type, struct error *err)
 {
-    _cleanup_free_ char *url = make_url(upload, "manifests", upload->remote->version);
+    _cleanup_free_ char *url = make_url(upload, "manifests/", upload->remote->version);
     if (!url)
         return error_set(err, EXIT_OURS, "out of memory");
     struct call call = { .method = "PUT",
