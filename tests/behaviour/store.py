@@ -7,6 +7,7 @@ is the judge of what failing disks, kills and many commands at once leave.
 Prints PASS, FAIL or SKIP per case; exits 1 if a case failed.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -273,6 +274,56 @@ def test_forbidden_call(store):
                 images.same_files(store.snapshot(), before, "the store has changed")
             store.run("load", store.file(small().archive()))
             store.sound(f"after a forbidden {call}")
+
+
+# --- crowds -------------------------------------------------------------------------------------------
+
+BUSYBOX = "/bin/busybox"
+
+
+def test_crowd(store):
+    """20 loads and pulls of images that overlap, while workloads of such images run and everything that nobody uses
+    is removed again and again: all succeed, no workload loses a file, and the store is sound."""
+    with open(BUSYBOX, "rb") as file:
+        busybox = file.read()
+    base = tar([directory("bin"), entry("bin/busybox", data=busybox, mode=0o755)])
+    shared = layers(3, 3000)
+    runs = [Image([base, *shared[:number], tar([entry("own", data=b"%d" % number)])], f"run{number}:1")
+            for number in range(3)]
+    for image in runs:
+        store.load(image.archive())
+    names = [f"crowd{os.getpid()}-{number}" for number in range(3)]
+    sleep = ["/bin/busybox", "sh", "-c", "trap exit TERM; while true; do /bin/busybox sleep 0.1; done"]
+    try:
+        for number, name in enumerate(names):
+            store.run("run", "-d", "--isolation=container", "--name", name, f"run{number}:1", *sleep)
+        with Registry() as registry:
+            processes = []
+            for number in range(10):
+                image = Image([base, *shared, tar([directory(f"own{number}")])])
+                registry.add(image, f"c{number}")
+                processes.append(store.start("pull", "-q", f"{registry.name}:c{number}"))
+                processes.append(store.start("load", "-q", "--name", f"loaded:{number}",
+                                             store.file(image.archive(), f"c{number}.tar")))
+            rounds = 0
+            while any(process.poll() is None for process in processes) or rounds < 5:
+                store.run("image", "prune", "--all")
+                store.run("rmi", "-f", f"run{rounds % 3}:1", status=None)  # their layers stay
+                rounds += 1
+            for process in processes:
+                _, said = process.communicate(timeout=60)
+                equal((process.returncode, said), (0, b""), f"status of {process.args[5:]}")
+        store.sound("after the crowd")
+        for number, name in enumerate(names):
+            # Not only from the page cache: what is read has to be there.
+            said = store.run("exec", name, "/bin/busybox", "sh", "-c", "/bin/busybox md5sum /bin/busybox; "
+                             "/bin/busybox cat /own").stdout.decode().split()
+            equal(said, [hashlib.md5(busybox).hexdigest(), "/bin/busybox", str(number)], f"what {name} sees")
+    finally:
+        for name in names:
+            store.run("rm", "-f", name, status=None)
+    store.run("image", "prune", "--all")
+    store.sound("after the end")
 
 
 # --- faults -------------------------------------------------------------------------------------------

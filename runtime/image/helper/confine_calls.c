@@ -66,6 +66,7 @@ const struct confine_call confine_calls[] = {
     CALL_IF(STORE, ioctl, CONFINE_EQUALS, 1, TCGETS, "is it a terminal?"),
     RARE_IF(NETWORK | LAYER | TOOL, ioctl, CONFINE_EQUALS, 1, TCGETS, "what is printed"),
     CALL_IF(FROM_TOOL, ioctl, CONFINE_EQUALS, 1, TIOCGWINSZ, "how wide is it?"),
+    RARE_IF(NETWORK, ioctl, CONFINE_EQUALS, 1, TIOCGWINSZ, "progress of a push"),
     CALL_IF(STORE, ioctl, CONFINE_EQUALS, 1, FS_IOC_GETFLAGS, "flags of what is imported"),
     CALL_IF(NETWORK, ioctl, CONFINE_EQUALS, 1, FIONREAD, "the name service's answer"),
 

@@ -161,13 +161,13 @@ static int run(const struct staging *staging, const struct progress *progress,
 int convert_layers(const struct staging *staging, struct layer_job *jobs, size_t count,
                    const struct layer_feed *feed, bool quiet, struct error *err)
 {
-    struct progress progress = { .style = progress_choose(quiet, count) };
+    const struct progress progress = progress_choose(quiet, count);
     _cleanup_free_ const char **ids = calloc(count + 1, sizeof *ids);
     if (!ids)
         return error_set(err, EXIT_OURS, "out of memory");
     for (size_t i = 0; i < count; i++)
         ids[i] = jobs[i].diff_id;
-    progress_begin(&progress, ids, count);
+    progress_begin(&progress, ids);
     int result = run(staging, &progress, jobs, count, feed, err);
     for (size_t i = 0; i < count; i++)
         if (jobs[i].state == LAYER_CONVERTING) {

@@ -1,17 +1,25 @@
 #include "runtime/image/helper/progress.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "runtime/image/document.h"
 
-enum { MAX_ROWS = 20 }; /* more than a screen may hold cannot be rewritten in place */
+enum { MAX_ROWS = 20, LINE = 200 };
 
-enum progress_style progress_choose(bool quiet, size_t rows)
+/* What is higher than the terminal cannot be rewritten in place. */
+struct progress progress_choose(bool quiet, size_t rows)
 {
-    if (quiet)
-        return PROGRESS_NONE;
-    return isatty(STDERR_FILENO) && rows <= MAX_ROWS ? PROGRESS_ROWS : PROGRESS_LINES;
+    struct progress progress = { .style = quiet ? PROGRESS_NONE : PROGRESS_LINES, .rows = rows };
+    struct winsize size = { 0 };
+    if (quiet || !isatty(STDERR_FILENO))
+        return progress;
+    (void)ioctl(STDERR_FILENO, TIOCGWINSZ, &size);
+    if (rows <= MAX_ROWS && (size.ws_row == 0 || rows < size.ws_row))
+        progress.style = PROGRESS_ROWS;
+    progress.width = size.ws_col;
+    return progress;
 }
 
 void progress_reading(bool quiet, const char *path)
@@ -29,18 +37,26 @@ static double megabytes(int64_t bytes)
     return (double)bytes / 1e6;
 }
 
-void progress_begin(struct progress *progress, const char *const *ids, size_t rows)
+/* In the last column some terminals wrap already. */
+static int columns(const struct progress *progress)
 {
-    progress->rows = rows;
-    for (size_t i = 0; progress->style == PROGRESS_ROWS && i < rows; i++)
-        (void)fprintf(stderr, "layer %.12s: waiting\n", ids[i]);
+    return progress->width > 1 && progress->width < LINE ? progress->width - 1 : LINE;
 }
 
-/* ECMA-48: up, erase the line, write, down again. */
+void progress_begin(const struct progress *progress, const char *const *ids)
+{
+    char text[LINE];
+    for (size_t i = 0; progress->style == PROGRESS_ROWS && i < progress->rows; i++) {
+        (void)snprintf(text, sizeof text, "layer %.12s: waiting", ids[i]);
+        (void)fprintf(stderr, "%.*s\n", columns(progress), text);
+    }
+}
+
+/* ECMA-48: up, erase the line, write, down again. A row that wrapped would shift the others. */
 static void rewrite_row(const struct progress *progress, size_t row, const char *text)
 {
     size_t up = progress->rows - row;
-    (void)fprintf(stderr, "\033[%zuA\r\033[K%s\033[%zuB\r", up, text, up);
+    (void)fprintf(stderr, "\033[%zuA\r\033[K%.*s\033[%zuB\r", up, columns(progress), text, up);
     (void)fflush(stderr);
 }
 
@@ -59,20 +75,31 @@ static void draw_bar(int64_t bytes, int64_t total, char *text, size_t size)
 static void show_bar(const struct progress *progress, size_t row, const char *id, const char *what,
                      int64_t bytes, int64_t total)
 {
+    enum { NARROW = 76 }; /* what a bar with sizes of three digits takes */
     char bar[100];
-    char text[160];
+    char text[LINE];
     draw_bar(bytes, total, bar, sizeof bar);
-    (void)snprintf(text, sizeof text, "layer %.12s: %-9s %s", id, what, bar);
+    if (columns(progress) < NARROW)
+        (void)snprintf(text, sizeof text, "%.12s %s %.1f/%.1f MB", id, what,
+                       megabytes(bytes < total ? bytes : total), megabytes(total));
+    else
+        (void)snprintf(text, sizeof text, "layer %.12s: %-9s %s", id, what, bar);
     rewrite_row(progress, row, text);
 }
 
 static void show_transfer(const struct progress *progress, size_t row, const char *id,
                           const char *doing, const char *done, int64_t bytes, int64_t total)
 {
-    if (progress->style == PROGRESS_ROWS)
+    char text[LINE];
+    if (progress->style == PROGRESS_ROWS && bytes < total) {
         show_bar(progress, row, id, doing, bytes, total);
+        return;
+    }
+    (void)snprintf(text, sizeof text, "layer %.12s: %s, %.1f MB", id, done, megabytes(total));
+    if (progress->style == PROGRESS_ROWS)
+        rewrite_row(progress, row, text);
     else if (progress->style == PROGRESS_LINES && bytes == total)
-        (void)fprintf(stderr, "layer %.12s: %s, %.1f MB\n", id, done, megabytes(total));
+        (void)fprintf(stderr, "%s\n", text);
 }
 
 void progress_fetch(const struct progress *progress, size_t row, const char *id, int64_t bytes,
@@ -89,12 +116,11 @@ void progress_push(const struct progress *progress, size_t row, const char *id, 
 
 void progress_note(const struct progress *progress, size_t row, const char *id, const char *note)
 {
-    enum { ROW = 56 }; /* a longer one would wrap, and shift the rows */
     char printable[300];
-    char text[80];
+    char text[400];
     if (progress->style == PROGRESS_ROWS) {
-        document_printable(note, printable, ROW);
-        (void)snprintf(text, sizeof text, "layer %.12s: %.*s", id, ROW, printable);
+        (void)snprintf(text, sizeof text, "layer %.12s: %s", id,
+                       document_printable(note, printable, sizeof printable));
         rewrite_row(progress, row, text);
     } else if (progress->style == PROGRESS_LINES) {
         (void)fprintf(stderr, "layer %.12s: %s\n", id,

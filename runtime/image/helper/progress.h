@@ -15,16 +15,17 @@ enum progress_style {
 struct progress {
     enum progress_style style;
     size_t rows;
+    int width; /* of the terminal, in columns; 0: unknown */
 };
 
-/* Chooses the style for standard error. */
-enum progress_style progress_choose(bool quiet, size_t rows);
+/* Chooses the style for standard error, which may be a terminal of any size. */
+struct progress progress_choose(bool quiet, size_t rows);
 
 /* On a terminal, shows what is being read until progress_reading(NULL) clears the line. */
 void progress_reading(bool quiet, const char *path);
 
 /* Prints the rows of layers yet to come. ids: hex diff ids. */
-void progress_begin(struct progress *progress, const char *const *ids, size_t rows);
+void progress_begin(const struct progress *progress, const char *const *ids);
 
 /* Layer `row` has been fetched, or pushed, up to `bytes` of `total`; all of it: it is there. */
 void progress_fetch(const struct progress *progress, size_t row, const char *id, int64_t bytes,

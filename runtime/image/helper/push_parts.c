@@ -179,10 +179,9 @@ static int introduce(const struct push_part *part, struct remote *remote, struct
 int push_parts_send(struct push_part *parts, size_t count, struct remote *remote, bool quiet,
                     struct error *err)
 {
-    struct push_job job = { .parts = parts,
-                            .count = count,
-                            .remote = remote,
-                            .progress = { .style = progress_choose(quiet, count) } };
+    struct push_job job = {
+        .parts = parts, .count = count, .remote = remote, .progress = progress_choose(quiet, count)
+    };
     const size_t most = (size_t)remote->parallel;
     _cleanup_free_ const char **ids = calloc(count + 1, sizeof *ids);
     if (!ids)
@@ -191,7 +190,7 @@ int push_parts_send(struct push_part *parts, size_t count, struct remote *remote
         ids[i] = parts[i].hex;
     if (introduce(&parts[0], remote, err) < 0)
         return -1;
-    progress_begin(&job.progress, ids, count);
+    progress_begin(&job.progress, ids);
     int result = send_all(&job, most, err);
     for (size_t i = 0; i < most; i++)
         if (job.senders[i].pid) {

@@ -12,7 +12,8 @@
 enum {
     MAX_TRIES = 5,
     MAX_LOGINS = 2,
-    MAX_PAUSE = 60, /* seconds */
+    MAX_PAUSE = 60,           /* seconds */
+    MAX_ANSWER = 1024 * 1024, /* bytes */
     HTTP_OK = 200,
     HTTP_CREATED = 201,
     HTTP_ACCEPTED = 202,
@@ -41,10 +42,16 @@ static size_t receive_header(char *data, size_t size, size_t count, void *contex
                : size * count;
 }
 
-/* More than is worth showing is read and dropped, as far as a request may last. */
+/* More than is worth showing is read and dropped, as far as that has an end. */
 static size_t receive_body(char *data, size_t size, size_t count, void *context)
 {
     struct upload *upload = context;
+    upload->answer_bytes += size * count;
+    if (upload->answer_bytes > MAX_ANSWER) {
+        (void)error_set(&upload->cause, EXIT_OURS, "it answers with more than %d bytes",
+                        MAX_ANSWER);
+        return 0;
+    }
     (void)response_take_body(&upload->response, data, size * count);
     return size * count;
 }
@@ -79,6 +86,7 @@ static int prepare(struct call *call, struct curl_slist **headers, struct error 
     const char *secret = is_own_url(upload, call->url) ? upload->endpoint->authorization : NULL;
     char line[200];
     response_begin(&upload->response);
+    upload->answer_bytes = 0;
     upload->cause = (struct error){ 0 };
     call->sent = 0;
     if (http_prepare(&upload->client, upload->endpoint, call->url, secret, easy, headers, err) < 0)

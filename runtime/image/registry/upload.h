@@ -19,6 +19,7 @@ struct upload {
     const char *from;          /* another repository that the request reads; NULL: none */
     CURL *easy;
     struct response response;
+    size_t answer_bytes;
     struct error cause; /* why a callback broke a request off */
     void (*progress)(void *context, int64_t bytes);
     void *context;
