@@ -136,10 +136,34 @@ static int print_json(const struct findings *findings, const struct check_sum *s
     return 0;
 }
 
-int findings_print(const struct findings *findings, const struct check_sum *sum, bool repaired,
-                   bool json, struct error *err)
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+static int compare_findings(const void *left, const void *right)
+{
+    const struct finding *a = left;
+    const struct finding *b = right;
+    return a->kind != b->kind ? (int)a->kind - (int)b->kind : strcmp(a->object, b->object);
+}
+
+/* Directories are read in any order; the same store is to be told of in the same words. */
+static void sort(struct findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++)
+        if (findings->list[i].image_count > 1)
+            qsort(findings->list[i].images, findings->list[i].image_count, sizeof(char *),
+                  compare_names);
+    if (findings->count > 1)
+        qsort(findings->list, findings->count, sizeof *findings->list, compare_findings);
+}
+
+int findings_print(struct findings *findings, const struct check_sum *sum, bool repaired, bool json,
+                   struct error *err)
 {
     size_t left = 0;
+    sort(findings);
     for (size_t i = 0; i < findings->count; i++)
         left += !repaired || !finding_is_mendable(&findings->list[i]);
     if (json)

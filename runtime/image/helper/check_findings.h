@@ -53,8 +53,8 @@ bool finding_is_mendable(const struct finding *finding);
 
 /* Prints lines, or one JSON object, and the sum. repaired: what can be mended is. Returns 0 if no
  * problem is left, 1 if one is, or -1 with *err. */
-int findings_print(const struct findings *findings, const struct check_sum *sum, bool repaired,
-                   bool json, struct error *err);
+int findings_print(struct findings *findings, const struct check_sum *sum, bool repaired, bool json,
+                   struct error *err);
 
 void findings_free(struct findings *findings);
 
