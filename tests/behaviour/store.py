@@ -203,20 +203,21 @@ def traced(store, made, *arguments):
     subprocess.run(["strace", "-f", "-qq", "-s", "20", "-o", path, *store.command(*arguments)], env=store.environment,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
                    check=False)
-    kinds = {}
     with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            pid, _, rest = line.partition(" ")
-            rest = rest.strip()
-            named = re.match(r'prctl\(PR_SET_NAME, "image-(\w+)"', rest)
-            call = re.match(r"(?:<\.\.\. )?(\w+)(?:\(| resumed)(.*)", rest)
-            if not call or pid not in kinds and not named:
-                continue
-            if call[1] == "clone" and (child := re.search(r"= (\d+)$", call[2])):
-                kinds.setdefault(child[1], kinds[pid])
-            made.setdefault(kinds.get(pid, ""), {}).setdefault(call[1], []).append(call[2])
-            if named:
-                kinds[pid] = named[1]
+        lines = [(pid, rest.strip()) for pid, _, rest in (line.partition(" ") for line in file)]
+    # A child may be seen before the call that made it has returned.
+    parents, kinds = {}, {}
+    for pid, rest in lines:
+        if child := re.match(r"(?:<\.\.\. )?clone\b.*= (\d+)$", rest):
+            parents[child[1]] = pid
+    for pid, rest in lines:
+        kinds.setdefault(pid, kinds.get(parents.get(pid)))
+        named = re.match(r'prctl\(PR_SET_NAME, "image-(\w+)"', rest)
+        call = re.match(r"(?:<\.\.\. )?(\w+)(?:\(| resumed)(.*)", rest)
+        if call and kinds[pid]:
+            made.setdefault(kinds[pid], {}).setdefault(call[1], []).append(call[2])
+        if named:
+            kinds[pid] = named[1]
 
 
 def test_calls_are_needed(store):

@@ -31,6 +31,10 @@ static int mark_images(const struct store *store, struct marks *blobs, struct ma
 int collect_visit_workloads(const char *root, const struct workload_visit *visit, struct error *err)
 {
     int fd = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    /* One that was made after this process was confined may not be read, and not be passed over. */
+    if (root && fd < 0 && errno != ENOENT)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot read %s, where workloads are; try again", root);
     _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (!directory)
         return 0;
