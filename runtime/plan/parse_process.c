@@ -14,7 +14,6 @@ enum { DEFAULT_UMASK = 0022, OOM_SCORE_LIMIT = 1000, MAX_TERMINAL = UINT16_MAX }
 #define MAX_ID (UINT32_MAX - 1)
 
 static const struct unsupported process_members[] = {
-    { "apparmorProfile", false },
     { "selinuxLabel", false },
     { NULL, false },
 };
@@ -191,6 +190,20 @@ static int parse_cwd(struct plan *plan, const json_t *process, struct error *err
     return 0;
 }
 
+static int parse_apparmor(struct plan *plan, const json_t *process, struct error *err)
+{
+    const char *profile = NULL;
+    if (json_read_string(process, PATH, "apparmorProfile", &profile, err) < 0)
+        return -1;
+    if (!profile || !*profile)
+        return 0;
+    struct plan_step *step = plan_add_step(plan, PLAN_APPARMOR, err);
+    if (!step)
+        return -1;
+    step->name = profile;
+    return 0;
+}
+
 static int read_capabilities(const json_t *sets, const char *key, uint64_t *set, struct error *err)
 {
     json_t *names = NULL;
@@ -284,7 +297,7 @@ int parse_process(struct plan *plan, const json_t *process, const struct plan *b
         parse_oom_score(plan, process, flags, err) < 0 ||
         (!base && parse_personality(plan, err) < 0) || parse_scheduler(plan, process, err) < 0 ||
         parse_rlimits(plan, process, flags, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
-        parse_cwd(plan, process, err) < 0 ||
+        parse_cwd(plan, process, err) < 0 || parse_apparmor(plan, process, err) < 0 ||
         parse_privileges(plan, process, base, seccomp, err) < 0)
         return -1;
     return parse_exec(plan, process, err);

@@ -54,6 +54,7 @@ struct sandbox {
     int proc_fd, sys_fd;        /* roots of our own procfs and sysfs */
     int proc_sys_fd;            /* "sys" of our own procfs, from before it was made read-only */
     int oom_score_fd;           /* of this process, from before it left the host's ids; or -1 */
+    int apparmor_fd;            /* likewise, of its next confinement; -1: the plan has none */
     int null_fd, empty_fd;      /* what hides files and directories */
     bool null_used, empty_used; /* attached already: further masks are clones */
     int terminal_fd;            /* master; -1: none (yet) */
@@ -96,9 +97,11 @@ int directory_copy_up(int target_fd, int mount_fd);
 /* device.c, file.c, mask.c */
 sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
 
-/* proc.c, names.c */
+/* proc.c, apparmor.c, names.c */
 sandbox_step oom_score_set, sysctl_set;
 int oom_score_open(struct sandbox *sandbox, struct error *err);
+sandbox_step apparmor_set;
+int apparmor_open(struct sandbox *sandbox, struct error *err);
 sandbox_step hostname_set, domainname_set, loopback_up;
 int mask_prepare(struct sandbox *sandbox, struct error *err);
 int proc_open(struct sandbox *sandbox, struct error *err);

@@ -56,6 +56,16 @@ trap clean_up EXIT
 trap 'exit 143' TERM HUP
 trap 'exit 130' INT
 
+# Unpacks Debian packages into the cache.
+fetch() {
+    local package
+    mkdir -p "$CACHE/packages" "$CACHE/root"
+    (cd "$CACHE/packages" && apt-get download -qq "$@" >/dev/null 2>"$DIRECTORY/apt") || return 1
+    for package; do
+        dpkg-deb -x "$(ls -t "$CACHE/packages/${package}"_*.deb | head -n 1)" "$CACHE/root"
+    done
+}
+
 # Makes programs available: need PACKAGE... -- PROGRAM...
 need() {
     local packages=() program missing=
@@ -64,12 +74,7 @@ need() {
     export PATH=$PATH:$CACHE/root/usr/bin:$CACHE/root/usr/sbin:/usr/sbin:/sbin
     for program; do command -v "$program" >/dev/null || missing="$missing $program"; done
     [ -n "$missing" ] || return 0
-    mkdir -p "$CACHE/packages" "$CACHE/root"
-    (cd "$CACHE/packages" && apt-get download -qq "${packages[@]}" >/dev/null 2>"$DIRECTORY/apt") ||
-        skip "not installed and not to be had:$missing ($(tail -n 1 "$DIRECTORY/apt"))"
-    for package in "${packages[@]}"; do
-        dpkg-deb -x "$(ls -t "$CACHE/packages/${package}"_*.deb | head -n 1)" "$CACHE/root"
-    done
+    fetch "${packages[@]}" || skip "not installed and not to be had:$missing ($(tail -n 1 "$DIRECTORY/apt"))"
     for program; do
         missing=$(ldd "$(command -v "$program")" 2>/dev/null | grep 'not found')
         [ -z "$missing" ] || skip "$program lacks libraries: $missing"

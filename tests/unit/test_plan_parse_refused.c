@@ -32,8 +32,9 @@ static const struct {
     { "{'linux':{'rootfsPropagation':'ro'}}", "linux.rootfsPropagation must be shared, slave, "
                                               "private or unbindable, or one of them with "
                                               "r" },
-    { "{'process':{'apparmorProfile':'x'}}",
-      "process.apparmorProfile is not supported; remove it from the configuration" },
+    { "{'process':{'apparmorProfile':5}}", "process.apparmorProfile must be a string" },
+    { "{'process':{'selinuxLabel':'x'}}",
+      "process.selinuxLabel is not supported; remove it from the configuration" },
     { "{'process':{'selinuxLabel':'x'}}",
       "process.selinuxLabel is not supported; remove it from the configuration" },
     { "{'process':{'ioPriority':{'class':'IOPRIO_CLASS_BB'}}}",

@@ -82,6 +82,36 @@ def hook_output(t):
     t.match("what it printed", r"a\\x1b\]0;title\\x07b", errors)
 
 
+def apparmor_is_enabled():
+    with contextlib.suppress(OSError), open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+        return file.read().strip() == "Y"
+    return False
+
+
+@test("engine/apparmor-profile", **CONTAINERS)
+def apparmor(t):
+    """It confines the first process and those of exec, or nothing is run."""
+    bundle = Bundle(t, "cat /proc/self/attr/current; (echo x > /denied) 2>&1; sleep 1000", apparmorProfile="hybrid-nosuch")
+    t.match("a profile that cannot be had", "AppArmor", bundle.create(status=125))
+    if not apparmor_is_enabled():
+        raise Skip("AppArmor is not enabled on this machine; that it is refused was looked at")
+    free = Bundle(t, ["cat", "/proc/self/attr/current"], apparmorProfile="unconfined")
+    t.equal("unconfined", "unconfined\n", free.run())
+    if not shutil.which("apparmor_parser") or not os.path.exists("/sys/kernel/security/apparmor"):
+        raise Skip("unconfined and unknown were looked at; loading a profile takes apparmor_parser and securityfs")
+    profile = t.file("profile", "profile hybrid-test flags=(attach_disconnected) "
+                                "{ file, capability, network, signal, ptrace, deny /denied w, }\n")
+    if t.finish(["apparmor_parser", "-K", "-r", profile], None, 20, None).exit != 0:
+        raise Skip("no profile can be loaded here")
+    t.closers.append(lambda: t.finish(["apparmor_parser", "-R", profile], None, 20, None))
+    bundle.config["process"]["apparmorProfile"] = "hybrid-test"
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("hybrid-test (enforce)\n")
+    bundle.await_output("/denied: Permission denied")
+    t.equal("exec", "hybrid-test (enforce)\n", t.verb("exec", bundle.id, "cat", "/proc/self/attr/current"))
+
+
 @test("engine/processors-of-exec", processors=2, **CONTAINERS)
 def exec_affinity(t):
     """On the way into the cgroup, and in it; the first process is not concerned."""
