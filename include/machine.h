@@ -71,7 +71,10 @@ enum machine_message_type {
     MACHINE_RESUME = 4,
     /* hybrid -> vmm. The guest makes no progress: end the machine, and say where it stands. */
     MACHINE_STALLED = 5,
-    /* vmm -> hybrid. The machine is jailed and the first guest instruction is next. */
+    /*
+     * vmm -> hybrid. The machine is jailed and the first guest instruction is next. The flags say
+     * what the jail has that not every host offers (enum machine_jail).
+     */
     MACHINE_RUNNING = 16,
     /* vmm -> hybrid. The request was carried out. */
     MACHINE_DONE = 17,
@@ -89,6 +92,11 @@ enum machine_offer_flags {
     MACHINE_OFFER_NO_OUTPUT = 2, /* nothing is expected from the guest on this stream */
 };
 
+enum machine_jail {
+    MACHINE_JAIL_USER_NAMESPACE = 1,
+    MACHINE_JAIL_LANDLOCK_SHIFT = 8, /* above it: the version of Landlock in force; 0: none */
+};
+
 enum machine_end {
     MACHINE_END_RESET = 1,    /* the guest asked for power-off or reset: the ordinary end */
     MACHINE_END_SHUTDOWN = 2, /* triple fault */
@@ -102,7 +110,7 @@ enum machine_end {
 struct machine_message {
     uint32_t type;  /* enum machine_message_type */
     uint32_t port;  /* OFFER, WITHDRAW */
-    uint32_t flags; /* OFFER: enum machine_offer_flags */
+    uint32_t flags; /* OFFER: enum machine_offer_flags; RUNNING: enum machine_jail */
     uint32_t end;   /* ENDED: enum machine_end */
     uint64_t exits; /* ENDED: KVM exits since the start, for diagnosis and benchmarks */
 };

@@ -1,6 +1,8 @@
 #include "vmm/jail.h"
 
+#include "cleanup.h"
 #include "include/machine.h"
+#include "vmm/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,8 +10,9 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -116,44 +119,101 @@ static int jail_set_limits(struct error *err)
     return 0;
 }
 
-static int jail_drop_capabilities(struct error *err)
+static int jail_set_capabilities(uint32_t bits, struct error *err)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    const struct __user_cap_data_struct nothing[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-        syscall(__NR_capset, &header, nothing) < 0)
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+    sets[0].effective = sets[0].permitted = bits;
+    if (syscall(__NR_capset, &header, sets) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot drop the capabilities");
     return 0;
 }
 
-/* Ids and capabilities go in the order in which each still has the right to be given up. */
-static int jail_drop_privileges(uid_t uid, gid_t gid, struct error *err)
+/* Becomes the user, with nothing left of root but what the next two steps take. */
+static int jail_change_ids(uid_t uid, gid_t gid, struct error *err)
+{
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+        setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot become uid %u, gid %u", (unsigned)uid,
+                               (unsigned)gid);
+    return jail_set_capabilities(1U << CAP_SYS_ADMIN | 1U << CAP_SETPCAP, err);
+}
+
+static int jail_write_map(int process, const char *file, const char *text, struct error *err)
+{
+    _cleanup_close_ int fd = openat(process, file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        return error_set_errno(err, EXIT_OURS, errno, "cannot write %s of the user namespace",
+                               file);
+    return 0;
+}
+
+/*
+ * A user namespace whose only ids are these two: even with all capabilities in it, the process
+ * could become nobody else, and the other namespaces, made before, would not be its own. process:
+ * /proc/self, or -1. Returns 0 with *made, or -1 with err.
+ */
+static int jail_enter_user_namespace(int process, uid_t uid, gid_t gid, bool *made,
+                                     struct error *err)
+{
+    char users[64], groups[64];
+    (void)snprintf(users, sizeof users, "%u %u 1", (unsigned)uid, (unsigned)uid);
+    (void)snprintf(groups, sizeof groups, "%u %u 1", (unsigned)gid, (unsigned)gid);
+    /* Kernels may be built without, or told to allow none (user.max_user_namespaces). */
+    *made = process >= 0 && unshare(CLONE_NEWUSER) == 0;
+    if (!*made)
+        return 0;
+    /* The change of ids gave the files of /proc/self to root; nobody else has this uid. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot describe the user namespace");
+    if (jail_write_map(process, "setgroups", "deny", err) < 0 ||
+        jail_write_map(process, "uid_map", users, err) < 0 ||
+        jail_write_map(process, "gid_map", groups, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* The bounding set too: a new user namespace comes with all of it. */
+static int jail_drop_capabilities(struct error *err)
 {
     for (int capability = 0; capability <= JAIL_MAX_CAPABILITY; capability++) {
         /* EINVAL: the kernel knows none with this number, nor any higher. */
         if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EINVAL)
             return error_set_errno(err, EXIT_OURS, errno, "cannot drop capability %d", capability);
     }
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot become uid %u, gid %u", (unsigned)uid,
-                               (unsigned)gid);
-    if (jail_drop_capabilities(err) < 0)
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot drop the ambient capabilities");
+    return jail_set_capabilities(0, err);
+}
+
+/* Ids and capabilities go in the order in which each still has the right to be given up. */
+static int jail_drop_privileges(int process, uid_t uid, gid_t gid, struct jail_extras *extras,
+                                struct error *err)
+{
+    if (jail_change_ids(uid, gid, err) < 0 ||
+        jail_enter_user_namespace(process, uid, gid, &extras->user_namespace, err) < 0 ||
+        jail_drop_capabilities(err) < 0)
         return -1;
     /* After the change of ids, which resets both: die with the parent, be opaque to others. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot lock the jail");
-    return 0;
+    return landlock_confine(&extras->landlock, err);
 }
 
-int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err)
+int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct jail_extras *extras,
+               struct error *err)
 {
+    *extras = (struct jail_extras){ 0 };
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     /* From here on null_fd is closed with the others. */
-    if (jail_close_others(fds, fd_count, err) < 0 || jail_empty_root(err) < 0 ||
-        jail_set_limits(err) < 0)
+    if (jail_close_others(fds, fd_count, err) < 0)
         return -1;
-    return jail_drop_privileges(uid, gid, err);
+    /* Held open, because the empty root has none; where the host has none, there are no maps. */
+    _cleanup_close_ int process = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (jail_empty_root(err) < 0 || jail_set_limits(err) < 0)
+        return -1;
+    return jail_drop_privileges(process, uid, gid, extras, err);
 }

@@ -9,8 +9,15 @@
 
 #include "error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+/* What not every host has. Its absence weakens the jail, and is reported instead of being fatal. */
+struct jail_extras {
+    bool user_namespace; /* own, with the jail's uid and gid as its only ids */
+    int landlock;        /* version of the Landlock ABI that confines the process; 0: none */
+};
 
 /*
  * Enters new mount, ipc, uts, network, cgroup and pid namespaces. A process that is PID 1 already
@@ -22,9 +29,10 @@ int jail_isolate(struct error *err);
 
 /*
  * Gives up the rest. fds: the descriptors to keep, besides 2; sorted in place. Standard input and
- * output become /dev/null. uid and gid are not 0. Returns 0, or -1 with err (the process is then to
- * end).
+ * output become /dev/null. uid and gid are not 0. *extras: what was had besides. Returns 0, or -1
+ * with err (the process is then to end).
  */
-int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct error *err);
+int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct jail_extras *extras,
+               struct error *err);
 
 #endif

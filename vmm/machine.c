@@ -215,7 +215,12 @@ static void machine_finish(struct machine *machine)
 int machine_run(struct machine *machine)
 {
     struct error err;
-    struct machine_message running = { .type = MACHINE_RUNNING };
+    const struct jail_extras *jail = &machine->jail;
+    struct machine_message running = {
+        .type = MACHINE_RUNNING,
+        .flags = (jail->user_namespace ? (uint32_t)MACHINE_JAIL_USER_NAMESPACE : 0) |
+                 (uint32_t)jail->landlock << MACHINE_JAIL_LANDLOCK_SHIFT,
+    };
     if (seccomp_enter(SECCOMP_LOOP, &err) < 0) {
         struct vcpu_end end = { .kind = MACHINE_END_SETUP };
         (void)snprintf(end.text, sizeof end.text, "%.1000s", err.message);

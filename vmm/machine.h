@@ -7,6 +7,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/crew.h"
+#include "vmm/jail.h"
 #include "vmm/kvm.h"
 #include "vmm/loop.h"
 #include "vmm/memory.h"
@@ -29,6 +30,7 @@ struct machine {
     struct crew crew;
     struct control control;
     struct loop_source end_source;
+    struct jail_extras jail; /* for hybrid to know */
     bool ended;
 };
 

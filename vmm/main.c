@@ -49,8 +49,9 @@ static int main_machine(const struct options *options)
     int fds[MACHINE_MAX_DISK_FILES + 8];
     size_t fd_count = main_list_fds(options, fds);
     struct control early = { .fd = options->control_fd };
+    struct jail_extras jail;
     if (jail_isolate(&err) < 0 ||
-        jail_enter(fds, fd_count, (uid_t)options->uid, (gid_t)options->gid, &err) < 0)
+        jail_enter(fds, fd_count, (uid_t)options->uid, (gid_t)options->gid, &jail, &err) < 0)
         return main_fail(&early, &err);
     _cleanup_free_ struct machine *machine = calloc(1, sizeof *machine);
     if (!machine) {
@@ -58,6 +59,7 @@ static int main_machine(const struct options *options)
         return main_fail(&early, &err);
     }
     machine->control.fd = options->control_fd;
+    machine->jail = jail;
     if (machine_build(machine, options, &err) < 0)
         return main_fail(&early, &err);
     if (options->control_fd >= 0) /* the caller's terminal is no business of a guest's monitor */

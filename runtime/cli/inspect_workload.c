@@ -42,6 +42,9 @@ int cli_inspect_workload_security(const struct cli *cli, const char *name, json_
     *value = json_pack("{s:s, s:s, s:s, s:o}", "id", state.id, "isolation", state.isolation,
                        "boundary", strcmp(state.isolation, "vm") == 0 ? "hybrid-vmm" : "workload",
                        "process", process);
+    /* No file of /proc tells; hybrid-vmm did, before it let the guest run. */
+    if (*value && strcmp(state.isolation, "vm") == 0)
+        (void)json_object_set_new(process, "landlock", json_integer(state.landlock));
     return *value ? 1 : error_set(err, EXIT_OURS, "out of memory");
 }
 

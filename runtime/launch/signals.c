@@ -1,14 +1,26 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
+#include "io.h"
 #include "runtime/monitor/control.h"
 #include "runtime/plan/compose.h"
+
+enum {
+    ANSWER_MILLISECONDS = 10 * 1000, /* for a monitor to say that it has sent a signal */
+    /* For what was killed to be gone: beyond what the back ends give guests and cgroups for it. */
+    END_MILLISECONDS = 60 * 1000,
+    LOOK_MILLISECONDS = 1000, /* meanwhile, between two looks at the monitor */
+};
 
 int signal_parse(const char *text, const char *option, struct error *err)
 {
@@ -79,7 +91,15 @@ static int receive_within(int socket, int milliseconds, struct control_message *
 static int send_and_check(int socket, const char *name, uint32_t type, int value, struct error *err)
 {
     struct control_message reply;
-    if (control_send_simple(socket, type, value) < 0 || receive_within(socket, -1, &reply) != 1)
+    int result = control_send_simple(socket, type, value) < 0
+                     ? -1
+                     : receive_within(socket, ANSWER_MILLISECONDS, &reply);
+    if (result == 0)
+        return error_set(err, EXIT_OURS,
+                         "the monitor of %s does not answer (is it stopped?); hybrid rm -f %s ends "
+                         "it with the workload",
+                         name, name);
+    if (result < 0)
         return error_set(err, EXIT_OURS, "%s ended before its monitor could do it", name);
     if (reply.type == CONTROL_FAILED)
         return error_set(err, EXIT_OURS, "%s: %s", name, reply.text);
@@ -121,6 +141,54 @@ static int await_exit(int socket, int64_t deadline, struct control_message *mess
     }
 }
 
+/* Whether a signal or a debugger holds the process where it is. */
+static bool is_stopped(pid_t pid)
+{
+    char path[32], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : io_read_all(fd, text, sizeof text - 1);
+    text[length > 0 ? length : 0] = '\0';
+    const char *end = strrchr(text, ')'); /* behind the name, which may hold anything */
+    return end && end[1] && (end[2] == 'T' || end[2] == 't');
+}
+
+/* The monitor at the other end, or -1 if it has ended: its number may be another's then. */
+static int open_monitor(int socket, bool *stopped)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    struct pollfd over = { .fd = socket };
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || peer.pid <= 0)
+        return -1;
+    _cleanup_close_ int process = pidfd_open(peer.pid, 0);
+    *stopped = is_stopped(peer.pid);
+    if (process < 0 || poll(&over, 1, 0) != 0)
+        return -1;
+    return take_fd(&process);
+}
+
+/*
+ * Waits for the end of what was killed. A monitor that is stopped, or takes beyond all measure, is
+ * killed too: what it leaves is cleaned up by whoever looks next. Returns as await_exit(-1).
+ */
+static int await_end(int socket, struct control_message *message)
+{
+    int64_t deadline = milliseconds_now() + END_MILLISECONDS;
+    for (;;) {
+        int result = await_exit(socket, milliseconds_now() + LOOK_MILLISECONDS, message);
+        if (result != 0)
+            return result;
+        bool stopped = false;
+        _cleanup_close_ int process = open_monitor(socket, &stopped);
+        if (process < 0 || (!stopped && milliseconds_now() < deadline))
+            continue;
+        (void)pidfd_send_signal(process, SIGKILL, NULL, 0);
+        struct pollfd ended = { .fd = process, .events = POLLIN };
+        (void)poll(&ended, 1, -1);
+    }
+}
+
 int workload_stop(const struct runtime *runtime, const char *name,
                   const struct stop_options *options, struct error *err)
 {
@@ -131,14 +199,15 @@ int workload_stop(const struct runtime *runtime, const char *name,
     if (socket < 0)
         return -1;
     struct control_message message;
+    bool kills = options->signal == SIGKILL;
     int64_t deadline = options->seconds < 0 ? -1 : milliseconds_now() + options->seconds * 1000;
     if (control_send_simple(socket, CONTROL_WAIT, 0) < 0 ||
         control_send_simple(socket, CONTROL_SIGNAL, options->signal) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot reach the monitor of %s", name);
-    int result = await_exit(socket, deadline, &message);
+    int result = kills ? 0 : await_exit(socket, deadline, &message);
     if (result == 0) {
         (void)control_send_simple(socket, CONTROL_SIGNAL, SIGKILL);
-        result = await_exit(socket, -1, &message);
+        result = await_end(socket, &message);
     }
     if (result == 1)
         return 0;

@@ -146,6 +146,8 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
         return error_set(err, EXIT_OURS, "this workload is not entered through its monitor");
     if (monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (!monitor->started)
+        return error_set(err, EXIT_OURS, "the workload is still being started; try again");
     if (monitor->frozen)
         return error_set(err, EXIT_OURS, "it is paused; resume it first");
     if (client->session || count_sessions(monitor) > MONITOR_MAX_SESSIONS)
@@ -193,6 +195,8 @@ static int send_signal(struct monitor *monitor, const struct session *session, i
     const struct workload_ops *ops = monitor->request->ops;
     if (monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (!monitor->started)
+        return monitor_hold_signal(monitor, signal, err);
     if (session == &monitor->main) {
         int result = ops->signal(monitor->workload, signal, false, err);
         if (signal == SIGKILL && result == 0 && monitor->frozen)
@@ -209,6 +213,12 @@ int monitor_handle(struct monitor *monitor, struct session *session,
     case CONTROL_SIGNAL:
         return send_signal(monitor, session, message->value, err);
     case CONTROL_RESIZE:
+        if (!monitor->started) {
+            monitor->request->spec.rows = message->rows;
+            monitor->request->spec.columns = message->columns;
+            monitor->resized = true;
+            return 0;
+        }
         return monitor->main.ended || !session->terminal
                    ? 0
                    : monitor->request->ops->resize(monitor->workload, session->number,

@@ -30,6 +30,7 @@ int monitor_record_start(struct monitor *monitor, struct error *err)
     state->status = STATE_RUNNING;
     state->pid = request->ops->pid(monitor->workload);
     state->pid_start = state_process_start(state->pid);
+    state->landlock = request->ops->landlock ? request->ops->landlock(monitor->workload) : 0;
     state->monitor_pid = getpid();
     state->monitor_start = state_process_start(state->monitor_pid);
     state->started = time(NULL);
@@ -46,7 +47,8 @@ static void record_end(struct monitor *monitor)
     int result;
     if (!state)
         return;
-    if (state->remove || (request->fresh && !monitor->started)) {
+    /* What was killed while it was being started stays, as what was killed later does. */
+    if (state->remove || (request->fresh && !monitor->started && !monitor->abandoned)) {
         result = tree_remove(request->spec.paths.data_dir, &err);
         if (state_remove(request->spec.paths.root, state->id, &err) < 0)
             result = -1;

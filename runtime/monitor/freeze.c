@@ -6,6 +6,8 @@ int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
     struct state *state = monitor->request->state;
     if (!state || monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (!monitor->started)
+        return error_set(err, EXIT_OURS, "the workload is still being started; try again");
     if (monitor->frozen == frozen)
         return error_set(err, EXIT_OURS, "it is %s", frozen ? "paused already" : "not paused");
     if (monitor->request->ops->pause(monitor->workload, frozen, err) < 0)

@@ -112,6 +112,7 @@ static int start(struct monitor *monitor, struct error *err)
     if (request->ops->start(monitor->workload, err) < 0)
         return -1;
     monitor->started = true;
+    monitor_deliver_held(monitor);
     if (request->detached)
         (void)control_send_simple(request->client, CONTROL_STARTED, 0);
     return 0;
@@ -144,7 +145,7 @@ static void lose_command(struct monitor *monitor)
     session_restore_terminal(&monitor->main);
 }
 
-static void serve_command(struct monitor *monitor)
+void monitor_serve_command(struct monitor *monitor)
 {
     struct control_message message;
     struct error ignored; /* a signal to a workload that has just ended */
@@ -155,13 +156,17 @@ static void serve_command(struct monitor *monitor)
         lose_command(monitor);
 }
 
-static void serve_signals(struct monitor *monitor)
+void monitor_serve_signals(struct monitor *monitor)
 {
     struct signalfd_siginfo info;
     struct error ignored;
-    if (read(monitor->signals, &info, sizeof info) == sizeof info && !monitor->main.ended)
+    if (read(monitor->signals, &info, sizeof info) != sizeof info || monitor->main.ended)
+        return;
+    if (monitor->started)
         (void)monitor->request->ops->signal(monitor->workload, (int)info.ssi_signo, false,
                                             &ignored);
+    else
+        (void)monitor_hold_signal(monitor, (int)info.ssi_signo, &ignored);
 }
 
 static void serve_sessions(struct monitor *monitor)
@@ -229,9 +234,9 @@ static void collect(struct monitor *monitor, struct round *round)
 static void dispatch(struct monitor *monitor, const struct round *round)
 {
     if (round->command && round->command->revents)
-        serve_command(monitor);
+        monitor_serve_command(monitor);
     if (round->signals && round->signals->revents)
-        serve_signals(monitor);
+        monitor_serve_signals(monitor);
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
         if (round->clients[i] && round->clients[i]->revents)
             monitor_serve_client(monitor, &monitor->clients[i]);
@@ -291,12 +296,20 @@ int monitor_run(struct monitor_request *request)
         .sessions = &monitor.main,
         .main = { .caller = { .fd = -1 }, .streams = { STREAM_NONE, STREAM_NONE, STREAM_NONE } },
     };
+    const struct workload_watch watch = {
+        .poll_fds = monitor_early_fds,
+        .serve = monitor_early_serve,
+        .context = &monitor,
+    };
+    request->spec.watch = &watch;
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
         monitor.clients[i].fd = -1;
     (void)prctl(PR_SET_NAME, "hybrid-monitor");
     struct error err = { 0 };
     if (start(&monitor, &err) == 0) {
         loop(&monitor);
+    } else if (monitor.abandoned) {
+        monitor.main.exit = (struct workload_exit){ .status = EXIT_SIGNAL_BASE + SIGKILL };
     } else {
         monitor.main.exit = (struct workload_exit){ .status = err.exit_code, .failed = true };
         monitor.main.exit.error = err;

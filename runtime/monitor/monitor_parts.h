@@ -5,7 +5,14 @@
 #include "control.h"
 #include "monitor.h"
 
-enum { MONITOR_MAX_CLIENTS = 64, MONITOR_MAX_SESSIONS = 64, MONITOR_BACKEND_FDS = 256 };
+enum {
+    MONITOR_MAX_CLIENTS = 64,
+    MONITOR_MAX_SESSIONS = 64,
+    MONITOR_BACKEND_FDS = 256,
+    MONITOR_HELD_SIGNALS = 16,
+};
+
+_Static_assert((int)MONITOR_MAX_CLIENTS + 3 <= (int)WORKLOAD_WATCHED_FDS, "all can be watched");
 
 /* A connection to control.sock. */
 struct monitor_client {
@@ -27,10 +34,27 @@ struct monitor {
     bool abandoned;   /* kill, and do not deliver what is left */
     int64_t deadline; /* milliseconds of CLOCK_MONOTONIC: then it is abandoned; 0: none */
     uint32_t next_number;
+    int held[MONITOR_HELD_SIGNALS]; /* signals that came before the command was executed */
+    size_t held_count;
+    bool resized; /* meanwhile: the size is in the request */
     struct monitor_client clients[MONITOR_MAX_CLIENTS];
     struct pollfd fds[3 + MONITOR_MAX_CLIENTS + MONITOR_BACKEND_FDS +
                       2 * SESSION_STREAMS * (MONITOR_MAX_SESSIONS + 1)];
 };
+
+/* early.c: what is asked for while the workload is still being started. */
+
+/* For request->spec.watch; the context is the monitor. */
+size_t monitor_early_fds(void *context, struct pollfd *fds, size_t max);
+bool monitor_early_serve(void *context);
+/* KILL ends the start; other signals wait for the command. Returns 0, or -1 with *err. */
+int monitor_hold_signal(struct monitor *monitor, int signal, struct error *err);
+/* The command runs: it gets what waited for it. */
+void monitor_deliver_held(struct monitor *monitor);
+
+/* monitor.c: the command that forked us, and SIGTERM to a detached monitor. */
+void monitor_serve_command(struct monitor *monitor);
+void monitor_serve_signals(struct monitor *monitor);
 
 /* clients.c */
 void monitor_accept(struct monitor *monitor);

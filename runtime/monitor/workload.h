@@ -28,6 +28,17 @@ struct workload_join {
     const struct plan *base; /* its own plan */
 };
 
+/* Who may want an end of a workload while its creation still takes its time: a guest boots. */
+struct workload_watch {
+    /* Descriptors to poll for reading. Returns their number (at most max). */
+    size_t (*poll_fds)(void *context, struct pollfd *fds, size_t max);
+    /* Serves them. Returns false if nobody wants the workload any more: create or start fails. */
+    bool (*serve)(void *context);
+    void *context;
+};
+
+enum { WORKLOAD_WATCHED_FDS = 72 };
+
 /* A container that outlives who creates it: an engine is its parent and has it started. */
 struct workload_hold {
     const int *start_listener; /* see sandbox_request */
@@ -49,10 +60,11 @@ struct workload_spec {
     /* Non-terminal: the workload's ends of stdin, stdout, stderr pipes, the back end's from now on
      * (also on failure). Terminal: -1. */
     int stdio[3];
-    uint16_t rows, columns;           /* initial terminal size; 0: leave */
-    const struct workload_join *join; /* exec_container_ops only */
-    const char *bundle;               /* absolute; NULL: made from an image */
-    const struct workload_hold *hold; /* container_ops only; NULL: dies with its monitor */
+    uint16_t rows, columns;             /* initial terminal size; 0: leave */
+    const struct workload_watch *watch; /* served until the command is started; NULL: nobody */
+    const struct workload_join *join;   /* exec_container_ops only */
+    const char *bundle;                 /* absolute; NULL: made from an image */
+    const struct workload_hold *hold;   /* container_ops only; NULL: dies with its monitor */
 };
 
 struct workload_exit {
@@ -88,6 +100,8 @@ struct workload_ops {
     /* Name of its cgroup as recorded in the state, for a later clean-up by another process; "" if
      * none. Borrowed. */
     const char *(*cgroup)(const struct workload *workload);
+    /* VM only (NULL elsewhere): the version of Landlock that confines hybrid-vmm; 0: none. */
+    int (*landlock)(const struct workload *workload);
     /* Descriptors to poll. Returns their number (at most max). */
     size_t (*poll_fds)(const struct workload *workload, struct pollfd *fds, size_t max);
     /* Handles what poll reported. Returns 1 when the workload has ended (*exit filled), 0 to go

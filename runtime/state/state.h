@@ -33,6 +33,7 @@ struct state {
     pid_t monitor_pid;
     uint64_t monitor_start;
     char *cgroup;    /* as workload_ops.cgroup; "" none */
+    int landlock;    /* of hybrid-vmm: the version in force; 0: none. The kernel tells it nowhere */
     int exit_status; /* valid when stopped and `exited` */
     bool exited;
     bool oom;

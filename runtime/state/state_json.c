@@ -37,6 +37,7 @@ static const struct member {
     { "monitorPid", MEMBER_INT, offsetof(struct state, monitor_pid) },
     { "monitorStart", MEMBER_UINT64, offsetof(struct state, monitor_start) },
     { "cgroup", MEMBER_TEXT, offsetof(struct state, cgroup) },
+    { "landlock", MEMBER_INT, offsetof(struct state, landlock) },
     { "exited", MEMBER_FLAG, offsetof(struct state, exited) },
     { "exitStatus", MEMBER_INT, offsetof(struct state, exit_status) },
     { "outOfMemory", MEMBER_FLAG, offsetof(struct state, oom) },

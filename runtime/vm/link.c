@@ -204,6 +204,8 @@ static bool read_control(struct workload *vm)
     struct error text = { 0 };
     copy_text(&text, packet + sizeof message, (size_t)n - sizeof message);
     if (message.type == MACHINE_RUNNING) {
+        if (vm->stage < VM_RUNNING) /* what it says later may be the guest's words */
+            vm->landlock = (int)(message.flags >> MACHINE_JAIL_LANDLOCK_SHIFT & 0xff);
         reach(vm, VM_RUNNING);
     } else if (message.type == MACHINE_ENDED ||
                (message.type == MACHINE_FAILED && vm->stage < VM_READY)) {
@@ -285,6 +287,18 @@ static void give_up(struct workload *vm, int milliseconds)
     fail(vm, what);
 }
 
+/* Waits for the machine and for whoever may end it. Returns whether it is still wanted. */
+static bool wait_for_events(const struct workload *vm, int milliseconds)
+{
+    struct pollfd fds[3 + WORKLOAD_WATCHED_FDS] = { { .fd = vm->wire_fd, .events = POLLIN },
+                                                    { .fd = vm->control_fd, .events = POLLIN },
+                                                    { .fd = vm->console.fd, .events = POLLIN } };
+    const struct workload_watch *watch = vm->watch;
+    size_t watched = watch ? watch->poll_fds(watch->context, fds + 3, WORKLOAD_WATCHED_FDS) : 0;
+    (void)poll(fds, 3 + watched, milliseconds);
+    return !watch || watch->serve(watch->context);
+}
+
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
@@ -306,10 +320,8 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
             give_up(vm, milliseconds);
             continue;
         }
-        struct pollfd fds[] = { { .fd = vm->wire_fd, .events = POLLIN },
-                                { .fd = vm->control_fd, .events = POLLIN },
-                                { .fd = vm->console.fd, .events = POLLIN } };
-        (void)poll(fds, 3, (int)left);
+        if (!wait_for_events(vm, (int)left))
+            return error_set(err, EXIT_OURS, "%s was killed while it was being started", vm->id);
     }
 }
 

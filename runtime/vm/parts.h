@@ -40,6 +40,9 @@ struct workload {
     struct wire_reader reader; /* of wire_fd */
     struct console console;
     enum vm_stage stage;
+    const struct workload_watch *watch; /* until the command is started; NULL: nobody */
+    int landlock;                       /* that confines hybrid-vmm: its version; 0: none */
+    int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
     bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
     uint32_t machine_end;
@@ -61,7 +64,9 @@ struct workload {
  */
 bool link_pump(struct workload *vm);
 
-/* Waits until the stage is reached, the command or the machine failed. Returns 0, or -1 with *err.
+/*
+ * Waits until the stage is reached, the command or the machine failed, or nobody wants it any more.
+ * Returns 0, or -1 with *err.
  */
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err);
 

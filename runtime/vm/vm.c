@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
 enum {
     PREPARE_TIMEOUT = 60 * 1000,  /* milliseconds for the guest to apply the plan, to execute */
     SHUTDOWN_TIMEOUT = 10 * 1000, /* for the guest to sync and unmount its writable layer */
+    KILL_SECONDS = 5,             /* for the guest to say that it has killed its command */
 };
 
 static int send_filter(struct workload *vm, uint32_t process, const struct plan *plan,
@@ -66,7 +68,8 @@ static struct workload *vm_new(const struct workload_spec *spec)
     struct workload *vm = calloc(1, sizeof *vm);
     if (!vm)
         return NULL;
-    vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = -1;
+    vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
+    vm->watch = spec->watch;
     vm->keep_writable = spec->keep_writable;
     vm->id = strdup(spec->id);
     if (spec->plan->cgroup_path)
@@ -95,6 +98,7 @@ static void vm_release(struct workload *vm)
     cleanup_close(&vm->control_fd);
     cleanup_close(&vm->wire_fd);
     cleanup_close(&vm->console.fd);
+    cleanup_close(&vm->kill_timer);
     wire_next(&vm->reader);
     free(vm->cgroup_name);
     free(vm->id);
@@ -150,15 +154,32 @@ static const char *vm_cgroup(const struct workload *vm)
     return vm->cgroup_name;
 }
 
+static int vm_landlock(const struct workload *vm)
+{
+    return vm->landlock;
+}
+
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
-    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd };
+    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd, vm->kill_timer };
     size_t count = 0;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
         if (watched[i] >= 0)
             fds[count++] = (struct pollfd){ .fd = watched[i], .events = POLLIN };
     }
     return count;
+}
+
+/* The guest does not even die when it is told to: its kernel hangs, or hybrid-vmm is stopped. */
+static void end_unresponsive(struct workload *vm)
+{
+    uint64_t expirations;
+    if (vm->kill_timer < 0 || vm->stage >= VM_EXITED || vm->exit.failed ||
+        read(vm->kill_timer, &expirations, sizeof expirations) != (ssize_t)sizeof expirations)
+        return;
+    vm->stage = VM_EXITED;
+    vm->exit = (struct workload_exit){ .status = EXIT_SIGNAL_BASE + SIGKILL };
+    (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
 }
 
 static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t count,
@@ -173,6 +194,7 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     while (link_pump(vm) && !vm->exit.failed && vm->stage < VM_EXITED)
         ;
     vm->exec_ended = NULL;
+    end_unresponsive(vm);
     if (!vm->exit.failed && vm->stage < VM_EXITED)
         return 0;
     *exit = vm->exit;
@@ -186,8 +208,22 @@ static int send_signal(struct workload *vm, uint32_t process, int signal, bool a
     return link_send(vm, WIRE_SIGNAL, process, &request, sizeof request, NULL, 0, err);
 }
 
+/* SIGKILL holds also if the guest does not carry it out. */
+static int start_kill_timer(struct workload *vm, struct error *err)
+{
+    const struct itimerspec patience = { .it_value = { .tv_sec = KILL_SECONDS } };
+    if (vm->kill_timer >= 0)
+        return 0;
+    vm->kill_timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (vm->kill_timer < 0 || timerfd_settime(vm->kill_timer, 0, &patience, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot set a timer");
+    return 0;
+}
+
 static int vm_signal(struct workload *vm, int signal, bool all, struct error *err)
 {
+    if (signal == SIGKILL && start_kill_timer(vm, err) < 0)
+        return -1;
     return send_signal(vm, WIRE_MAIN_PROCESS, signal, all, err);
 }
 
@@ -287,6 +323,7 @@ const struct workload_ops vm_ops = {
     .start = vm_start,
     .pid = vm_pid,
     .cgroup = vm_cgroup,
+    .landlock = vm_landlock,
     .poll_fds = vm_poll_fds,
     .dispatch = vm_dispatch,
     .signal = vm_signal,

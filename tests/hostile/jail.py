@@ -4,6 +4,8 @@
 Prints PASS or FAIL jail/NAME. The guest sleeps; all is read from /proc.
 """
 
+import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -14,7 +16,9 @@ sys.dont_write_bytecode = True
 
 import monitor  # noqa: E402
 
-NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
+OWN_MEMORY = 512  # KiB of its own beside the guest's RAM; it has some 190
+NS_GET_USERNS = 0xb701
 THREADS = ["disk", "disk", "hybrid-vmm", "vcpu0", "vcpu1"]
 # 4 of the devices: interrupts of two disks, vsock and the serial port; doorbells 1 + 1 + 3; wake-ups of console
 # and end
@@ -73,6 +77,43 @@ def namespaces(vmm):
     shared = [name for name in NAMESPACES
               if os.readlink(f"/proc/{vmm.pid}/ns/{name}") == os.readlink(f"/proc/self/ns/{name}")]
     return f"shared with the host: {shared}" if shared else ""
+
+
+def user_namespace(vmm):
+    """Its ids are the only ones in its user namespace, so that it can become nobody else."""
+    wanted = [str(monitor.UID), str(monitor.UID), "1"]
+    found = {name: read(f"/proc/{vmm.pid}/{name}").split() for name in ("uid_map", "gid_map", "setgroups")}
+    good = found == {"uid_map": wanted, "gid_map": wanted, "setgroups": ["deny"]}
+    return "" if good and vmm.jail & monitor.JAIL_USER_NAMESPACE else f"{found}, reported {vmm.jail:#x}"
+
+
+def other_namespaces_are_not_its_own(vmm):
+    """They belong to the namespace outside: all capabilities inside would give it nothing over them."""
+    owner, ours = (os.stat(f"/proc/{pid}/ns/user").st_ino for pid in (vmm.pid, "self"))
+    for name in NAMESPACES[:-1]:
+        with open(f"/proc/{vmm.pid}/ns/{name}", "rb") as namespace:
+            user = fcntl.ioctl(namespace, NS_GET_USERNS)
+        inode = os.fstat(user).st_ino
+        os.close(user)
+        if inode == owner or inode != ours:
+            return f"{name} belongs to user namespace {inode}"
+    return ""
+
+
+def landlock(vmm):
+    """The kernel shows it nowhere: what is reported. That it refuses everything: test_vmm_landlock."""
+    version = max(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1), 0)
+    reported = vmm.jail >> monitor.JAIL_LANDLOCK_SHIFT
+    return "" if reported == min(version, 6) else f"version {reported}, the kernel has {version}"
+
+
+def own_memory(vmm):
+    """What one VM costs beside its guest's RAM. The program's pages are not counted: all VMs share them."""
+    text = read(f"/proc/{vmm.pid}/smaps")
+    sizes = [[int(number) for number in re.findall(rf"^{key}:\s+(\d+) kB", text, re.M)]
+             for key in ("Size", "Private_Dirty")]
+    own = sum(dirty for size, dirty in zip(*sizes) if size < monitor.MEMORY >> 10)
+    return "" if own < OWN_MEMORY else f"{own} KiB"
 
 
 def process_one(vmm):
@@ -165,7 +206,8 @@ def dies_with_parent(vmm):
     return "it lives on" if os.path.exists(f"/proc/{vmm.pid}") else ""
 
 
-CASES = (identity, capabilities, no_new_privileges, filters, namespaces, process_one, empty_root, mounts,
+CASES = (identity, capabilities, no_new_privileges, filters, namespaces, user_namespace,
+         other_namespaces_are_not_its_own, landlock, own_memory, process_one, empty_root, mounts,
          root_is_read_only, network, descriptors, read_only_disk, limits, opaque, no_environment, dies_with_parent)
 
 

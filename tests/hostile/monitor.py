@@ -23,6 +23,7 @@ MEMORY = 32 << 20
 OFFER, WITHDRAW, PAUSE, RESUME, RUNNING, DONE, ENDED, FAILED = 1, 2, 3, 4, 16, 17, 18, 19
 NO_INPUT, NO_OUTPUT = 1, 2
 END_KINDS = {1: "reset", 2: "shutdown", 3: "kvm", 4: "monitor", 5: "setup"}
+JAIL_USER_NAMESPACE, JAIL_LANDLOCK_SHIFT = 1, 8
 MESSAGE = struct.Struct("<IIIIQ")
 UID = 2000000000 + os.getpid()
 
@@ -97,6 +98,7 @@ class Monitor:
         self.ended = None      # (kind, text) of MACHINE_ENDED
         self.answers = []      # DONE and FAILED
         self.running = False
+        self.jail = 0          # flags of MACHINE_RUNNING
         self.echoes = {}       # our ends of sockets that echo, by descriptor
 
     def _open_process(self):
@@ -137,10 +139,10 @@ class Monitor:
             self.control.close()
             self.control = None
             return
-        kind, port, _, end, _ = MESSAGE.unpack(packet[:MESSAGE.size])
+        kind, port, flags, end, _ = MESSAGE.unpack(packet[:MESSAGE.size])
         text = packet[MESSAGE.size:].decode(errors="replace")
         if kind == RUNNING:
-            self.running = True
+            self.running, self.jail = True, flags
         elif kind == ENDED:
             self.ended = (END_KINDS.get(end, str(end)), text)
         else:

@@ -1,5 +1,6 @@
 """Workloads in the background: run -d, ps, logs, exec, kill, stop, start, wait, rm."""
 
+import ctypes
 import json
 import os
 import re
@@ -373,6 +374,11 @@ def in_force(t, name):
     return entries[0]
 
 
+def landlock_version():
+    """landlock_create_ruleset(2): the version of the kernel's interface, 0 if it has none."""
+    return max(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1), 0)
+
+
 @test("inspect/security")
 def security_in_force(t):
     """What the kernel says, compared with /proc as this test reads it."""
@@ -386,7 +392,7 @@ def security_in_force(t):
     t.equal("noNewPrivs", int(status["NoNewPrivs"]), process["noNewPrivs"])
     t.equal("its number in its namespace", 1, process["namespacePids"][-1])
     shared = {space for space, known in process["namespaces"].items() if known["shared"]}
-    t.equal("shared namespaces", {"time", "user"}, shared)
+    t.equal("shared namespaces", {"time"} if t.isolation == "vm" else {"time", "user"}, shared)
     t.equal("effective capabilities", [] if t.isolation == "vm" else ["CAP_KILL"], process["capabilities"]["effective"])
     t.equal("ambient capabilities", [], process["capabilities"]["ambient"])
     t.check(all(thread["seccomp"] == "filter" for thread in process["threads"]), f"threads: {process['threads']}")
@@ -394,6 +400,8 @@ def security_in_force(t):
     if t.isolation == "vm":
         t.equal("boundary", "hybrid-vmm", entry["boundary"])
         t.check(min(process["uid"]) > 1000000000, f"uid {process['uid']}")
+        t.equal("its only ids", [process["uid"][0]] * 2 + [1], [int(number) for number in process["uidMap"].split()])
+        t.equal("Landlock", min(landlock_version(), 6), process["landlock"])
         t.equal("mounts", ["/"], [mount["target"] for mount in process["mounts"]])
         t.equal("dumpable", False, process["dumpable"])
         t.check("anon_inode:kvm-vm" in descriptors, f"descriptors: {descriptors}")
