@@ -25,6 +25,10 @@
  *                                       /dev/vda
  *              --scratch-fd=N           writable disk, a multiple of 512 bytes, open for
  *                                       reading and writing; the next /dev/vdX
+ *              --disk-read-bps=N --disk-write-bps=N --disk-read-iops=N --disk-write-iops=N
+ *                                       bytes and requests a second, at most, of all disks
+ *                                       together, from 1 on; without: no limit. Reading the first
+ *                                       file of --disk-fds is not counted: it is the guest's own
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port

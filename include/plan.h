@@ -225,6 +225,15 @@ struct plan_cgroup_setting {
 /* What a VM has where no limit says otherwise. */
 enum { PLAN_VM_MEMORY = 256 << 20, PLAN_VM_CPUS = 1 };
 
+/* What of the workload's disks is limited (extension). */
+enum plan_disk_rate {
+    PLAN_DISK_READ_BYTES, /* a second */
+    PLAN_DISK_WRITE_BYTES,
+    PLAN_DISK_READ_REQUESTS,
+    PLAN_DISK_WRITE_REQUESTS,
+    PLAN_DISK_RATES,
+};
+
 /* Limits. -1 where an OCI field is absent (0 and other values mean what the specification says). */
 struct plan_resources {
     int64_t memory_limit;       /* bytes */
@@ -240,6 +249,7 @@ struct plan_resources {
     size_t device_count;
     const struct plan_cgroup_setting *settings; /* everything else, in the order of writing */
     size_t setting_count;
+    int64_t disk_rates[PLAN_DISK_RATES]; /* of all its disks together; 0: no limit */
     bool every_controller; /* a cgroup in every hierarchy: engines read counters there */
     bool check_memory;     /* refuse a memory limit below what is used */
 };

@@ -51,7 +51,7 @@ unit: unit-programs ## run the unit tests, plainly and under sanitizers
 HOSTILE_CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only \
     -fno-pic -fno-pie -fcf-protection=none -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables
 HOSTILE_SOURCES := $(wildcard tests/hostile/guest/*.c) tests/hostile/guest/start.S
-HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without)
+HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without unfiltered)
 
 $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.h) tests/hostile/guest/guest.ld
 	@mkdir -p $(@D)
@@ -64,6 +64,11 @@ $(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm
 
 # The monitor with a seccomp table that lacks an entry.
 $(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-out %/seccomp_rules.o,$(VMM_OBJECTS))
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
+
+# The monitor without seccomp filters.
+$(BUILD)/hostile/unfiltered: $(BUILD)/obj/tests/hostile/seccomp_off.o $(filter-out %/seccomp.o,$(VMM_OBJECTS))
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
 

@@ -32,8 +32,10 @@ int console_create(struct console *console, struct loop *loop, int output_fd, st
         (struct loop_source){ .fd = output_fd, .ready = console_writable, .context = console };
     if (console->wake_fd < 0 || loop_add(loop, &console->wake, EPOLLIN) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot watch the guest's console");
-    /* A regular file is refused here (EPERM); it needs no waiting. */
     console->output_watched = output_fd >= 0 && loop_add(loop, &console->output, EPOLLONESHOT) == 0;
+    /* A regular file is refused (EPERM); it needs no waiting. */
+    if (output_fd >= 0 && !console->output_watched && errno != EPERM)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot watch where the console goes");
     return 0;
 }
 

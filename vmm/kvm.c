@@ -27,7 +27,11 @@ static int kvm_check_device(const struct kvm *kvm, struct error *err)
         return error_set(err, EXIT_OURS, "/dev/kvm speaks API version %d; version %d is needed",
                          version, KVM_API_VERSION);
     for (size_t i = 0; i < sizeof REQUIRED_EXTENSIONS / sizeof REQUIRED_EXTENSIONS[0]; i++) {
-        if (kvm_extension(kvm, REQUIRED_EXTENSIONS[i].number) <= 0)
+        int there = kvm_extension(kvm, REQUIRED_EXTENSIONS[i].number);
+        if (there < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "/dev/kvm does not say whether it has %s",
+                                   REQUIRED_EXTENSIONS[i].name);
+        if (there == 0)
             return error_set(err, EXIT_OURS, "/dev/kvm lacks %s; a newer host kernel is needed",
                              REQUIRED_EXTENSIONS[i].name);
     }
@@ -45,6 +49,8 @@ int kvm_create(struct kvm *kvm, int device_fd, struct error *err)
     if (kvm_check_device(kvm, err) < 0)
         return -1;
     int run_size = ioctl(device_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (run_size < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "KVM_GET_VCPU_MMAP_SIZE");
     if (run_size < (int)sizeof(struct kvm_run))
         return error_set(err, EXIT_OURS, "/dev/kvm reports a vCPU page of %d bytes", run_size);
     kvm->run_size = (size_t)run_size;

@@ -32,10 +32,14 @@ static int machine_add_device(struct machine *machine, struct virtio_device *dev
 static int machine_add_disk(struct machine *machine, struct blk *blk, const int *fds, size_t count,
                             bool read_only, const char *id, struct error *err)
 {
+    /* The first file of the read-only disk is the guest's own system, no part of the workload. */
+    const size_t free_files = read_only ? 1 : 0;
     if (blk_create(blk, &machine->memory, fds, count,
                    read_only ? MACHINE_DISK_FILE_ALIGNMENT : BLK_SECTOR, read_only, id, err) < 0 ||
         machine_add_device(machine, &blk->device, err) < 0)
         return -1;
+    if (rate_limiter_is_used(&machine->limiter))
+        blk_limit(blk, &machine->limiter, free_files);
     machine->crew.disks[machine->crew.disk_count++] = &blk->device;
     return 0;
 }
@@ -52,6 +56,12 @@ static int machine_add_devices(struct machine *machine, const struct options *op
                                struct error *err)
 {
     machine->bus.base = arch_layout.mmio_base;
+    machine->limiter = (struct rate_limiter){
+        .read_bytes.per_second = options->disk_read_bps,
+        .write_bytes.per_second = options->disk_write_bps,
+        .read_requests.per_second = options->disk_read_iops,
+        .write_requests.per_second = options->disk_write_iops,
+    };
     if (options->disk_count > 0 && machine_add_disk(machine, &machine->disk, options->disk_fds,
                                                     options->disk_count, true, "layers", err) < 0)
         return -1;

@@ -23,6 +23,7 @@ struct machine {
     struct console console;
     struct bus bus;
     struct blk disk, scratch;
+    struct rate_limiter limiter; /* of both together */
     struct vsock vsock;
     struct rng rng;
     struct vcpu vcpus[MACHINE_MAX_CPUS];

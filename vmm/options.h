@@ -16,6 +16,7 @@ struct options {
     size_t disk_count;
     uint64_t memory; /* bytes */
     uint64_t cpus, uid, gid;
+    uint64_t disk_read_bps, disk_write_bps, disk_read_iops, disk_write_iops; /* 0: no limit */
     const char *command_line;
     bool probe, help, version;
 };

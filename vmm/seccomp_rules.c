@@ -59,6 +59,8 @@ const struct seccomp_rule seccomp_rules[] = {
     CALL(STARTUP | DISK, pwritev, "write requests"),
     CALL(STARTUP | DISK, fdatasync, "flush requests"),
     CALL(STARTUP | DISK, fallocate, "discard requests: holes in the scratch file"),
+    CALL(STARTUP | DISK, clock_gettime, "limits of disks: what time is it?"),
+    CALL(STARTUP | DISK, clock_nanosleep, "limits of disks: not yet"),
     /* Diagnosis of a vCPU that ended. */
     KVM_IOCTL(STARTUP | VCPU, KVM_GET_REGS, "diagnosis: where the vCPU stood"),
     KVM_IOCTL(STARTUP | VCPU, KVM_GET_SREGS, "diagnosis: where the vCPU stood"),

@@ -36,8 +36,22 @@ struct run {
     struct state state;
 };
 
+/* Under --rm nothing is written to a disk: what would such a limit be of? */
+static int check_write_rates(const struct run_settings *settings, struct error *err)
+{
+    const char *const *rates = settings->run.disk_rates;
+    bool bytes = rates[PLAN_DISK_WRITE_BYTES] != NULL;
+    if (!settings->remove || (!bytes && !rates[PLAN_DISK_WRITE_REQUESTS]))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "%s: with --rm the writable layer is in memory, not on a disk; leave --rm out",
+                     disk_rate_option(bytes ? PLAN_DISK_WRITE_BYTES : PLAN_DISK_WRITE_REQUESTS));
+}
+
 static int check_options(const struct run_settings *settings, struct error *err)
 {
+    if (check_write_rates(settings, err) < 0)
+        return -1;
     if (settings->detach && settings->dry_run)
         return error_set(err, EXIT_OURS, "--dry-run runs nothing: leave -d out");
     if (strcmp(settings->format, "json") == 0 && !settings->dry_run)

@@ -8,6 +8,9 @@
     CLI_OPTION_FLAG(struct run_settings, member, long_name, short_name, text)
 #define CHOICE(long_name, argument_name, member, list, text)                                       \
     CLI_OPTION_CHOICE(struct run_settings, member, long_name, argument_name, list, text)
+#define RATE(long_name, argument_name, rate, text)                                                 \
+    CLI_OPTION(CLI_TEXT, struct run_settings, run.disk_rates[rate], long_name, 0, argument_name,   \
+               text)
 #define REFUSED CLI_OPTION_REFUSED
 
 static const char *const isolations[] = { "auto", "container", "vm", NULL };
@@ -54,6 +57,12 @@ const struct cli_option run_option_table[] = {
       .minimum = -1,
       .maximum = INT64_MAX,
       .help = "Processes and threads at most; -1: no limit" },
+    RATE("device-read-bps", "BYTES", PLAN_DISK_READ_BYTES,
+         "Bytes a second, such as 10m, read from all its disks together"),
+    RATE("device-write-bps", "BYTES", PLAN_DISK_WRITE_BYTES, "The same for writing"),
+    RATE("device-read-iops", "NUMBER", PLAN_DISK_READ_REQUESTS,
+         "Requests a second to read from all its disks together"),
+    RATE("device-write-iops", "NUMBER", PLAN_DISK_WRITE_REQUESTS, "The same for writing"),
     OPTION("ulimit", 0, CLI_LIST, "NAME=SOFT[:HARD]", run.ulimits,
            "A resource limit, such as nofile=1024:4096"),
     FLAG("read-only", 0, run.readonly, "Make the root file system read-only"),

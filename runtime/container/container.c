@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "cleanup.h"
+#include "disk_rate.h"
 #include "hooks.h"
 #include "layers.h"
 #include "notify.h"
@@ -64,7 +65,15 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
     if (spec->hold && spec->hold->no_cgroup)
         return 0;
     container_cgroup_name(spec->plan, spec->id, name);
-    workload->cgroup = cgroup_create(name, spec->paths.state_dir, &spec->plan->resources, err);
+    struct plan_resources resources = spec->plan->resources;
+    struct disk_rate_settings disks;
+    if (disk_rate_make(&resources, spec->paths.data, &disks, err) < 0)
+        return -1;
+    if (disks.count > 0) { /* our own document: it has no settings */
+        resources.settings = disks.settings;
+        resources.setting_count = disks.count;
+    }
+    workload->cgroup = cgroup_create(name, spec->paths.state_dir, &resources, err);
     return workload->cgroup ? 0 : -1;
 }
 

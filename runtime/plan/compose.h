@@ -68,7 +68,8 @@ struct run_options {
     int64_t memory_swap;
     double cpus; /* 0: not given */
     const char *cpuset_cpus;
-    int64_t pids_limit; /* -1: not given */
+    int64_t pids_limit;                      /* -1: not given */
+    const char *disk_rates[PLAN_DISK_RATES]; /* texts; NULL: not given */
     bool readonly;
     bool terminal;
     bool init;
@@ -137,6 +138,9 @@ const char *signal_nearest(const char *name);
  * Returns 0, or -1 with *err.
  */
 int userns_parse(const char *text, struct plan_id_map *map, struct error *err);
+
+/* "--device-read-bps", and the like; for messages. */
+const char *disk_rate_option(enum plan_disk_rate rate);
 
 /* The whole plan as text, a line a step, as --dry-run shows it. Returns 0, or -1 with errno. */
 int plan_print(const struct plan *plan, FILE *out);

@@ -42,6 +42,7 @@ json_t *compose_env(const json_t *base, const struct run_options *options, const
 /* mounts, and linux without seccomp. */
 json_t *compose_mounts(const struct run_options *options, const char *hostname, struct error *err);
 json_t *compose_linux(const struct run_options *options, struct error *err);
+int compose_disk_rates(json_t *annotations, const struct run_options *options, struct error *err);
 
 /* linux.resources. */
 json_t *compose_resources(const struct run_options *options, struct error *err);

@@ -124,7 +124,7 @@ static int parse_annotations(struct plan *plan, unsigned int flags, struct error
     if (json_read_string(annotations, "annotations", "hybrid.init", &init, err) < 0)
         return -1;
     plan->init = strcmp(init, "true") == 0;
-    return 0;
+    return parse_disk_rates(plan, annotations, err);
 }
 
 /* Steps from the first mount to the read-only root. */

@@ -50,7 +50,7 @@ static int find(const struct named *table, const char *name, const char *what, u
                 struct error *err)
 {
     const char *names[16] = { NULL };
-    for (size_t i = 0; table[i].name && i < 15; i++) {
+    for (size_t i = 0; i < 15 && table[i].name; i++) {
         names[i] = table[i].name;
         if (strcmp(name, table[i].name) != 0)
             continue;

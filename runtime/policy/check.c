@@ -22,7 +22,7 @@ static int must_be(const char *path, const char *what, struct error *err)
 static int refuse_key(const char *path, const char *name, const struct key *keys, struct error *err)
 {
     const char *names[16] = { NULL };
-    for (size_t i = 0; keys[i].name && i < sizeof names / sizeof *names - 1; i++)
+    for (size_t i = 0; i < sizeof names / sizeof *names - 1 && keys[i].name; i++)
         names[i] = keys[i].name;
     const char *near = nearest_name(name, names);
     return error_set(err, EXIT_OURS, "%s%sunknown key \"%.80s\"%s%s%s", path, *path ? ": " : "",

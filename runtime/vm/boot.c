@@ -157,7 +157,7 @@ static char *disk_option(const struct machine_files *files)
     return NULL;
 }
 
-enum { MAX_ARGUMENTS = 16 };
+enum { MAX_ARGUMENTS = 24 };
 
 struct arguments {
     char *values[MAX_ARGUMENTS + 1];
@@ -176,6 +176,19 @@ __attribute__((format(printf, 2, 3))) static void add_argument(struct arguments 
     else
         arguments->count++;
     va_end(values);
+}
+
+static void add_disk_rates(struct arguments *arguments, const struct plan_resources *resources)
+{
+    static const char *const OPTIONS[PLAN_DISK_RATES] = {
+        [PLAN_DISK_READ_BYTES] = "disk-read-bps",
+        [PLAN_DISK_WRITE_BYTES] = "disk-write-bps",
+        [PLAN_DISK_READ_REQUESTS] = "disk-read-iops",
+        [PLAN_DISK_WRITE_REQUESTS] = "disk-write-iops",
+    };
+    for (int i = 0; i < PLAN_DISK_RATES; i++)
+        if (resources->disk_rates[i] > 0)
+            add_argument(arguments, "--%s=%" PRId64, OPTIONS[i], resources->disk_rates[i]);
 }
 
 static void make_arguments(struct arguments *arguments, const struct machine_files *files,
@@ -242,6 +255,7 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
         return -1;
     struct arguments arguments = { 0 };
     make_arguments(&arguments, files, numbers, ram, cpus, command_line);
+    add_disk_rates(&arguments, resources);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)
         free(arguments.values[i]);

@@ -73,17 +73,20 @@ class Disks:
 
 
 class Monitor:
-    """One machine. launcher and vmm are programs; kernel is the guest's ELF file."""
+    """One machine. launcher and vmm are programs; kernel is the guest's ELF file.
 
-    def __init__(self, launcher, vmm, kernel, disks, command_line, memory=MEMORY, cpus=2, environment=None):
+    before: a command that executes the launcher with its arguments.
+    """
+
+    def __init__(self, launcher, vmm, kernel, disks, command_line, memory=MEMORY, cpus=2, environment=None, before=(), options=()):
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.console, console = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         fds = [control.fileno(), console, os.open("/dev/kvm", os.O_RDWR), os.open(kernel, os.O_RDONLY),
                os.open(disks.layers, os.O_RDONLY), os.open(disks.scratch, os.O_RDWR)]
         arguments = ["--control-fd=3", "--console-fd=4", "--kvm-fd=5", "--kernel-fd=6", "--disk-fds=7",
                      "--scratch-fd=8", f"--memory={memory}", f"--cpus={cpus}",
-                     f"--command-line={command_line}", f"--uid={UID}", f"--gid={UID}"]
-        self.launcher = subprocess.Popen([launcher, ",".join(map(str, fds)), vmm, *arguments], pass_fds=fds,
+                     f"--command-line={command_line}", f"--uid={UID}", f"--gid={UID}", *options]
+        self.launcher = subprocess.Popen([*before, launcher, ",".join(map(str, fds)), vmm, *arguments], pass_fds=fds,
                                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                          stderr=subprocess.STDOUT, env=environment)
         control.close()

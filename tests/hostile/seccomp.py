@@ -41,7 +41,8 @@ class Tour:
         self.disks.set_mailbox(0)
         try:
             vmm = monitor.Monitor(f"{self.build}/hostile/launch", path, f"{self.build}/hostile/guest.elf", self.disks,
-                                  "only=end.tour")
+                                  "only=end.tour",
+                                  options=["--disk-read-iops=5", "--disk-write-iops=5"])
         except monitor.Ended as ended:
             return ("nothing", str(ended)), ""
         said = ""

@@ -47,6 +47,11 @@ static const struct {
       { .init = true },
       "annotations",
       "{'hybrid.isolation':'container','hybrid.image':'test','hybrid.init':'true'}" },
+    { NONE,
+      { .disk_rates = { "10m", NULL, NULL, "250" }, .image = "test" },
+      "annotations",
+      "{'hybrid.isolation':'container','hybrid.image':'test','hybrid.disk.readBps':'10485760',"
+      "'hybrid.disk.writeIops':'250'}" },
     { "{'config':{'Labels':{'a':'1','hybrid.init':'true'},'StopSignal':'SIGINT'}}",
       { .labels = LIST("b=2=3", "c"), .annotations = LIST("a=9") },
       "annotations",

@@ -360,10 +360,14 @@ static void test_extensions(void **state)
 {
     static const char *const own =
         "{'process':{'user':{'username':'web:web'}},'mounts':[{'destination':'/etc/hosts','type':"
-        "'file','source':'text','options':['ro']}],'annotations':{'hybrid.init':'true'}}";
+        "'file','source':'text','options':['ro']}],'annotations':{'hybrid.init':'true',"
+        "'hybrid.disk.readBps':'4096','hybrid.disk.writeIops':'1'}}";
     (void)state;
     struct plan plan;
     parse_well(own, PLAN_PARSE_OWN, &plan);
+    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_READ_BYTES], 4096);
+    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_WRITE_BYTES], 0);
+    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_WRITE_REQUESTS], 1);
     assert_string_equal(first_step(&plan, PLAN_USER)->user.name, "web:web");
     const struct plan_file *file = &first_step(&plan, PLAN_FILE)->file;
     assert_string_equal(file->content, "text");

@@ -347,6 +347,50 @@ static void test_registers_have_their_turn(void **state)
 }
 
 /* Chains that are no request: the device stops, says so, and works again after a reset. */
+/* A read of one sector, made available but not waited for. */
+static void add_read(struct guest *guest, uint64_t sector)
+{
+    const struct guest_part parts[] = { { HEADER, sizeof(struct virtio_blk_outhdr), 0 },
+                                        { DATA, 512, VRING_DESC_F_WRITE },
+                                        { STATUS, 1, VRING_DESC_F_WRITE } };
+    write_header(guest, VIRTIO_BLK_T_IN, sector);
+    guest_add(guest, 0, parts, 3);
+}
+
+/* What is beyond the limit waits outside of the device's lock, and a reset forgets it. */
+static void test_limits(void **state)
+{
+    struct fixture *f = *state;
+    struct guest *guest = &f->guest;
+    const volatile uint8_t *status = guest_at(guest, STATUS);
+    struct rate_limiter limiter = { .read_requests.per_second = 1, .write_bytes.per_second = 1 };
+    blk_limit(&f->disk, &limiter, 1);
+    guest_start(guest, &f->disk.device, 16);
+    for (int i = 0; i < 5; i++) /* the first file is not counted */
+        assert_int_equal(request(guest, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+    const uint64_t counted = FILE_A / BLK_SECTOR;
+    assert_int_equal(request(guest, VIRTIO_BLK_T_IN, counted, 512), VIRTIO_BLK_S_OK);
+    add_read(guest, counted);
+    for (int i = 0; i < 5; i++) {
+        assert_true(virtio_device_process(guest->device, 0));
+        assert_in_range(guest->device->wait_nanoseconds, 1, RATE_SECOND);
+        assert_int_equal(*status, PENDING);
+    }
+    /* Nor does what the driver writes into the header meanwhile change what was counted. */
+    ((struct virtio_blk_outhdr *)guest_at(guest, HEADER))->sector = 0;
+    assert_true(virtio_device_process(guest->device, 0));
+    assert_int_equal(*status, PENDING);
+    guest_start(guest, &f->disk.device, 16); /* resets */
+    assert_int_equal(request(guest, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+    add_read(guest, counted); /* the debt is still there */
+    assert_true(virtio_device_process(guest->device, 0));
+    assert_int_equal(*status, PENDING);
+    limiter.read_requests.due = 0;
+    assert_false(virtio_device_process(guest->device, 0));
+    assert_int_equal(*status, VIRTIO_BLK_S_OK);
+    assert_int_equal(guest->device->wait_nanoseconds, 0);
+}
+
 static void test_malformed_chains(void **state)
 {
     struct fixture *f = *state;
@@ -538,6 +582,7 @@ int main(void)
         TEST(test_request_size_is_bounded),
         TEST(test_registers_have_their_turn),
         TEST(test_threads_have_their_turn),
+        TEST(test_limits),
         TEST(test_malformed_chains),
         TEST(test_identity_and_config),
         TEST(test_every_access),

@@ -6,6 +6,7 @@
 #define HYBRID_VMM_VIRTIO_BLK_H
 
 #include "vmm/virtio/mmio.h"
+#include "vmm/virtio/rate.h"
 
 #include <linux/virtio_blk.h>
 
@@ -25,7 +26,11 @@ struct blk {
     bool read_only;
     char id[BLK_ID_BYTES];
     struct virtio_blk_config config;
+    struct rate_limiter *limiter;       /* the machine's; NULL: no limit */
+    uint64_t unlimited;                 /* bytes at the disk's start whose reading is not counted */
     struct queue_chain chain;           /* of the request in progress */
+    struct virtio_blk_outhdr header;    /* its own copy */
+    bool held;                          /* it waits for the limiter */
     struct iovec slice[QUEUE_MAX_SIZE]; /* the part of it that one file serves */
 };
 
@@ -38,5 +43,11 @@ struct blk {
 int blk_create(struct blk *blk, const struct guest_memory *memory, const int *fds, size_t count,
                uint64_t alignment, bool read_only, const char *id, struct error *err);
 void blk_destroy(struct blk *blk);
+
+/*
+ * Limits the disk from now on. limiter: shared with the machine's other disks; must outlive this
+ * one. free_files: so many of its first files are not counted.
+ */
+void blk_limit(struct blk *blk, struct rate_limiter *limiter, size_t free_files);
 
 #endif

@@ -35,7 +35,8 @@ struct virtio_device_ops {
     /*
      * Chains may be waiting in queue `index`. Called with the lock held, while the device is live.
      * Does a bounded amount of work. Returns 0, 1 if more is waiting, or -1 if the driver broke the
-     * rules: the device then needs a reset.
+     * rules: the device then needs a reset. A device with a thread of its own may leave in
+     * `wait_nanoseconds` how long it is of no use to call it again.
      */
     int (*process)(struct virtio_device *device, unsigned index);
     /* The driver resets the device. Called with the lock held. May be NULL. */
@@ -48,7 +49,8 @@ struct virtio_device {
     uint64_t features;  /* offered; VERSION_1 and EVENT_IDX are added by virtio_device_create */
     const void *config; /* device configuration space, constant */
     size_t config_size;
-    struct ticket_lock lock; /* taken by virtio_device_lock only */
+    struct ticket_lock lock;   /* taken by virtio_device_lock only */
+    uint64_t wait_nanoseconds; /* belongs to the device's thread */
     /* Registers. */
     uint32_t status, device_features_select, driver_features_select, queue_select;
     uint64_t driver_features;

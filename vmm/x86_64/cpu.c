@@ -113,12 +113,16 @@ static int cpu_set_xcr0(const struct kvm *kvm, const struct vcpu *vcpu, struct e
 {
     enum { X87_SSE_AVX = 7 };
     struct kvm_xcrs xcrs;
-    if (kvm_extension(kvm, KVM_CAP_XCRS) <= 0 || ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs) < 0)
+    if (kvm_extension(kvm, KVM_CAP_XCRS) <= 0)
         return 0;
+    if (ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "KVM_GET_XCRS");
     for (uint64_t wanted = X87_SSE_AVX; wanted > 0 && xcrs.nr_xcrs > 0; wanted >>= 1) {
         xcrs.xcrs[0].value = wanted;
         if (ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) == 0)
             return 0; /* the CPU has these */
+        if (errno != EINVAL)
+            break;
     }
     return error_set_errno(err, EXIT_OURS, errno, "KVM_SET_XCRS");
 }

@@ -1,0 +1,19 @@
+/*
+ * The monitor without its filters, for faults.py: strace makes a call fail by giving it the number
+ * -1, and the filters, which look later, would kill the process for that.
+ */
+#include "vmm/seccomp.h"
+
+size_t seccomp_assemble(enum seccomp_thread thread, struct sock_filter *program)
+{
+    (void)thread;
+    (void)program;
+    return 0;
+}
+
+int seccomp_enter(enum seccomp_thread thread, struct error *err)
+{
+    (void)thread;
+    (void)err;
+    return 0;
+}
