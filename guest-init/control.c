@@ -157,7 +157,8 @@ static const struct frame_handler HANDLERS[] = {
 static int handle_frame(struct guest *guest, struct error *err)
 {
     const struct wire_frame *head = &guest->reader.head;
-    size_t fixed = wire_rule_find(head->type, true)->fixed;
+    const struct wire_rule *rule = wire_rule_find(head->type, true);
+    size_t fixed = rule ? rule->fixed : 0; /* the reader knows the type */
     struct frame frame = { .process = head->process,
                            .fixed = guest->reader.payload,
                            .text = (const char *)guest->reader.payload + fixed,

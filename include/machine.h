@@ -87,6 +87,11 @@ enum machine_message_type {
      * guest sent before its end has been delivered then: this message waits for slow readers.
      */
     MACHINE_ENDED = 18,
+    /*
+     * vmm -> hybrid. The machine goes on, but its user should know what the text says: the host's
+     * file of a disk failed. Once a disk.
+     */
+    MACHINE_WARNING = 20,
     /* vmm -> hybrid. A request (the port says which offer) was refused; the text says why. */
     MACHINE_FAILED = 19,
 };

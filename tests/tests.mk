@@ -9,7 +9,7 @@ UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
 RESULTS      := $(BUILD)/test-results
 REPORT        = tests/report $(RESULTS)
 
-.PHONY: unit-programs style installation conformance lifecycles fuzzers fuzz hostile
+.PHONY: unit-programs analyze style installation conformance lifecycles fuzzers fuzz hostile
 
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
@@ -129,6 +129,9 @@ lifecycles: all ## 1,000 lives of containers, 50 at a time, 200 with kill -9 at 
 style: ## check the conventions that a program can check
 	@tests/style "$(MAKE)"
 
+analyze: ## cppcheck, and gcc's analyzer on what guests and workloads reach
+	@tests/analyze
+
 installation: all ## install into an empty directory, use it, uninstall
 	@tests/installation "$(MAKE)" "$(BUILD)"
 
@@ -139,6 +142,7 @@ test: ## install packages, build, run every test that can run here
 	@$(REPORT) start
 	@tests/leaks save $(BUILD)/leaks-before.json
 	@$(REPORT) part style tests/style "$(MAKE)"
+	@$(REPORT) part analysis tests/analyze
 	@$(REPORT) part unit $(MAKE) --no-print-directory unit
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))

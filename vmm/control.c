@@ -114,7 +114,7 @@ static int control_obey(struct control *control, const struct machine_message *m
 /* Whether the message that is next concerns an offer. */
 static bool control_next_is_offer(const struct control *control)
 {
-    struct machine_message message;
+    struct machine_message message = { 0 };
     struct iovec part = { .iov_base = &message, .iov_len = sizeof message };
     struct msghdr peek = { .msg_iov = &part, .msg_iovlen = 1 }; /* leaves the descriptors there */
     return recvmsg(control->fd, &peek, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof message &&

@@ -5,8 +5,10 @@
 #include "vmm/fdt.h"
 #include "vmm/seccomp.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* Puts a device on the bus: its registers, its interrupt, a notification for each queue. */
@@ -44,6 +46,41 @@ static int machine_add_disk(struct machine *machine, struct blk *blk, const int 
     return 0;
 }
 
+/* Tells of each disk's first failure. Its thread may not send messages. */
+static void machine_disk_failed(void *context, uint32_t events)
+{
+    struct machine *machine = context;
+    struct blk *const disks[] = { &machine->disk, &machine->scratch };
+    static const char *const NAMES[] = { "the image's layers", "the writable layer" };
+    uint64_t count;
+    (void)events;
+    (void)!read(machine->disk_failure.fd, &count, sizeof count);
+    for (size_t i = 0; i < sizeof disks / sizeof disks[0]; i++) {
+        const struct machine_message warning = { .type = MACHINE_WARNING };
+        char text[256];
+        int cause = atomic_load(&disks[i]->failure);
+        if (cause <= 0)
+            continue;
+        atomic_store(&disks[i]->failure, -1); /* said once */
+        (void)snprintf(text, sizeof text, "%s cannot be %s: %s", NAMES[i],
+                       i == 0 ? "read" : "read or written",
+                       cause == ENODATA ? "a file on the host was cut short" : strerror(cause));
+        control_send(&machine->control, &warning, text);
+    }
+}
+
+static int machine_watch_disks(struct machine *machine, struct error *err)
+{
+    machine->disk_failure = (struct loop_source){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                                  .ready = machine_disk_failed,
+                                                  .context = machine };
+    if (machine->disk_failure.fd < 0 ||
+        loop_add(&machine->loop, &machine->disk_failure, EPOLLIN) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot watch the disks");
+    machine->disk.failure_fd = machine->scratch.failure_fd = machine->disk_failure.fd;
+    return 0;
+}
+
 static void machine_look_for_offers(void *context)
 {
     struct machine *machine = context;
@@ -69,7 +106,8 @@ static int machine_add_devices(struct machine *machine, const struct options *op
         machine_add_disk(machine, &machine->scratch, &options->scratch_fd, 1, false, "scratch",
                          err) < 0)
         return -1;
-    if (vsock_create(&machine->vsock, &machine->memory, &machine->loop, err) < 0 ||
+    if (machine_watch_disks(machine, err) < 0 ||
+        vsock_create(&machine->vsock, &machine->memory, &machine->loop, err) < 0 ||
         machine_add_device(machine, &machine->vsock.device, err) < 0)
         return -1;
     return 0;

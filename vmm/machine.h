@@ -24,6 +24,7 @@ struct machine {
     struct bus bus;
     struct blk disk, scratch;
     struct rate_limiter limiter; /* of both together */
+    struct loop_source disk_failure;
     struct vsock vsock;
     struct rng rng;
     struct vcpu vcpus[MACHINE_MAX_CPUS];

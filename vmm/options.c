@@ -147,7 +147,7 @@ static int options_parse_one(struct options *options, const char *argument, stru
         if ((SPECS[i].kind == OPTION_SWITCH) != !text)
             return error_set(err, EXIT_OURS, text ? "--%s takes no value" : "--%s needs a value",
                              SPECS[i].name);
-        return options_set(options, &SPECS[i], text, err);
+        return options_set(options, &SPECS[i], text ? text : "", err);
     }
     return error_set(err, EXIT_OURS, "unknown option --%.*s; see --help", (int)length, name);
 }

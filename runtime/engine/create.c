@@ -162,6 +162,8 @@ static struct workload *spawn(struct creation *creation, int *terminal_fd, struc
     };
     if (!creation->bundle.plan.terminal && copy_streams(spec.stdio, err) < 0)
         return NULL;
+    /* It borrows the description for the call only (workload.h). */
+    // cppcheck-suppress returnDanglingLifetime
     return container_ops.create(&spec, terminal_fd, err);
 }
 

@@ -247,6 +247,8 @@ static void dispatch(struct monitor *monitor, const struct round *round)
         monitor->request->ops->dispatch(monitor->workload, round->backend, round->backend_count,
                                         exec_ended, monitor, &monitor->main.exit) == 1) {
         monitor->main.ended = true;
+        if (*monitor->main.exit.note)
+            monitor_warn(monitor, monitor->main.exit.note);
         session_close_input(&monitor->main);
     }
     monitor_finish_sessions(monitor);

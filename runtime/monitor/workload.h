@@ -72,6 +72,7 @@ struct workload_exit {
     bool oom;    /* the OOM killer ended a process of the workload */
     bool failed; /* hybrid failed (guest died, monitor failed): status is 125 and error says why */
     struct error error;
+    char note[384]; /* what its user should know besides; "": nothing */
 };
 
 struct workload; /* defined by each back end */

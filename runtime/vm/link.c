@@ -207,6 +207,8 @@ static bool read_control(struct workload *vm)
         if (vm->stage < VM_RUNNING) /* what it says later may be the guest's words */
             vm->landlock = (int)(message.flags >> MACHINE_JAIL_LANDLOCK_SHIFT & 0xff);
         reach(vm, VM_RUNNING);
+    } else if (message.type == MACHINE_WARNING && !*vm->warning) {
+        (void)snprintf(vm->warning, sizeof vm->warning, "%.200s", text.message);
     } else if (message.type == MACHINE_ENDED ||
                (message.type == MACHINE_FAILED && vm->stage < VM_READY)) {
         /* Later, a refused offer shows as a refused connection, which hybrid-init reports; and
@@ -216,6 +218,12 @@ static bool read_control(struct workload *vm)
         (void)snprintf(vm->machine_text, sizeof vm->machine_text, "%.1000s", text.message);
     }
     return true;
+}
+
+void link_drain_control(struct workload *vm)
+{
+    for (int i = 0; i < CONTROL_BATCH && read_control(vm); i++)
+        continue;
 }
 
 void link_wait_for_end(struct workload *vm, int milliseconds)
@@ -265,8 +273,7 @@ bool link_pump(struct workload *vm)
         wire_lost(vm);
         break;
     case WIRE_AGAIN:
-        for (int i = 0; i < CONTROL_BATCH && read_control(vm); i++)
-            continue;
+        link_drain_control(vm);
         if ((vm->machine_ended || vm->control_fd < 0) && vm->stage < VM_EXITED)
             fail(vm, NULL);
         break;

@@ -47,6 +47,7 @@ struct workload {
     bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
     uint32_t machine_end;
     char machine_text[1024];
+    char warning[256];   /* the first that hybrid-vmm gave; "": none */
     bool command_failed; /* the guest said why it could not prepare or execute the command */
     struct error command_error;
     struct workload_exit exit; /* valid from VM_EXITED on, or with exit.failed */
@@ -63,6 +64,9 @@ struct workload {
  * Returns whether there was a frame.
  */
 bool link_pump(struct workload *vm);
+
+/* Reads the messages of hybrid-vmm that are there. */
+void link_drain_control(struct workload *vm);
 
 /*
  * Waits until the stage is reached, the command or the machine failed, or nobody wants it any more.

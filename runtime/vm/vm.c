@@ -197,7 +197,11 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     end_unresponsive(vm);
     if (!vm->exit.failed && vm->stage < VM_EXITED)
         return 0;
+    link_drain_control(vm); /* a warning may still be on its way */
     *exit = vm->exit;
+    if (*vm->warning)
+        (void)snprintf(exit->note, sizeof exit->note, "the VM of %.60s had an I/O error: %.180s",
+                       vm->id, vm->warning);
     return 1;
 }
 

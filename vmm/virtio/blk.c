@@ -38,6 +38,15 @@ static ssize_t blk_transfer_segment(const struct blk_segment *segment, const str
     return n;
 }
 
+/* The guest is told by a status that has no room for reasons; the host's users by the loop. */
+static void blk_note_failure(struct blk *blk, int cause)
+{
+    const uint64_t one = 1;
+    int none = 0;
+    if (atomic_compare_exchange_strong(&blk->failure, &none, cause) && blk->failure_fd >= 0)
+        (void)!write(blk->failure_fd, &one, sizeof one);
+}
+
 /*
  * Moves `length` bytes between the disk at `offset` and the chain's data, which starts at byte
  * `skip` of its parts. The range lies inside the disk. Returns 0, or -1 on an I/O error.
@@ -54,8 +63,10 @@ static int blk_transfer(struct blk *blk, const struct iovec *parts, size_t part_
                 here = length;
             size_t count = queue_slice(parts, part_count, skip, here, blk->slice);
             ssize_t n = blk_transfer_segment(segment, blk->slice, count, inside, write);
-            if (n <= 0) /* 0: the file was cut short behind our back */
+            if (n <= 0) { /* 0: the file was cut short behind our back */
+                blk_note_failure(blk, n < 0 ? errno : ENODATA);
                 return -1;
+            }
             skip += (uint64_t)n;
             offset += (uint64_t)n;
             length -= (uint64_t)n;
@@ -97,9 +108,10 @@ static uint8_t blk_write(struct blk *blk, uint64_t sector)
 
 static uint8_t blk_flush(struct blk *blk)
 {
-    if (blk->read_only)
+    if (blk->read_only || fdatasync(blk->segments[0].fd) == 0)
         return VIRTIO_BLK_S_OK;
-    return fdatasync(blk->segments[0].fd) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+    blk_note_failure(blk, errno);
+    return VIRTIO_BLK_S_IOERR;
 }
 
 /* Discard and write zeroes: one range (max_*_seg is 1), which becomes a hole of the sparse file. */
@@ -309,6 +321,7 @@ int blk_create(struct blk *blk, const struct guest_memory *memory, const int *fd
                uint64_t alignment, bool read_only, const char *id, struct error *err)
 {
     *blk = (struct blk){ .read_only = read_only,
+                         .failure_fd = -1,
                          .device = { .ops = &BLK_OPS, .context = blk, .interrupt_fd = -1 } };
     memcpy(blk->id, id, strnlen(id, sizeof blk->id)); /* padded with NUL, see 5.2.6 */
     blk->segments = calloc(count, sizeof *blk->segments);

@@ -26,9 +26,11 @@ struct blk {
     bool read_only;
     char id[BLK_ID_BYTES];
     struct virtio_blk_config config;
-    struct rate_limiter *limiter;       /* the machine's; NULL: no limit */
-    uint64_t unlimited;                 /* bytes at the disk's start whose reading is not counted */
-    struct queue_chain chain;           /* of the request in progress */
+    atomic_int failure;           /* errno of the first I/O that the host's file refused; 0: none */
+    int failure_fd;               /* eventfd that is written then; -1: none. The caller's */
+    struct rate_limiter *limiter; /* the machine's; NULL: no limit */
+    uint64_t unlimited;           /* bytes at the disk's start whose reading is not counted */
+    struct queue_chain chain;     /* of the request in progress */
     struct virtio_blk_outhdr header;    /* its own copy */
     bool held;                          /* it waits for the limiter */
     struct iovec slice[QUEUE_MAX_SIZE]; /* the part of it that one file serves */

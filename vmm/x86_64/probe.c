@@ -101,6 +101,8 @@ static int probe_write_memory(const struct guest_memory *memory)
         tables[3 * entries + page] = page * PAGE | PRESENT_WRITABLE_USER;
     if (memory_write(memory, PROBE_GDT, GDT, sizeof GDT) < 0)
         return -1;
+    /* Both are labels in one section. */
+    // cppcheck-suppress comparePointers
     return memory_write(memory, PROBE_CODE, probe_code, (size_t)(probe_code_end - probe_code));
 }
 
@@ -122,6 +124,7 @@ static int probe_set_registers(const struct probe *probe, struct error *err)
     const struct kvm_msr_entry entries[] = {
         { .index = MSR_STAR,
           .data = (uint64_t)PROBE_USER_SELECTOR << 48 | (uint64_t)PROBE_CODE_SELECTOR << 32 },
+        // cppcheck-suppress comparePointers ; as above
         { .index = MSR_LSTAR, .data = PROBE_CODE + (uint64_t)(probe_code_syscall - probe_code) },
         { .index = MSR_SYSCALL_MASK, .data = 0 }, /* IOPL stays 3 */
     };

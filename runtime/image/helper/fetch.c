@@ -12,7 +12,7 @@ static int check_digest(const char *text, const struct blob *blob, const char *w
                         struct error *err)
 {
     struct sha256 hash;
-    char hex[STORE_DIGEST_HEX + 1];
+    char hex[STORE_DIGEST_HEX + 1] = "";
     if (sha256_begin(&hash, err) < 0)
         return -1;
     int result = sha256_add(&hash, text, (size_t)blob->size, err);

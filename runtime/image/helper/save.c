@@ -188,7 +188,7 @@ static int write_part(const struct save *save, const struct output *output, stru
                       const struct part *part, struct error *err)
 {
     char name[sizeof "blobs/sha256/" + STORE_DIGEST_HEX];
-    char hex[STORE_DIGEST_HEX + 1];
+    char hex[STORE_DIGEST_HEX + 1] = "";
     struct sha256 hash;
     (void)snprintf(name, sizeof name, "blobs/sha256/%s", part->hex);
     _cleanup_close_ int fd = openat(save->staging->fd, part->hex, O_RDONLY | O_CLOEXEC);

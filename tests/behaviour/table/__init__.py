@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 ISOLATIONS = ("container", "vm")
 MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "security", "limits",
-           "lifecycle", "options", "policy", "userlands", "machines", "doctor", "bundles", "engines", "leaks", "documents")
+           "lifecycle", "hardships", "options", "policy", "userlands", "machines", "doctor", "bundles", "engines", "leaks",
+           "documents")
 TABLE = []
 
 

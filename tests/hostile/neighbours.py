@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+"""How much one VM can spoil the day of its neighbours: neighbours.py BUILD; needs root and a KVM that runs Linux.
+
+A victim, as a container and as a VM, answers bytes that it is sent, one after the other: the time until the answer is
+there is taken, alone and while a VM of half a processor does its worst. The table shows the ratio of the two 99th
+percentiles; how large it may be, nobody can say for all machines, so no number fails. What fails: a victim that does
+not answer to the end, and an aggressor that gets far more processor time than its limit.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROUNDS = int(os.environ.get("NEIGHBOURS_ROUNDS", "300"))
+SECONDS = 60           # for all rounds
+QUOTA = 0.5            # processors of the aggressor
+EXCESS = 1.5           # times the quota that fail; what the kernel accounts late is less
+SPINNER = "int main(void) { for (;;) { unsigned a = 0, b, c = 0, d; " \
+          '__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d)); } }'
+
+# Name -> options, command; the command's standard input is the program that makes nothing but exits.
+AGGRESSORS = {
+    "busy loop": ([], "while :; do :; done"),
+    "exits (CPUID)": (["-i"], "cat >/spin && chmod +x /spin && exec /spin"),
+    "vsock flood": ([], "exec cat /dev/zero"),
+    "vsock, small pieces": ([], "exec dd if=/dev/zero bs=1"),
+    "block flood": (["--keep"], "while :; do dd if=/dev/zero of=/x bs=64k count=256 conv=fsync; done 2>/dev/null"),
+    "log flood": (["-d"], "exec yes"),
+}
+
+
+class Host:
+    def __init__(self, hybrid, directory):
+        self.hybrid = hybrid
+        self.env = {**os.environ, "HYBRID_ROOT": f"{directory}/root", "HYBRID_DATA": f"{directory}/data"}
+        self.spinner = f"{directory}/spin"
+        subprocess.run(["gcc", "-O1", "-static", "-x", "c", "-o", self.spinner, "-"], input=SPINNER.encode(), check=True)
+
+    def call(self, *arguments):
+        return subprocess.run([self.hybrid, *arguments], env=self.env, stdin=subprocess.DEVNULL, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def start(self, *arguments, **streams):
+        return subprocess.Popen([self.hybrid, "run", *arguments], env=self.env, **streams)
+
+    def cpu_seconds(self, name):
+        """Of the workload's cgroup, on the host."""
+        cgroup = re.search(r'"cgroup": "([^"]+)"', self.call("inspect", name).stdout)[1]
+        for path, scale in ((f"/sys/fs/cgroup/cpu,cpuacct/{cgroup}/cpuacct.usage", 1e9),
+                            (f"/sys/fs/cgroup/cpuacct/{cgroup}/cpuacct.usage", 1e9),
+                            (f"/sys/fs/cgroup/{cgroup}/cpu.stat", 1e6)):
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+                return int(re.search(r"\d+", file.read())[0]) / scale
+        raise RuntimeError(f"no processor time of {cgroup}")
+
+
+class Victim:
+    """Sends a byte back for each that it gets."""
+
+    def __init__(self, host, isolation):
+        self.host, self.name = host, f"victim-{isolation}"
+        self.process = host.start("--rm", "-i", "--name", self.name, f"--isolation={isolation}", "-m", "64m", "busybox",
+                                  "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self.answer()
+
+    def answer(self):
+        start = time.monotonic()
+        self.process.stdin.write(b"x")
+        if self.process.stdout.read(1) != b"x":
+            raise RuntimeError(f"{self.name} does not answer")
+        return time.monotonic() - start
+
+    def measure(self):
+        """(median, 99th percentile) in milliseconds, or None if it did not finish in time."""
+        deadline, times = time.monotonic() + SECONDS, []
+        while len(times) < ROUNDS:
+            times.append(self.answer() * 1000)
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.002)
+        times.sort()
+        return times[len(times) // 2], times[len(times) * 99 // 100]
+
+    def end(self):
+        self.process.stdin.close()
+        if self.process.wait(60) != 0:
+            raise RuntimeError(f"{self.name} ended with {self.process.returncode}")
+
+
+@contextlib.contextmanager
+def aggressor(host, options, command):
+    """A VM at work. Yields its name."""
+    name = f"aggressor-{time.monotonic_ns()}"
+    keep = "--keep" in options or "-d" in options
+    with open(host.spinner, "rb") as program:
+        process = host.start(*([] if keep else ["--rm"]), *(o for o in options if o != "--keep"), "--name", name,
+                             "--isolation=vm", f"--cpus={QUOTA}", "-m", "64m", "busybox", "sh", "-c", command,
+                             stdin=program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while '"status": "running"' not in host.call("inspect", name).stdout:
+                if time.monotonic() > deadline:
+                    raise RuntimeError("the aggressor does not start")
+                time.sleep(0.1)
+            time.sleep(1)  # it is at it
+            yield name
+        finally:
+            host.call("rm", "-f", name)
+            process.wait()
+
+
+def meet(host, victim, options, command):
+    """(victim's times, processors that the aggressor used)"""
+    with aggressor(host, options, command) as name:
+        before, start = host.cpu_seconds(name), time.monotonic()
+        times = victim.measure()
+        return times, (host.cpu_seconds(name) - before) / (time.monotonic() - start)
+
+
+def main():
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="neighbours-") as directory:
+        host = Host(os.path.abspath(sys.argv[1]) + "/hybrid", directory)
+        print(f"     {'victim':10}{'neighbour':22}{'median':>10}{'99 %':>10}{'ratio':>8}{'processors':>12}", flush=True)
+        for isolation in ("container", "vm"):
+            victim = Victim(host, isolation)
+            alone = victim.measure()
+            if not alone:
+                print(f"FAIL neighbours/{isolation}: the victim alone does not answer {ROUNDS} times", flush=True)
+                return 1
+            print(f"     {isolation:10}{'none':22}{alone[0]:8.2f}ms{alone[1]:8.2f}ms{1:8.1f}", flush=True)
+            for name, (options, command) in AGGRESSORS.items():
+                times, used = meet(host, victim, options, command)
+                wrong = "" if times else f"the victim did not answer {ROUNDS} times in {SECONDS} s"
+                if used > QUOTA * EXCESS:
+                    wrong += f" the neighbour used {used:.2f} processors of {QUOTA}"
+                if times:
+                    print(f"     {isolation:10}{name:22}{times[0]:8.2f}ms{times[1]:8.2f}ms{times[1] / alone[1]:8.1f}"
+                          f"{used:12.2f}", flush=True)
+                failed += bool(wrong)
+                case = f"neighbours/{isolation}/{re.sub('[^a-z]+', '-', name.lower()).strip('-')}"
+                print(f"FAIL {case}: {wrong}" if wrong else f"PASS {case}", flush=True)
+            victim.end()
+    return 1 if failed else 0
+
+
+sys.exit(main())
