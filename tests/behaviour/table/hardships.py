@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import harness
+from observe import cgroup_directories
 from table import test
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"]
@@ -154,6 +155,23 @@ def layer_cut_short(t):
                     t.hybrid("exec", name, "/bin/busybox", "echo", "on", env=env).out)
         finally:
             t.hybrid("rm", "-f", name, env=env)
+
+
+@test("hardship/out-of-host-memory", isolations=("vm",), alone=True, seconds=60)
+def out_of_memory(t):
+    """The host takes a VM's memory away: its monitor is killed, which is told as what it is."""
+    session = t.session("--name", name := t.name(), "-m", "128m",
+                        command=["sh", "-c", "echo ready; while :; do dd if=/dev/zero of=/dev/shm/x bs=1M count=30; done"])
+    session.expect("ready\n")
+    directories = [path for path in cgroup_directories() if path.endswith(pid_of(t, name, "cgroup"))]
+    files = [f"{path}/{file}" for path in directories for file in ("memory.max", "memory.limit_in_bytes")
+             if os.path.exists(f"{path}/{file}")]
+    t.check(files, f"no limit of memory in {directories}")
+    with contextlib.suppress(OSError), open(files[0], "w", encoding="ascii") as file:
+        file.write(str(24 * MIB))
+    result = session.wait(60)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "the host's out-of-memory killer ended hybrid-vmm", result.err)
 
 
 # --- processes ------------------------------------------------------------------------------------------
