@@ -20,9 +20,9 @@ NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
 OWN_MEMORY = 512  # KiB of its own beside the guest's RAM; it has some 190
 NS_GET_USERNS = 0xb701
 THREADS = ["disk", "disk", "hybrid-vmm", "vcpu0", "vcpu1"]
-# 4 of the devices: interrupts of two disks, vsock and the serial port; doorbells 1 + 1 + 3; wake-ups of console
-# and end
-EVENTFDS = 4 + 5 + 2
+# 4 of the devices: interrupts of two disks, vsock and the serial port; doorbells 1 + 1 + 3; wake-ups of console,
+# end and the disks' failures
+EVENTFDS = 4 + 5 + 3
 
 
 def read(path):
