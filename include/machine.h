@@ -32,6 +32,10 @@
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port
+ *              --net=FD,MTU,MAC[,own]   a network device on this tap, which does not block, has
+ *                                       headers of 12 bytes (TUNSETVNETHDRSZ) and at most
+ * TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6 set; `own`: frames of the guest with another source address
+ * than MAC are dropped. May be repeated, in the order of the guest's names
  *              --uid=N --gid=N          ids of its own, not 0, taken in the jail
  *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
  *                                       run a Linux guest, 1 if not (the line says what is wrong),
@@ -49,6 +53,7 @@ enum {
     MACHINE_MAX_CPUS = 64,
     MACHINE_MAX_DISK_FILES = 255, /* the guest's partitions, which Linux numbers up to 255 */
     MACHINE_DISK_FILE_ALIGNMENT = 4096,
+    MACHINE_MAX_NETS = 4,
     MACHINE_GUEST_CID = 3, /* the only guest its vsock device knows; the host is 2 */
     MACHINE_MAX_MESSAGE = 4096,
     MACHINE_MAX_STREAMS = 1024, /* offered and connected ones together */

@@ -81,6 +81,20 @@ static int machine_watch_disks(struct machine *machine, struct error *err)
     return 0;
 }
 
+/* Likewise eth0 and so on. */
+static int machine_add_nets(struct machine *machine, const struct options *options,
+                            struct error *err)
+{
+    for (; machine->net_count < options->net_count; machine->net_count++) {
+        struct net *net = &machine->nets[machine->net_count];
+        if (net_create(net, &machine->memory, &machine->loop, &options->nets[machine->net_count],
+                       err) < 0 ||
+            machine_add_device(machine, &net->device, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static void machine_look_for_offers(void *context)
 {
     struct machine *machine = context;
@@ -110,7 +124,7 @@ static int machine_add_devices(struct machine *machine, const struct options *op
         vsock_create(&machine->vsock, &machine->memory, &machine->loop, err) < 0 ||
         machine_add_device(machine, &machine->vsock.device, err) < 0)
         return -1;
-    return 0;
+    return machine_add_nets(machine, options, err);
 }
 
 /* The caller's command line and what only the monitor knows. Returns a string to free, or NULL. */
@@ -243,6 +257,8 @@ static void machine_finish(struct machine *machine)
     struct vcpu_end *end = &machine->crew.end;
     crew_stop(&machine->crew);
     console_flush(&machine->console);
+    for (size_t i = 0; i < machine->net_count; i++)
+        net_finish(&machine->nets[i]);
     if (end->kind == MACHINE_END_STALLED)
         machine_describe_devices(machine, end);
     /* hybrid has the last word: once it is gone, or has given up, nobody waits for the guest's

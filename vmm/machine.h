@@ -13,6 +13,7 @@
 #include "vmm/memory.h"
 #include "vmm/options.h"
 #include "vmm/virtio/blk.h"
+#include "vmm/virtio/net.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vsock.h"
 
@@ -26,6 +27,8 @@ struct machine {
     struct rate_limiter limiter; /* of both together */
     struct loop_source disk_failure;
     struct vsock vsock;
+    struct net nets[MACHINE_MAX_NETS];
+    size_t net_count;
     struct rng rng;
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned cpu_count;

@@ -33,6 +33,8 @@ static size_t main_list_fds(const struct options *options, int *fds)
     }
     for (size_t i = 0; i < options->disk_count; i++)
         fds[count++] = options->disk_fds[i];
+    for (size_t i = 0; i < options->net_count; i++)
+        fds[count++] = options->nets[i].fd;
     return count;
 }
 
@@ -46,7 +48,7 @@ static int main_fail(const struct control *control, const struct error *err)
 static int main_machine(const struct options *options)
 {
     struct error err;
-    int fds[MACHINE_MAX_DISK_FILES + 8];
+    int fds[MACHINE_MAX_DISK_FILES + MACHINE_MAX_NETS + 8];
     size_t fd_count = main_list_fds(options, fds);
     struct control early = { .fd = options->control_fd };
     struct jail_extras jail;

@@ -6,7 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum option_kind { OPTION_FD, OPTION_FD_LIST, OPTION_NUMBER, OPTION_TEXT, OPTION_SWITCH };
+enum option_kind {
+    OPTION_FD,
+    OPTION_FD_LIST,
+    OPTION_NET,
+    OPTION_NUMBER,
+    OPTION_TEXT,
+    OPTION_SWITCH,
+};
 
 struct option_spec {
     const char *name;
@@ -41,6 +48,8 @@ static const struct option_spec SPECS[] = {
     { "disk-write-iops", OPTION_NUMBER, AT(disk_write_iops), 1, 1ULL << 40, 1, "N",
       "the same for writing" },
     { "console-fd", OPTION_FD, AT(console_fd), 0, 0, 0, "N", "takes the guest's console output" },
+    { "net", OPTION_NET, AT(nets), NET_MIN_MTU, NET_MAX_MTU, 1, "FD,MTU,MAC[,own]",
+      "network device on a tap; may be repeated" },
     { "uid", OPTION_NUMBER, AT(uid), 1, UINT_MAX - 1, 1, "N", "user id taken in the jail" },
     { "gid", OPTION_NUMBER, AT(gid), 1, UINT_MAX - 1, 1, "N", "group id taken in the jail" },
     { "probe", OPTION_SWITCH, AT(probe), 0, 0, 0, NULL,
@@ -99,6 +108,45 @@ static int options_descriptor_list(struct options *options, const char *name, co
     }
 }
 
+/* "aa:bb:cc:dd:ee:ff" of one station. Returns 0 with *end behind it, or -1. */
+static int options_mac(const char *text, const char **end, uint8_t mac[ETH_ALEN])
+{
+    unsigned bytes[ETH_ALEN];
+    int length = 0;
+    if (strspn(text, "0123456789abcdef:") < 17 ||
+        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+               &bytes[4], &bytes[5], &length) != ETH_ALEN ||
+        length != 17 || (bytes[0] & 1))
+        return -1;
+    for (size_t i = 0; i < ETH_ALEN; i++)
+        mac[i] = (uint8_t)bytes[i];
+    *end = text + length;
+    return 0;
+}
+
+/* "FD,MTU,MAC[,own]" */
+static int options_net(struct options *options, const struct option_spec *spec, const char *text,
+                       struct error *err)
+{
+    const char *end;
+    if (options->net_count == MACHINE_MAX_NETS)
+        return error_set(err, EXIT_OURS, "--%s: more than %d devices", spec->name,
+                         MACHINE_MAX_NETS);
+    struct net_options *net = &options->nets[options->net_count];
+    if (options_descriptor(spec->name, text, &end, &net->fd, err) < 0)
+        return -1;
+    if (*end++ != ',' || options_number(end, &end, spec->minimum, spec->maximum, &net->mtu) < 0 ||
+        *end++ != ',' || options_mac(end, &end, net->mac) < 0)
+        return error_set(err, EXIT_OURS, "--%s=%s: %s is needed, the MTU from %llu to %llu",
+                         spec->name, text, spec->argument, (unsigned long long)spec->minimum,
+                         (unsigned long long)spec->maximum);
+    net->own_source_only = strcmp(end, ",own") == 0;
+    if (*end != '\0' && !net->own_source_only)
+        return error_set(err, EXIT_OURS, "--%s=%s: trailing characters", spec->name, text);
+    options->net_count++;
+    return 0;
+}
+
 static int options_set(struct options *options, const struct option_spec *spec, const char *text,
                        struct error *err)
 {
@@ -113,6 +161,8 @@ static int options_set(struct options *options, const struct option_spec *spec, 
         return 0;
     case OPTION_FD_LIST:
         return options_descriptor_list(options, spec->name, text, err);
+    case OPTION_NET:
+        return options_net(options, spec, text, err);
     case OPTION_FD:
         if (options_descriptor(spec->name, text, &end, target, err) < 0)
             return -1;

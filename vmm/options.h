@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "include/machine.h"
+#include "vmm/virtio/net.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +15,8 @@ struct options {
     int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd; /* -1: not given */
     int disk_fds[MACHINE_MAX_DISK_FILES];
     size_t disk_count;
+    struct net_options nets[MACHINE_MAX_NETS];
+    size_t net_count;
     uint64_t memory; /* bytes */
     uint64_t cpus, uid, gid;
     uint64_t disk_read_bps, disk_write_bps, disk_read_iops, disk_write_iops; /* 0: no limit */

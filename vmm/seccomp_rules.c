@@ -39,8 +39,8 @@ const struct seccomp_rule seccomp_rules[] = {
     /* The event loop and its streams. */
     CALL(STARTUP | LOOP, epoll_wait, "wait for descriptors"),
     CALL(STARTUP | LOOP, epoll_ctl, "watch a stream's descriptors"),
-    CALL(STARTUP | LOOP, readv, "a stream's bytes straight into the guest's buffers"),
-    CALL(STARTUP | LOOP, writev, "a stream's bytes straight out of the guest's buffers"),
+    CALL(STARTUP | LOOP, readv, "bytes of streams and frames straight into the guest's buffers"),
+    CALL(STARTUP | LOOP, writev, "bytes of streams and frames straight out of the guest's buffers"),
     CALL(STARTUP | LOOP, sendmsg, "streams that are sockets; messages to hybrid"),
     CALL(STARTUP | LOOP, recvmsg, "offers of hybrid with their descriptors"),
     CALL(STARTUP | LOOP, poll, "whether a blocking pipe takes bytes now"),

@@ -56,6 +56,17 @@ static void test_options_refused(void **state)
         "--kernel",
         "--",
         "--disk-fds=3,999",
+        "--net=3",
+        "--net=3,1500",
+        "--net=3,1500,",
+        "--net=3,67,02:00:00:00:00:01",
+        "--net=3,65536,02:00:00:00:00:01",
+        "--net=3,1500,02:00:00:00:00",
+        "--net=3,1500,02:00:00:00:00:0g",
+        "--net=3,1500,03:00:00:00:00:01", /* a group's address */
+        "--net=3,1500,02:00:00:00:00:01,",
+        "--net=3,1500,02:00:00:00:00:01,all",
+        "--net=999,1500,02:00:00:00:00:01",
     };
     (void)state;
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -96,6 +107,29 @@ static void test_options_accepted(void **state)
     assert_non_null(strstr(err.message, "--kvm-fd"));
     (void)close(fd);
     (void)close(other);
+}
+
+static void test_option_net(void **state)
+{
+    static const uint8_t MAC[ETH_ALEN] = { 2, 0, 0, 0x0a, 0xbc, 0xde };
+    struct options options;
+    struct error err;
+    char text[2][64], version[] = "--version";
+    (void)state;
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)snprintf(text[0], sizeof text[0], "--net=%d,9000,02:00:00:0a:bc:de", fd);
+    (void)snprintf(text[1], sizeof text[1], "--net=%d,68,02:00:00:0a:bc:de,own", fd);
+    char *arguments[] = { version, text[0], text[1], text[0], text[0], text[0] };
+    assert_int_equal(options_parse(&options, 3, arguments, &err), 0);
+    assert_int_equal(options.net_count, 2);
+    assert_int_equal(options.nets[0].fd, fd);
+    assert_int_equal(options.nets[0].mtu, 9000);
+    assert_memory_equal(options.nets[0].mac, MAC, sizeof MAC);
+    assert_false(options.nets[0].own_source_only);
+    assert_true(options.nets[1].own_source_only);
+    assert_int_equal(options_parse(&options, 5, arguments, &err), 0);
+    assert_int_equal(options_parse(&options, 6, arguments, &err), -1); /* a fifth */
+    (void)close(fd);
 }
 
 static void test_fdt(void **state)
@@ -375,13 +409,10 @@ static void test_console_flood(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options_refused),
-        cmocka_unit_test(test_options_accepted),
-        cmocka_unit_test(test_fdt),
-        cmocka_unit_test(test_kernel_loading),
-        cmocka_unit_test(test_boot_data),
-        cmocka_unit_test(test_cpuid),
-        cmocka_unit_test(test_every_port),
+        cmocka_unit_test(test_options_refused), cmocka_unit_test(test_options_accepted),
+        cmocka_unit_test(test_option_net),      cmocka_unit_test(test_fdt),
+        cmocka_unit_test(test_kernel_loading),  cmocka_unit_test(test_boot_data),
+        cmocka_unit_test(test_cpuid),           cmocka_unit_test(test_every_port),
         cmocka_unit_test(test_console_flood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
