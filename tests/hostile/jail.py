@@ -20,9 +20,9 @@ NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
 OWN_MEMORY = 512  # KiB of its own beside the guest's RAM; it has some 190
 NS_GET_USERNS = 0xb701
 THREADS = ["disk", "disk", "hybrid-vmm", "vcpu0", "vcpu1"]
-# 4 of the devices: interrupts of two disks, vsock and the serial port; doorbells 1 + 1 + 3; wake-ups of console,
-# end and the disks' failures
-EVENTFDS = 4 + 5 + 3
+# 5 of the devices: interrupts of two disks, vsock, net and the serial port; doorbells 1 + 1 + 3 + 2; wake-ups of
+# console, end and the disks' failures
+EVENTFDS = 5 + 7 + 3
 
 
 def read(path):
@@ -152,7 +152,7 @@ def network(vmm):
 
 
 def descriptors(vmm):
-    wanted = {"/null": 3, "socket": 1, "pipe": 1, "layers": 1, "scratch": 1, "anon_inode:[eventpoll]": 1,
+    wanted = {"/null": 3, "socket": 2, "pipe": 1, "layers": 1, "scratch": 1, "anon_inode:[eventpoll]": 1,
               "anon_inode:kvm-vm": 1, "anon_inode:kvm-vcpu:0": 1, "anon_inode:kvm-vcpu:1": 1,
               "anon_inode:[eventfd]": EVENTFDS}
     found = {}

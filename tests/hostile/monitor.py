@@ -81,15 +81,19 @@ class Monitor:
     def __init__(self, launcher, vmm, kernel, disks, command_line, memory=MEMORY, cpus=2, environment=None, before=(), options=()):
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.console, console = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.net, net = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # stands for a tap
+        self.net.setblocking(False)
+        net.setblocking(False)
         fds = [control.fileno(), console, os.open("/dev/kvm", os.O_RDWR), os.open(kernel, os.O_RDONLY),
-               os.open(disks.layers, os.O_RDONLY), os.open(disks.scratch, os.O_RDWR)]
+               os.open(disks.layers, os.O_RDONLY), os.open(disks.scratch, os.O_RDWR), net.fileno()]
         arguments = ["--control-fd=3", "--console-fd=4", "--kvm-fd=5", "--kernel-fd=6", "--disk-fds=7",
-                     "--scratch-fd=8", f"--memory={memory}", f"--cpus={cpus}",
+                     "--scratch-fd=8", "--net=9,1500,02:00:00:00:00:01", f"--memory={memory}", f"--cpus={cpus}",
                      f"--command-line={command_line}", f"--uid={UID}", f"--gid={UID}", *options]
         self.launcher = subprocess.Popen([*before, launcher, ",".join(map(str, fds)), vmm, *arguments], pass_fds=fds,
                                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                          stderr=subprocess.STDOUT, env=environment)
         control.close()
+        net.detach()
         for fd in fds[1:]:
             os.close(fd)
         first = self.launcher.stdout.readline().decode(errors="replace").split()
@@ -122,12 +126,14 @@ class Monitor:
 
     def pump(self, seconds):
         """Wait for something, take it in; the complete lines of the console. Echo what streams say."""
-        watched = [self.console, self.control, *self.echoes.values()]
+        watched = [self.console, self.control, self.net, *self.echoes.values()]
         for ready in select.select([one for one in watched if one is not None], [], [], seconds)[0]:
             if ready is self.control:
                 self._take_message()
             elif ready == self.console:
                 self._take_console()
+            elif ready is self.net:
+                self._echo_frame()
             else:
                 self._echo(ready)
         *lines, self.pending = self.pending.split(b"\n")
@@ -158,6 +164,13 @@ class Monitor:
         else:
             os.close(self.console)
             self.console = None
+
+    def _echo_frame(self):
+        """Back to the guest, unless it does not take what came before."""
+        try:
+            self.net.send(self.net.recv(1 << 17))
+        except OSError:
+            pass
 
     def _echo(self, end):
         try:
@@ -276,6 +289,7 @@ class Monitor:
             os.close(self.console)
         if self.control is not None:
             self.control.close()
+        self.net.close()
 
 
 def working_directory():

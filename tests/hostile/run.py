@@ -7,6 +7,7 @@ with the next. The cases of ENDS end the machine, and how is compared.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -151,7 +152,8 @@ class Run:
                 for line in vmm.pump(0.2):
                     found = LINE.search(line)
                     if found and found[1] == "BEGIN":
-                        sink = self.offer(vmm, int(found[2]))
+                        with contextlib.suppress(monitor.Ended):  # it may be over already
+                            sink = self.offer(vmm, int(found[2]))
                     asleep |= "SLEEPING" in line
                     if found and found[1] == "END":
                         return f"it goes on: {line}"

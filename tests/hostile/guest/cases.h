@@ -5,9 +5,17 @@
 #include "driver.h"
 
 /* Where a case is tried: it counts once for each device. */
-enum { ON_LAYERS = 1 << LAYERS, ON_SCRATCH = 1 << SCRATCH, ON_VSOCK = 1 << VSOCK, ON_MACHINE = 8 };
+enum {
+    ON_LAYERS = 1 << LAYERS,
+    ON_SCRATCH = 1 << SCRATCH,
+    ON_VSOCK = 1 << VSOCK,
+    ON_NET = 1 << NET,
+    ON_MACHINE = 1 << DEVICES,
+};
 #define ON_DISKS (ON_LAYERS | ON_SCRATCH)
-#define ON_ALL   (ON_DISKS | ON_VSOCK)
+/* The transport is one; that of the network device is not tried again. */
+#define ON_ALL    (ON_DISKS | ON_VSOCK)
+#define ON_QUEUES (ON_ALL | ON_NET)
 
 struct hostile_case {
     const char *name;
@@ -18,7 +26,7 @@ struct hostile_case {
 };
 
 extern const struct hostile_case transport_cases[], queue_cases[], disk_cases[], vsock_cases[],
-    port_cases[], race_cases[], end_cases[],
+    net_cases[], port_cases[], race_cases[], end_cases[],
     region_cases[]; /* each ends with an entry without a name */
 
 /* The number of the case that runs: ports of the host are offered for each. */

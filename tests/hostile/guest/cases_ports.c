@@ -193,7 +193,7 @@ const struct hostile_case port_cases[] = {
     { "serial.flood-controls", serial_flood, ON_MACHINE, 10000, 0x9b, 0 },
     { "serial.string-instructions", serial_strings, ON_MACHINE, 1, 0, 0 },
     { "addresses.before-devices", unassigned, ON_MACHINE, MMIO_BASE - 0x100, MMIO_BASE - 8, 8 },
-    { "addresses.behind-devices", unassigned, ON_MACHINE, MMIO_BASE + 0x3000, MMIO_BASE + 0x9000,
+    { "addresses.behind-devices", unassigned, ON_MACHINE, MMIO_BASE + 0x4000, MMIO_BASE + 0x9000,
       0x7f8 },
     { "addresses.behind-ram", unassigned, ON_MACHINE, 0xc0000000, 0xc0010000, 0x1ff8 },
     { "addresses.last-of-4-gib", unassigned, ON_MACHINE, 0xffffffe0, 0xfffffff8, 8 },

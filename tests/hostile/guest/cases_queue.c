@@ -4,7 +4,7 @@
 enum {
     MAIN = 0,
     RECEIVE = 1
-}; /* which queue: that of requests and packets, or of vsock's buffers */
+}; /* which queue: that of requests, packets and frames, or of buffers for these */
 #define FROM_RAM_END (1ULL << 62)
 
 static uint64_t place(uint64_t code)
@@ -31,6 +31,9 @@ static void add_proper(struct device *device)
                                       { data, SECTOR, VRING_DESC_F_WRITE },
                                       { data + PAGE, 1, VRING_DESC_F_WRITE } };
         add_chain(device, 0, 0, parts, 3);
+    } else if (device->id == 1) {
+        const struct part part = { (uint64_t)memset(scratch_memory, 0, PAGE), NET_HEADER + 60, 0 };
+        add_chain(device, 1, 0, &part, 1);
     } else {
         *refused = packet(VIRTIO_VSOCK_OP_REQUEST, PORT_NOBODY, 0);
         const struct part part = { (uint64_t)refused, HEADER, 0 };
@@ -204,9 +207,9 @@ static const char *used_scribbled(const struct hostile_case *this_case, struct d
 }
 
 #define BOTH(name, run, a)                                                                         \
-    { "chain." name, run, ON_ALL, a, MAIN, 0 },                                                    \
+    { "chain." name, run, ON_QUEUES, a, MAIN, 0 },                                                 \
     {                                                                                              \
-        "buffer." name, run, ON_VSOCK, a, RECEIVE, 0                                               \
+        "buffer." name, run, ON_VSOCK | ON_NET, a, RECEIVE, 0                                      \
     }
 
 const struct hostile_case queue_cases[] = {
@@ -230,10 +233,10 @@ const struct hostile_case queue_cases[] = {
     BOTH("address-registers", address, MMIO_BASE),
     BOTH("order", order, 0),
     BOTH("opposite-directions", opposite, 0),
-    { "chain.longest", longest, ON_ALL, 0, 0, 0 },
+    { "chain.longest", longest, ON_QUEUES, 0, 0, 0 },
     { "chain.read-into-descriptors", into_rings, ON_DISKS, 0, 0, 0 },
     { "chain.read-into-available", into_rings, ON_DISKS, offsetof(struct rings, available), 0, 0 },
     { "chain.read-into-used", into_rings, ON_DISKS, offsetof(struct rings, used), 0, 0 },
-    { "chain.used-ring-scribbled", used_scribbled, ON_ALL, 0, 0, 0 },
+    { "chain.used-ring-scribbled", used_scribbled, ON_QUEUES, 0, 0, 0 },
     { .name = NULL },
 };

@@ -250,7 +250,7 @@ const struct hostile_case race_cases[] = {
     { "race.queue-address", registers, ON_ALL, VIRTIO_MMIO_QUEUE_DESC_HIGH, ~0U, 0 },
     { "race.queue-ready", registers, ON_ALL, VIRTIO_MMIO_QUEUE_READY, 0, 1 },
     { "race.queue-select", registers, ON_ALL, VIRTIO_MMIO_QUEUE_SEL, 0, 0xffffffff },
-    { "race.both-restart", both_restart, ON_ALL, 0, 0, 0 },
+    { "race.both-restart", both_restart, ON_QUEUES, 0, 0, 0 },
     { "race.packet-length", packet_changes, ON_VSOCK, PACKET(len), 0xffffffff },
     { "race.packet-length-1-beyond", packet_changes, ON_VSOCK, PACKET(len), 101 },
     { "race.packet-operation", packet_changes, ON_VSOCK, PACKET(op), 0 },

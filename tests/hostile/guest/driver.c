@@ -7,6 +7,7 @@ struct device devices[DEVICES] = {
     [LAYERS] = { .name = "layers", .base = MMIO_BASE, .queue_count = 1, .id = 2 },
     [SCRATCH] = { .name = "scratch", .base = MMIO_BASE + 0x1000, .queue_count = 1, .id = 2 },
     [VSOCK] = { .name = "vsock", .base = MMIO_BASE + 0x2000, .queue_count = 3, .id = 19 },
+    [NET] = { .name = "net", .base = MMIO_BASE + 0x3000, .queue_count = 2, .id = 1 },
 };
 
 uint32_t get(const struct device *device, uint32_t offset)
@@ -272,4 +273,34 @@ bool vsock_echo(uint32_t port, uint32_t bytes)
             return false;
     }
     return memcmp(sent, received, bytes) == 0;
+}
+
+/* --- net -------------------------------------------------------------------------------------- */
+
+bool net_echo(uint8_t mark)
+{
+    enum { FRAME = NET_HEADER + 60, FIRST_BYTE = NET_HEADER + 14, ATTEMPTS = 4096 };
+    static uint8_t frame[FRAME], buffers[RX_BUFFERS][256];
+    struct device *device = &devices[NET];
+    const struct part part = { (uint64_t)frame, FRAME, 0 };
+    uint32_t length;
+    if (!start(device))
+        return false;
+    memset(frame, 0, sizeof frame);
+    frame[FIRST_BYTE] = mark;
+    /* Answers to earlier cases may come first, and until they are taken the host drops new ones. */
+    for (unsigned i = 0; i < ATTEMPTS; i++) {
+        uint8_t *buffer = buffers[i % RX_BUFFERS];
+        const struct part room = { (uint64_t)buffer, sizeof buffers[0], VRING_DESC_F_WRITE };
+        buffer[FIRST_BYTE] = (uint8_t)~mark;
+        add_chain(device, 0, (uint16_t)(i % RX_BUFFERS), &room, 1);
+        kick(device, 0);
+        add_chain(device, 1, 0, &part, 1);
+        kick(device, 1);
+        if (!wait_used(device, 1, &length) || !wait_used(device, 0, &length))
+            return false;
+        if (length == FRAME && *(volatile uint8_t *)&buffer[FIRST_BYTE] == mark)
+            return true;
+    }
+    return false;
 }

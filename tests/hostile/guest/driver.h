@@ -10,6 +10,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <linux/virtio_vsock.h>
 
@@ -17,6 +18,7 @@ enum {
     LAYERS, /* the read-only disk */
     SCRATCH,
     VSOCK,
+    NET,
     DEVICES,
     QUEUES = 3,
     QUEUE_SIZE = 64,
@@ -25,6 +27,7 @@ enum {
     STATUS_RUNNING = STATUS_READY | VIRTIO_CONFIG_S_DRIVER_OK,
     SECTOR = 512,
     HEADER = sizeof(struct virtio_vsock_hdr),
+    NET_HEADER = sizeof(struct virtio_net_hdr_v1),
     GUEST_CID = 3,
     HOST_CID = 2,
 };
@@ -126,6 +129,9 @@ bool vsock_connect(uint32_t port);
 
 /* Whether bytes sent to a port come back. */
 bool vsock_echo(uint32_t port, uint32_t bytes);
+
+/* Brings the network device up and sends a frame. Returns whether the host sent it back. */
+bool net_echo(uint8_t mark);
 
 extern uint8_t scratch_memory[1 << 20]; /* for the cases to use, page-aligned */
 

@@ -15,7 +15,8 @@
 unsigned case_number;
 
 static const struct hostile_case *const TABLES[] = { transport_cases, queue_cases, disk_cases,
-                                                     vsock_cases,     port_cases,  race_cases };
+                                                     vsock_cases,     net_cases,   port_cases,
+                                                     race_cases };
 
 /* Both disks read, the scratch disk keeps what is written, a stream echoes. */
 static const char *still_works(void)
@@ -34,6 +35,7 @@ static const char *still_works(void)
     CHECK(vsock_start());
     CHECK(vsock_connect(PORT_CHECK + case_number));
     CHECK(vsock_echo(PORT_CHECK + case_number, 3000));
+    CHECK(net_echo((uint8_t)(case_number + 1)));
     for (unsigned i = 0; i < DEVICES; i++)
         reset(&devices[i]);
     return NULL;
