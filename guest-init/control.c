@@ -37,6 +37,7 @@ struct frame {
     const void *fixed;
     const char *text;
     size_t text_length;
+    size_t length; /* of both */
 };
 
 static int on_config(struct guest *guest, const struct frame *frame, struct error *err)
@@ -78,6 +79,14 @@ static int on_filter(struct guest *guest, const struct frame *frame, struct erro
     if (!guest->filter.program)
         return error_set(err, EXIT_OURS, "out of memory");
     memcpy(guest->filter.program, frame->text, frame->text_length);
+    return 0;
+}
+
+static int on_network(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    if (guest_network_set_up(guest, frame->fixed, frame->length, &failure) < 0)
+        return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
     return 0;
 }
 
@@ -151,7 +160,7 @@ struct frame_handler {
 static const struct frame_handler HANDLERS[] = {
     { WIRE_CONFIG, on_config }, { WIRE_START, on_start },       { WIRE_FILTER, on_filter },
     { WIRE_EXEC, on_exec },     { WIRE_SIGNAL, on_signal },     { WIRE_RESIZE, on_resize },
-    { WIRE_STATS, on_stats },   { WIRE_SHUTDOWN, on_shutdown },
+    { WIRE_STATS, on_stats },   { WIRE_SHUTDOWN, on_shutdown }, { WIRE_NETWORK, on_network },
 };
 
 static int handle_frame(struct guest *guest, struct error *err)
@@ -162,7 +171,8 @@ static int handle_frame(struct guest *guest, struct error *err)
     struct frame frame = { .process = head->process,
                            .fixed = guest->reader.payload,
                            .text = (const char *)guest->reader.payload + fixed,
-                           .text_length = head->length - fixed };
+                           .text_length = head->length - fixed,
+                           .length = head->length };
     for (size_t i = 0; i < sizeof HANDLERS / sizeof HANDLERS[0]; i++) {
         if (HANDLERS[i].type == head->type)
             return HANDLERS[i].handle(guest, &frame, err);

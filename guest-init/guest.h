@@ -53,6 +53,7 @@ struct guest {
     struct wire_rlimit limits[WIRE_RLIMITS];
     char **layers; /* mount points, lowest first */
     size_t layer_count;
+    bool networked; /* WIRE_NETWORK came: the workload lives in our own network namespace */
     bool scratch_mounted;
     bool power_off;
 };
@@ -69,6 +70,22 @@ int boot_set_clock(const struct wire_config *config, struct error *err);
 void boot_power_off(const struct guest *guest) __attribute__((noreturn));
 
 extern const char BOOT_UPPER[], BOOT_WORK[]; /* directories of the writable layer */
+
+/* network.c: the network of a workload that is joined to one on the host. */
+
+/* Sets up what a WIRE_NETWORK frame describes. Returns 0, or -1 with *err. */
+int guest_network_set_up(struct guest *guest, const uint8_t *data, size_t length,
+                         struct error *err);
+/*
+ * Makes the plan, which joins a namespace by its path on the host, one that stays in ours. Returns
+ * 0, or -1 with *err: the host did not describe it.
+ */
+int guest_network_adopt(struct guest *guest, struct error *err);
+/*
+ * Whether what the workload's processes wrote into TCP connections before they ended is still on
+ * its way. On the host such bytes outlive the process; here they would die with the machine.
+ */
+bool guest_network_is_busy(const struct guest *guest);
 
 /* workload.c: from a document to a process that waits for its command. */
 

@@ -13,6 +13,9 @@ enum {
     TERMINAL_GRACE = 50, /* milliseconds */
     /* How long the workload's end waits for the last words of exec sessions. */
     SESSIONS_GRACE = 1000,
+    /* And for the peers of its TCP connections to take what was written: longer than a few
+     * retransmissions, shorter than what a peer that is gone may cost. */
+    NETWORK_GRACE = 3000,
 };
 
 struct process *process_find(struct guest *guest, uint32_t number)
@@ -112,6 +115,13 @@ static bool must_wait_for_sessions(const struct guest *guest, const struct proce
     return false;
 }
 
+static bool must_wait_for_network(const struct guest *guest, const struct process *process)
+{
+    return process->number == WIRE_MAIN_PROCESS &&
+           wire_clock_milliseconds() - process->ended < NETWORK_GRACE &&
+           guest_network_is_busy(guest);
+}
+
 static void report(struct guest *guest, struct process *process)
 {
     struct error err;
@@ -136,7 +146,8 @@ int process_report(struct guest *guest)
         struct process *process = &guest->processes[i];
         if (process->state != PROCESS_ENDED)
             continue;
-        if (is_drained(process) && !must_wait_for_sessions(guest, process))
+        if (is_drained(process) && !must_wait_for_sessions(guest, process) &&
+            !must_wait_for_network(guest, process))
             report(guest, process);
         else
             again = TERMINAL_GRACE / 5;

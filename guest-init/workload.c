@@ -116,6 +116,8 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
     json_t *json = parse_document(document, length, err);
     if (!json || plan_parse(json, PLAN_PARSE_OWN, &guest->plan, err) < 0)
         return -1;
+    if (guest_network_adopt(guest, err) < 0)
+        return -1;
     adopt_filter(guest, WIRE_MAIN_PROCESS, &guest->plan, &guest->workload_filter);
     memcpy(guest->limits, config->limits, sizeof guest->limits);
     if (boot_set_clock(config, err) < 0 || boot_mount_layers(guest, config, err) < 0 ||

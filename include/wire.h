@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 enum {
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
     WIRE_CONTROL_PORT = 1,           /* vsock port of the control connection */
     WIRE_MAX_TO_GUEST = 1024 * 1024, /* payload bytes of the largest frame to the guest */
     WIRE_MAX_FROM_GUEST = 4096,      /* payload bytes of the largest frame from the guest */
@@ -35,6 +35,7 @@ enum wire_type {
     WIRE_SHUTDOWN = 6, /* no payload: end everything, sync, power off */
     WIRE_STATS = 7,    /* no payload: asks for one WIRE_STATS_REPLY */
     WIRE_START = 8,    /* no payload: execute the workload's command, after WIRE_PREPARED */
+    WIRE_NETWORK = 9,  /* network_pack of include/network.h: before the CONFIG that joins it */
     /* guest -> host */
     WIRE_READY = 32,       /* struct wire_ready: hybrid-init runs and awaits CONFIG */
     WIRE_STARTED = 33,     /* the process's execve succeeded */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "network.h"
 #include "wire.h"
 
 /* What a frame of one type may carry. */
@@ -35,6 +36,8 @@ static inline const struct wire_rule *wire_rule_find(uint32_t type, bool to_gues
         { WIRE_SHUTDOWN, 0, 0 },
         { WIRE_STATS, 0, 0 },
         { WIRE_START, 0, 0 },
+        { WIRE_NETWORK, offsetof(struct network_description, interfaces),
+          sizeof(struct network_description) },
         { 0 },
     };
     static const struct wire_rule FROM_GUEST[] = {

@@ -11,6 +11,7 @@
 #include "policy_print.h"
 #include "run.h"
 #include "run_image.h"
+#include "run_network.h"
 #include "runtime/image/store.h"
 #include "runtime/launch/launch.h"
 #include "runtime/launch/make_plan.h"
@@ -28,6 +29,7 @@ struct run {
     struct env env;
     struct store_image image;
     json_t *seccomp_profile;
+    char *resolver;
     struct run_policy policy;
     char *config_text;
     struct plan plan;
@@ -108,7 +110,8 @@ static int compose_config(struct run *run, char **operands, json_t **config, str
     run->options.entrypoint_given = run->options.entrypoint != NULL;
     if (run->options.userns && userns_parse(run->options.userns, &run->options.userns_map, err) < 0)
         return -1;
-    if (choose_id(run, err) < 0 || read_profile(run, err) < 0 ||
+    if (run_network_parse(run->settings->network, &run->options, &run->resolver, err) < 0 ||
+        choose_id(run, err) < 0 || read_profile(run, err) < 0 ||
         env_read(&run->settings->env, &run->settings->env_files, &run->env, err) < 0)
         return -1;
     run->options.env = run->env.list;
@@ -279,6 +282,7 @@ static void free_run(struct run *run)
     free(run->filter);
     free(run->config_text);
     json_decref(run->seccomp_profile);
+    free(run->resolver);
     run_policy_free(&run->policy);
     store_image_free(&run->image);
     env_free(&run->env);

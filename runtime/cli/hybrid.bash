@@ -26,7 +26,7 @@ _hybrid_values() {
     --format) echo table json ;;
     --log-format) echo text json ;;
     --cgroup-manager) echo cgroupfs disabled ;;
-    --network) echo none ;;
+    --network) echo none ns:/run/netns/ ;;
     --pull) echo missing always never ;;
     --platform) echo linux/amd64 linux/arm64 ;;
     --userns) echo host 0:100000:65536 ;;

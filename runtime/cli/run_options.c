@@ -14,12 +14,12 @@
 #define REFUSED CLI_OPTION_REFUSED
 
 static const char *const isolations[] = { "auto", "container", "vm", NULL };
-static const char *const networks[] = { "none", NULL };
 
 static const char no_volumes[] = "host directories cannot be mounted yet; put the files into the "
                                  "image, pass them through stdin, "
                                  "or use --tmpfs for scratch space";
-static const char no_network[] = "there is no network beyond loopback yet, which is --network=none";
+static const char no_network[] =
+    "hybrid makes no networks yet; --network=ns:PATH joins one that is there";
 static const char no_privileges[] =
     "a workload is never given the host's devices; --cap-add grants single capabilities";
 static const char no_restart[] =
@@ -74,7 +74,8 @@ const struct cli_option run_option_table[] = {
            "seccomp=FILE, seccomp=unconfined, no-new-privileges"),
     OPTION("userns", 0, CLI_TEXT, "MODE", run.userns,
            "host (the default), or 0:HOST:SIZE: a user namespace"),
-    CHOICE("network", "none", network, networks, "none (the default): loopback only"),
+    OPTION("network", 0, CLI_TEXT, "none|ns:PATH", network,
+           "none (the default): loopback only; or a network namespace to join"),
     FLAG("init", 0, run.init, "Put an init before the command that reaps orphans"),
     OPTION("stop-signal", 0, CLI_TEXT, "SIGNAL", run.stop_signal,
            "What `hybrid stop` sends (default: the image's, or TERM)"),
@@ -112,7 +113,7 @@ const struct cli_option run_option_table[] = {
     REFUSED("publish-all", 'P', no_network),
     REFUSED("expose", 0, no_network),
     REFUSED("link", 0, no_network),
-    REFUSED("net", 0, "it is called --network here, and can be none"),
+    REFUSED("net", 0, "it is called --network here"),
     REFUSED("ip", 0, no_network),
     REFUSED("mac-address", 0, no_network),
     REFUSED("dns", 0, no_network),

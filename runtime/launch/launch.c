@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "runtime/monitor/attach.h"
+#include "runtime/network/network.h"
 #include "workload.h"
 
 static void describe_limit(const struct plan *plan, char *text, size_t size)
@@ -134,7 +135,11 @@ int launch_run(const struct runtime *runtime, struct launch *launch, struct erro
     int ends[2];
     _cleanup_close_ int lock = launch->lock;
     struct monitor_request *request = &launch->request;
+    const char *network = request->spec.plan->namespaces.path[PLAN_NS_NETWORK];
     launch->terminal.fd = -1;
+    /* The back ends would find out too, but not each the same, nor before anything is made. */
+    if (network && launch->state && network_check_path(network, err) < 0)
+        return -1;
     if (request->spec.plan->terminal && !request->detached) {
         if (prepare_terminal(&launch->terminal, request->interactive, &request->spec.rows,
                              &request->spec.columns, err) < 0)

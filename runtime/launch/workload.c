@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "runtime/container/container.h"
 #include "runtime/monitor/control.h"
+#include "runtime/plan/compose.h"
 #include "runtime/state/tree.h"
 #include "runtime/vm/vm.h"
 
@@ -33,17 +34,46 @@ void paths_free(struct paths *paths)
     free(paths->data_dir);
 }
 
-static int clean_vm(const struct workload_paths *paths, const char *cgroup, struct error *err)
+/* The path of linux.namespaces that says "network", malloc'd; NULL: the VM is joined to none. */
+static char *read_network_path(const struct workload_paths *paths, const char *id)
 {
-    (void)paths; /* a VM mounts nothing on the host */
-    return vm_remove_leftovers(cgroup, err);
+    struct error ignored; /* without a configuration nothing was ever started */
+    _cleanup_free_ char *text = state_read_config(paths->root, id, &ignored);
+    json_error_t where;
+    json_auto_t *config = text ? plan_load_json(text, &where) : NULL;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(json_object_get(json_object_get(config, "linux"), "namespaces"), index,
+                       entry)
+    {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        const char *path = json_string_value(json_object_get(entry, "path"));
+        if (type && path && strcmp(type, "network") == 0)
+            return strdup(path);
+    }
+    return NULL;
+}
+
+static int clean_vm(const struct workload_paths *paths, const char *id, const char *cgroup,
+                    struct error *err)
+{
+    _cleanup_free_ char *network = read_network_path(paths, id);
+    return vm_remove_leftovers(cgroup, network, err); /* a VM mounts nothing on the host */
+}
+
+static int clean_container(const struct workload_paths *paths, const char *id, const char *cgroup,
+                           struct error *err)
+{
+    (void)id;
+    return container_cleanup(paths, cgroup, err);
 }
 
 static const struct backend {
     const struct workload_ops *ops;
-    int (*clean_up)(const struct workload_paths *paths, const char *cgroup, struct error *err);
+    int (*clean_up)(const struct workload_paths *paths, const char *id, const char *cgroup,
+                    struct error *err);
 } backends[] = {
-    { &container_ops, container_cleanup },
+    { &container_ops, clean_container },
     { &vm_ops, clean_vm },
 };
 
@@ -75,7 +105,7 @@ static int clean_backend(const struct runtime *runtime, const struct state *stat
     bool recorded = state->cgroup && *state->cgroup;
     int result = paths_make(runtime, state->id, &paths, err);
     if (result == 0)
-        result = backend->clean_up(&paths.paths, recorded ? state->cgroup : cgroup, err);
+        result = backend->clean_up(&paths.paths, state->id, recorded ? state->cgroup : cgroup, err);
     paths_free(&paths);
     return result;
 }

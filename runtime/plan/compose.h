@@ -73,7 +73,9 @@ struct run_options {
     bool readonly;
     bool terminal;
     bool init;
-    const char *userns; /* "host" (default) or CONTAINER:HOST:SIZE: what userns_parse takes */
+    const char *network_path; /* of a network namespace to join; NULL: a new one */
+    const char *resolver;     /* content of /etc/resolv.conf; NULL: there is no network */
+    const char *userns;       /* "host" (default) or CONTAINER:HOST:SIZE: what userns_parse takes */
     struct plan_id_map userns_map; /* size 0: no user namespace */
     const char *stop_signal;
     const char *isolation;      /* "container" or "vm" */

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     CPU_PERIOD = 100000,          /* microseconds, the kernel's and Docker's default */
@@ -51,19 +52,28 @@ static json_t *string_array(const char *const *strings)
     return array;
 }
 
-static json_t *compose_namespaces(bool user)
+static json_t *compose_namespaces(bool user, const char *network_path)
 {
     json_t *list = json_array();
-    for (size_t i = 0; namespaces[i]; i++)
-        (void)json_array_append_new(list, json_pack("{s:s}", "type", namespaces[i]));
+    for (size_t i = 0; namespaces[i]; i++) {
+        json_t *entry = json_pack("{s:s}", "type", namespaces[i]);
+        if (network_path && strcmp(namespaces[i], "network") == 0)
+            (void)json_object_set_new(entry, "path", json_string(network_path));
+        (void)json_array_append_new(list, entry);
+    }
     if (user)
         (void)json_array_append_new(list, json_pack("{s:s}", "type", "user"));
     return list;
 }
 
-/* A network namespace has no other tenant whom a low port or a ping could disturb. */
-static json_t *compose_sysctls(bool user)
+/*
+ * A network namespace of its own has no other tenant whom a low port or a ping could disturb. One
+ * that is joined is as it is.
+ */
+static json_t *compose_sysctls(bool user, bool joined)
 {
+    if (joined)
+        return json_object();
     json_t *sysctls = json_pack("{s:s}", "net.ipv4.ip_unprivileged_port_start", "0");
     /* The range must consist of mapped groups: without a user namespace, all are. */
     if (!user)
@@ -198,12 +208,20 @@ static int add_id_maps(json_t *linux_part, const struct plan_id_map *map, struct
 json_t *compose_linux(const struct run_options *options, struct error *err)
 {
     bool user = options->userns_map.size > 0;
+    if (user && options->network_path) {
+        (void)error_set(err, EXIT_OURS,
+                        "--userns and --network=ns: exclude each other: /sys belongs to the "
+                        "owner of the network namespace, which the workload would not be");
+        return NULL;
+    }
     json_auto_t *resources = compose_resources(options, err);
     json_auto_t *linux_part = json_object();
     if (!resources || (user && add_id_maps(linux_part, &options->userns_map, err) < 0))
         return NULL;
-    if (compose_set(linux_part, "namespaces", compose_namespaces(user), err) < 0 ||
-        compose_set(linux_part, "sysctl", compose_sysctls(user), err) < 0 ||
+    if (compose_set(linux_part, "namespaces", compose_namespaces(user, options->network_path),
+                    err) < 0 ||
+        compose_set(linux_part, "sysctl", compose_sysctls(user, options->network_path != NULL),
+                    err) < 0 ||
         compose_set(linux_part, "resources", json_incref(resources), err) < 0 ||
         compose_set(linux_part, "maskedPaths", string_array(masked_paths), err) < 0 ||
         compose_set(linux_part, "readonlyPaths", string_array(readonly_paths), err) < 0)

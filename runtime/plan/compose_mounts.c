@@ -184,7 +184,8 @@ static int add_file(json_t *mounts, const char *target, const char *content, boo
     return compose_append(mounts, mount, err);
 }
 
-static int add_files(json_t *mounts, const char *hostname, bool readonly, struct error *err)
+static int add_files(json_t *mounts, const char *hostname, const char *resolver, bool readonly,
+                     struct error *err)
 {
     char hosts[512], name[128];
     (void)snprintf(name, sizeof name, "%s\n", hostname);
@@ -193,10 +194,10 @@ static int add_files(json_t *mounts, const char *hostname, bool readonly, struct
                    "::1\tlocalhost ip6-localhost ip6-loopback\n"
                    "127.0.0.1\t%s\n",
                    hostname);
-    static const char *const resolver = "# no network: there is no name server to ask\n";
+    static const char *const no_resolver = "# no network: there is no name server to ask\n";
     if (add_file(mounts, "/etc/hosts", hosts, readonly, err) < 0 ||
         add_file(mounts, "/etc/hostname", name, readonly, err) < 0 ||
-        add_file(mounts, "/etc/resolv.conf", resolver, readonly, err) < 0)
+        add_file(mounts, "/etc/resolv.conf", resolver ? resolver : no_resolver, readonly, err) < 0)
         return -1;
     return 0;
 }
@@ -209,7 +210,7 @@ json_t *compose_mounts(const struct run_options *options, const char *hostname, 
     for (size_t i = 0; i < options->tmpfs.count; i++)
         if (add_tmpfs(mounts, options->tmpfs.values[i], err) < 0)
             return NULL;
-    if (add_files(mounts, hostname, options->readonly, err) < 0)
+    if (add_files(mounts, hostname, options->resolver, options->readonly, err) < 0)
         return NULL;
     return json_incref(mounts);
 }

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,6 +29,8 @@ struct machine_files {
     uint64_t *disk_sizes; /* of the files of the read-only disk */
     size_t count;         /* descriptors open so far */
     size_t disk_first, disk_count;
+    size_t net_first;
+    bool own_frames_only; /* of the guest: see --net of include/machine.h */
 };
 
 static void machine_files_close(struct machine_files *files)
@@ -116,7 +119,7 @@ static int open_files(const struct workload_spec *spec, int control_fd, int cons
                       struct machine_files *files, struct machine_numbers *numbers,
                       struct error *err)
 {
-    size_t most = spec->layer_count + 8;
+    size_t most = spec->layer_count + 8 + NETWORK_MAX_INTERFACES;
     files->fds = calloc(most, sizeof *files->fds);
     files->disk_sizes = calloc(most, sizeof *files->disk_sizes);
     if (!files->fds || !files->disk_sizes) {
@@ -138,6 +141,35 @@ static int open_files(const struct workload_spec *spec, int control_fd, int cons
             return -1;
     }
     return open_disk(spec, files, err);
+}
+
+/* Without these two capabilities a container sends no frame that its kernel has not made. */
+static bool forges_no_frames(const struct plan *plan)
+{
+    const uint64_t raw = UINT64_C(1) << CAP_NET_RAW | UINT64_C(1) << CAP_NET_ADMIN;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].kind == PLAN_CAPABILITIES)
+            return (plan->steps[i].capabilities.bounding & raw) == 0;
+    }
+    return false;
+}
+
+_Static_assert(NETWORK_MAX_INTERFACES == (int)MACHINE_MAX_NETS, "a machine takes all of them");
+
+/* Joins the VM to the namespace that its plan names. The taps become files of the machine. */
+static int open_network(struct workload *vm, const struct workload_spec *spec,
+                        struct machine_files *files, struct error *err)
+{
+    const char *path = spec->plan->namespaces.path[PLAN_NS_NETWORK];
+    if (!path)
+        return 0;
+    if (network_attach(path, &vm->network, err) < 0)
+        return -1;
+    files->net_first = files->count;
+    files->own_frames_only = forges_no_frames(spec->plan);
+    for (uint32_t i = 0; i < vm->network.description.interface_count; i++)
+        (void)add_fd(files, take_fd(&vm->network.tap_fds[i]));
+    return 0;
 }
 
 /* "--disk-fds=7,8,9". Returns a string to free, or NULL. */
@@ -189,6 +221,20 @@ static void add_disk_rates(struct arguments *arguments, const struct plan_resour
     for (int i = 0; i < PLAN_DISK_RATES; i++)
         if (resources->disk_rates[i] > 0)
             add_argument(arguments, "--%s=%" PRId64, OPTIONS[i], resources->disk_rates[i]);
+}
+
+/* "--net=9,1500,02:00:00:00:00:01" for each tap. */
+static void add_net_arguments(struct arguments *arguments, const struct machine_files *files,
+                              const struct network *network)
+{
+    for (uint32_t i = 0; network->netlink_fd >= 0 && i < network->description.interface_count;
+         i++) {
+        const struct network_interface *interface = &network->description.interfaces[i];
+        const uint8_t *mac = interface->mac;
+        add_argument(arguments, "--net=%zu,%u,%02x:%02x:%02x:%02x:%02x:%02x%s",
+                     SPAWN_FIRST_FD + files->net_first + i, interface->mtu, mac[0], mac[1], mac[2],
+                     mac[3], mac[4], mac[5], files->own_frames_only ? ",own" : "");
+    }
 }
 
 static void make_arguments(struct arguments *arguments, const struct machine_files *files,
@@ -256,6 +302,7 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
     struct arguments arguments = { 0 };
     make_arguments(&arguments, files, numbers, ram, cpus, command_line);
     add_disk_rates(&arguments, resources);
+    add_net_arguments(&arguments, files, &vm->network);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)
         free(arguments.values[i]);
@@ -296,6 +343,8 @@ int boot_machine(struct workload *vm, const struct workload_spec *spec, struct e
     }
     (void)setsockopt(vm->control_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     int result = open_files(spec, control, console, &files, &numbers, err);
+    if (result == 0)
+        result = open_network(vm, spec, &files, err);
     if (result == 0)
         result = start_monitor(vm, spec, &files, &numbers, err);
     machine_files_close(&files);

@@ -9,6 +9,7 @@
 #include "include/machine.h"
 #include "include/wire.h"
 #include "include/wire_io.h"
+#include "runtime/network/network.h"
 
 /* How far the machine has come; an error names it. */
 enum vm_stage {
@@ -39,6 +40,7 @@ struct workload {
     int wire_fd;               /* to hybrid-init; -1: it is gone */
     struct wire_reader reader; /* of wire_fd */
     struct console console;
+    struct network network; /* with netlink_fd -1: the machine has none */
     enum vm_stage stage;
     const struct workload_watch *watch; /* until the command is started; NULL: nobody */
     int landlock;                       /* that confines hybrid-vmm: its version; 0: none */

@@ -28,6 +28,15 @@ static int send_filter(struct workload *vm, uint32_t process, const struct plan 
                      plan->filter_length, err);
 }
 
+static int send_network(struct workload *vm, struct error *err)
+{
+    uint8_t data[NETWORK_MAX_BYTES];
+    if (vm->network.netlink_fd < 0)
+        return 0;
+    size_t length = network_pack(&vm->network.description, data);
+    return link_send(vm, WIRE_NETWORK, WIRE_MAIN_PROCESS, data, length, NULL, 0, err);
+}
+
 static void describe_limits(struct wire_rlimit limits[WIRE_RLIMITS])
 {
     for (int i = 0; i < WIRE_RLIMITS; i++) {
@@ -52,7 +61,7 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
     describe_limits(config.limits);
     if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
                            err) < 0 ||
-        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0)
+        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 || send_network(vm, err) < 0)
         return -1;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     config.clock_seconds = now.tv_sec;
@@ -70,6 +79,9 @@ static struct workload *vm_new(const struct workload_spec *spec)
         return NULL;
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
     vm->watch = spec->watch;
+    vm->network.netlink_fd = -1;
+    for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
+        vm->network.tap_fds[i] = -1;
     vm->keep_writable = spec->keep_writable;
     vm->id = strdup(spec->id);
     if (spec->plan->cgroup_path)
@@ -91,6 +103,7 @@ static void vm_release(struct workload *vm)
     if (vm->monitor.pid > 0)
         (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
     (void)spawn_wait(&vm->monitor);
+    network_detach(&vm->network);
     if (vm->cgroup) {
         cgroup_close(vm->cgroup);
         (void)cgroup_remove(vm->cgroup_name, &ignored);
@@ -316,9 +329,11 @@ static void vm_destroy(struct workload *vm)
     vm_release(vm);
 }
 
-int vm_remove_leftovers(const char *cgroup, struct error *err)
+int vm_remove_leftovers(const char *cgroup, const char *network_path, struct error *err)
 {
-    return *cgroup ? cgroup_remove(cgroup, err) : 0;
+    if (*cgroup && cgroup_remove(cgroup, err) < 0)
+        return -1;
+    return network_path ? network_remove_leftovers(network_path, err) : 0;
 }
 
 const struct workload_ops vm_ops = {

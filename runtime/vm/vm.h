@@ -13,10 +13,10 @@
 
 /*
  * Removes what a monitor that died has left of its VM. cgroup: as recorded in the state
- * (workload_ops.cgroup); "" does nothing. Kills hybrid-vmm if it still runs. Returns 0, or -1 with
- * *err.
+ * (workload_ops.cgroup); "" does nothing. network_path: the network namespace that it was joined
+ * to; NULL: none. Kills hybrid-vmm if it still runs. Returns 0, or -1 with *err.
  */
-int vm_remove_leftovers(const char *cgroup, struct error *err);
+int vm_remove_leftovers(const char *cgroup, const char *network_path, struct error *err);
 
 /*
  * Whether this machine can run VMs: opens /dev/kvm and, unless <root>/cache/kvm says that it was

@@ -1,0 +1,261 @@
+/* From a network namespace to taps that a VM can be given. */
+#include "network.h"
+
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "netlink.h"
+
+enum {
+    VIRTIO_HEADER = 12, /* struct virtio_net_hdr_v1: what hybrid-vmm expects before each frame */
+    /* Bytes of a guest's frames that may wait in the host for a slow device; then the guest waits.
+     */
+    SEND_BUFFER = 1 << 20,
+};
+
+/* How a tap is called beside the interface that it is tied to. */
+static const char TAP_NAME[] = "hybrid%d";
+
+/* --- the namespace -------------------------------------------------------------------------------
+ */
+
+static bool same_file(int fd, const char *path)
+{
+    struct stat one, other;
+    return fstat(fd, &one) == 0 && stat(path, &other) == 0 && one.st_ino == other.st_ino &&
+           one.st_dev == other.st_dev;
+}
+
+/* Opens a network namespace that is not the host's. Returns the descriptor, or -1 with *err. */
+static int open_namespace(const char *path, struct error *err)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(err, EXIT_OURS,
+                         "cannot open the network namespace %s: %s; `ip netns list` names those "
+                         "below /run/netns",
+                         path, strerror(errno));
+    if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+        return error_set(err, EXIT_OURS,
+                         "%s is not a network namespace; one is made with `ip netns add NAME`, and "
+                         "is /run/netns/NAME then",
+                         path);
+    if (same_file(fd, "/proc/self/ns/net") || same_file(fd, "/proc/1/ns/net"))
+        return error_set(err, EXIT_OURS,
+                         "%s is the host's own network: no workload is given that; make a "
+                         "namespace with `ip netns add NAME`",
+                         path);
+    return take_fd(&fd);
+}
+
+int network_check_path(const char *path, struct error *err)
+{
+    _cleanup_close_ int fd = open_namespace(path, err);
+    return fd < 0 ? -1 : 0;
+}
+
+/*
+ * Runs `inside` in the namespace of the descriptor and comes back. Returns its result, or -1 with
+ * *err.
+ */
+static int visit(int namespace_fd, int (*inside)(struct network *network, struct error *err),
+                 struct network *network, struct error *err)
+{
+    _cleanup_close_ int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (own < 0 || setns(namespace_fd, CLONE_NEWNET) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot enter the network namespace");
+    int result = inside(network, err);
+    if (setns(own, CLONE_NEWNET) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot leave the network namespace");
+    return result;
+}
+
+/* --- taps ----------------------------------------------------------------------------------------
+ */
+
+/* Tells a tap what hybrid-vmm expects. Returns 0, or -1 with errno. */
+static int configure_tap(int fd)
+{
+    const int header = VIRTIO_HEADER, buffer = SEND_BUFFER;
+    /* The kernel may leave these to the guest, which takes frames of 64 KiB then. */
+    const unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+    if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 || ioctl(fd, TUNSETOFFLOAD, offloads) < 0)
+        return -1;
+    return ioctl(fd, TUNSETSNDBUF, &buffer);
+}
+
+/* Makes a tap in the current namespace, which its name is written to. The descriptor, or -1. */
+static int make_tap(char name[IFNAMSIZ], struct error *err)
+{
+    struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", TAP_NAME);
+    _cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(err, EXIT_OURS,
+                         "cannot open /dev/net/tun: %s; a VM with a network needs it: modprobe tun",
+                         strerror(errno));
+    if (ioctl(fd, TUNSETIFF, &request) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a tap");
+    memcpy(name, request.ifr_name, IFNAMSIZ);
+    if (configure_tap(fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot configure the tap %s", name);
+    return take_fd(&fd);
+}
+
+/*
+ * The namespace shall not speak to the guest in its own name: no IPv6 address is made for the tap.
+ * A kernel without IPv6 has nothing to switch off.
+ */
+static void silence_tap(int netlink_fd, int index)
+{
+    const struct ifinfomsg head = { .ifi_index = index };
+    const uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+    struct netlink_message message;
+    netlink_begin(&message, RTM_NEWLINK, 0, &head, sizeof head);
+    size_t families = netlink_nest(&message, IFLA_AF_SPEC);
+    size_t family = netlink_nest(&message, AF_INET6);
+    netlink_put(&message, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
+    netlink_end(&message, family);
+    netlink_end(&message, families);
+    (void)netlink_request(netlink_fd, &message);
+}
+
+static int bring_up_tap(int netlink_fd, int index, const struct network_interface *interface,
+                        struct error *err)
+{
+    const struct ifinfomsg head = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+    struct netlink_message message;
+    silence_tap(netlink_fd, index);
+    netlink_begin(&message, RTM_NEWLINK, 0, &head, sizeof head);
+    netlink_put_u32(&message, IFLA_MTU, interface->mtu);
+    int cause = netlink_request(netlink_fd, &message);
+    if (cause != 0)
+        return error_set_errno(err, EXIT_OURS, cause,
+                               "cannot bring up a tap with the MTU of %s, %u", interface->name,
+                               interface->mtu);
+    return 0;
+}
+
+/* Nobody else's filters are taken away, and no other VM's interface. */
+static int claim_interface(int netlink_fd, int index, const char *name, struct error *err)
+{
+    int found = network_filters_of(netlink_fd, index, err);
+    if (found < 0)
+        return -1;
+    if (found == NETWORK_FILTERS_OURS)
+        return error_set(err, EXIT_OURS,
+                         "%s of the network namespace belongs to another VM already: one VM a "
+                         "namespace",
+                         name);
+    if (found == NETWORK_FILTERS_FOREIGN)
+        return error_set(err, EXIT_OURS,
+                         "%s of the network namespace has filters of its own (tc filter show dev "
+                         "%s ingress): they and a VM exclude each other; use "
+                         "--isolation=container",
+                         name, name);
+    (void)network_remove_filters(netlink_fd, index); /* ENOENT, EINVAL: there is none */
+    return 0;
+}
+
+static int tie_interface(struct network *network, uint32_t number, struct error *err)
+{
+    const struct network_interface *interface = &network->description.interfaces[number];
+    char tap[IFNAMSIZ];
+    int index = network->indices[number];
+    network->indices[number] = 0; /* nothing to undo so far */
+    if (claim_interface(network->netlink_fd, index, interface->name, err) < 0)
+        return -1;
+    network->tap_fds[number] = make_tap(tap, err);
+    if (network->tap_fds[number] < 0)
+        return -1;
+    int tap_index = (int)if_nametoindex(tap);
+    if (bring_up_tap(network->netlink_fd, tap_index, interface, err) < 0 ||
+        network_redirect(network->netlink_fd, tap_index, index, tap, err) < 0)
+        return -1;
+    network->indices[number] = index;
+    return network_redirect(network->netlink_fd, index, tap_index, interface->name, err);
+}
+
+static int attach_inside(struct network *network, struct error *err)
+{
+    int indices[NETWORK_MAX_INTERFACES] = { 0 };
+    network->netlink_fd = netlink_open(err);
+    if (network->netlink_fd < 0 || network_refuse_rules(err) < 0 ||
+        network_describe(network->netlink_fd, &network->description, indices, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < network->description.interface_count; i++) {
+        network->indices[i] = indices[i];
+        if (tie_interface(network, i, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int network_attach(const char *path, struct network *network, struct error *err)
+{
+    *network = (struct network){ .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+    _cleanup_close_ int namespace_fd = open_namespace(path, err);
+    if (namespace_fd < 0)
+        return -1;
+    if (visit(namespace_fd, attach_inside, network, err) == 0)
+        return 0;
+    network_detach(network);
+    return -1;
+}
+
+void network_detach(struct network *network)
+{
+    for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++) {
+        if (network->netlink_fd >= 0 && network->indices[i] > 0)
+            (void)network_remove_filters(network->netlink_fd, network->indices[i]);
+        network->indices[i] = 0;
+        cleanup_close(&network->tap_fds[i]);
+        network->tap_fds[i] = -1;
+    }
+    cleanup_close(&network->netlink_fd);
+    network->netlink_fd = -1;
+}
+
+/* --- what a killed one left ----------------------------------------------------------------------
+ */
+
+static int remove_inside(struct network *network, struct error *err)
+{
+    struct if_nameindex *all = if_nameindex();
+    int result = 0;
+    if (!all)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot list the interfaces of the network namespace");
+    network->netlink_fd = netlink_open(err);
+    if (network->netlink_fd < 0)
+        result = -1;
+    for (const struct if_nameindex *at = all; result == 0 && at->if_index != 0; at++) {
+        int found = network_filters_of(network->netlink_fd, (int)at->if_index, err);
+        if (found < 0)
+            result = -1;
+        else if (found == NETWORK_FILTERS_STALE)
+            (void)network_remove_filters(network->netlink_fd, (int)at->if_index);
+    }
+    if_freenameindex(all);
+    return result;
+}
+
+int network_remove_leftovers(const char *path, struct error *err)
+{
+    struct network network = { .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+    _cleanup_close_ int namespace_fd = open_namespace(path, NULL);
+    if (namespace_fd < 0)
+        return 0;
+    int result = visit(namespace_fd, remove_inside, &network, err);
+    network_detach(&network);
+    return result;
+}

@@ -1,0 +1,104 @@
+/*
+ * Networks of workloads. A container joins a network namespace. A VM is joined to it: for each
+ * Ethernet interface there, a tap is made beside it, the two are tied to each other by traffic
+ * control (all that comes in on one goes out on the other, tc-mirred(8)), and the guest is given
+ * an interface of the same name, address and MTU, with the same addresses and routes.
+ *
+ * The tap lives as long as its descriptor, which hybrid-vmm alone holds. What is left on the
+ * interface when everything was killed is a filter that leads nowhere: it carries our cookie, and
+ * the next that comes (network_attach or network_remove_leftovers) takes it away.
+ */
+#ifndef HYBRID_RUNTIME_NETWORK_H
+#define HYBRID_RUNTIME_NETWORK_H
+
+#include "error.h"
+#include "include/network.h"
+
+/* A namespace that a VM is joined to. */
+struct network {
+    int netlink_fd; /* in the namespace; -1: none */
+    int tap_fds[NETWORK_MAX_INTERFACES];
+    int indices[NETWORK_MAX_INTERFACES]; /* of the interfaces that the taps are tied to */
+    struct network_description description;
+};
+
+/*
+ * Refuses what --network=ns:PATH must not name: no network namespace, or the host's. Returns 0, or
+ * -1 with *err.
+ */
+int network_check_path(const char *path, struct error *err);
+
+/*
+ * Joins a VM to the namespace. The caller's own namespace is left and entered again: it must have
+ * no other thread. Returns 0, or -1 with *err and nothing left behind; network_detach is safe in
+ * both cases.
+ */
+int network_attach(const char *path, struct network *network, struct error *err);
+
+/* Takes the filters away and closes all descriptors. The VM must have ended. */
+void network_detach(struct network *network);
+
+/*
+ * Takes away what a VM that was killed left in the namespace. One that does not exist any more is
+ * no error. Returns 0, or -1 with *err.
+ */
+int network_remove_leftovers(const char *path, struct error *err);
+
+/*
+ * What /etc/resolv.conf of a workload in this namespace says: /etc/netns/NAME/resolv.conf for
+ * /run/netns/NAME (ip-netns(8)), else the host's without name servers that only the host reaches.
+ * malloc'd, or NULL with *err.
+ */
+char *network_read_resolver(const char *path, struct error *err);
+
+/* describe.c: reads the namespace of the socket. indices: of each interface. 0, or -1 with *err. */
+int network_describe(int netlink_fd, struct network_description *description, int *indices,
+                     struct error *err);
+
+/*
+ * rules.c: refuses a VM where the current namespace has packet filter rules of its own: a VM's
+ * frames are handed on before these see them. Returns 0, or -1 with *err.
+ */
+int network_refuse_rules(struct error *err);
+
+/*
+ * apply.c, in the guest: gives the devices that its kernel has found the names, addresses and
+ * routes of the description, and brings them up. Returns 0, or -1 with *err.
+ */
+int network_apply(const struct network_description *description, struct error *err);
+
+/* pack.c: the description as bytes on the wire: as many of each part as there are. */
+
+enum {
+    NETWORK_MAX_BYTES = sizeof(struct network_description),
+};
+
+/* Returns the number of bytes written; data has room for NETWORK_MAX_BYTES. */
+size_t network_pack(const struct network_description *description, uint8_t *data);
+
+/*
+ * Reads what network_pack wrote, checking every number that this code relies on. Returns 0, or -1
+ * with *err.
+ */
+int network_unpack(const uint8_t *data, size_t length, struct network_description *description,
+                   struct error *err);
+
+/* filter.c: the ties between two interfaces of a namespace. */
+
+enum network_filters {
+    NETWORK_FILTERS_NONE,    /* no ingress qdisc, or one without filters */
+    NETWORK_FILTERS_STALE,   /* ours, and the tap is gone */
+    NETWORK_FILTERS_OURS,    /* of a VM that runs */
+    NETWORK_FILTERS_FOREIGN, /* somebody else's */
+};
+
+/* What handles the packets that come in on the interface. Returns -1 with *err, or which. */
+int network_filters_of(int netlink_fd, int index, struct error *err);
+
+/* All that comes in on `from` goes out on `to`. 0, or -1 with *err; name: of `from`, for it. */
+int network_redirect(int netlink_fd, int from, int to, const char *name, struct error *err);
+
+/* Removes the ingress qdisc of the interface with its filters. 0, or a positive errno. */
+int network_remove_filters(int netlink_fd, int index);
+
+#endif
