@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 ISOLATIONS = ("container", "vm")
 MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "security", "limits",
            "lifecycle", "hardships", "options", "policy", "userlands", "machines", "doctor", "bundles", "engines", "leaks",
-           "documents")
+           "networks", "documents")
 TABLE = []
 
 
