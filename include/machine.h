@@ -40,6 +40,9 @@
  *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
  *                                       run a Linux guest, 1 if not (the line says what is wrong),
  *                                       needs --kvm-fd
+ *   hybrid-vmm --system-calls           prints what its seccomp filters allow, a line a call: the
+ *                                       name, and the kinds of threads of a running machine that
+ *                                       may make it ("vcpu,loop"), or "startup"
  *   hybrid-vmm --help | --version
  *
  * Descriptors are numbered from 3 on. It is started as root and gives root up. It enters namespaces

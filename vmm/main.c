@@ -4,6 +4,7 @@
 #include "vmm/jail.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
+#include "vmm/seccomp.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -81,6 +82,10 @@ int main(int argument_count, char **arguments)
     }
     if (options.help) {
         options_print_help(stdout);
+        return 0;
+    }
+    if (options.system_calls) {
+        seccomp_print(stdout);
         return 0;
     }
     if (options.version) {

@@ -54,6 +54,8 @@ static const struct option_spec SPECS[] = {
     { "gid", OPTION_NUMBER, AT(gid), 1, UINT_MAX - 1, 1, "N", "group id taken in the jail" },
     { "probe", OPTION_SWITCH, AT(probe), 0, 0, 0, NULL,
       "tell whether this KVM can run Linux (with --kvm-fd)" },
+    { "system-calls", OPTION_SWITCH, AT(system_calls), 0, 0, 0, NULL,
+      "print the system calls that the filters allow, and to which threads" },
     { "help", OPTION_SWITCH, AT(help), 0, 0, 0, NULL, "print this" },
     { "version", OPTION_SWITCH, AT(version), 0, 0, 0, NULL, "print the version" },
 };
@@ -235,7 +237,8 @@ int options_parse(struct options *options, int argument_count, char **arguments,
         if (options_parse_one(options, arguments[i], err) < 0)
             return -1;
     }
-    return options->help || options->version ? 0 : options_check(options, err);
+    bool prints = options->help || options->version || options->system_calls;
+    return prints ? 0 : options_check(options, err);
 }
 
 void options_print_help(FILE *stream)

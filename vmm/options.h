@@ -21,7 +21,7 @@ struct options {
     uint64_t cpus, uid, gid;
     uint64_t disk_read_bps, disk_write_bps, disk_read_iops, disk_write_iops; /* 0: no limit */
     const char *command_line;
-    bool probe, help, version;
+    bool probe, system_calls, help, version;
 };
 
 /*

@@ -77,3 +77,39 @@ int seccomp_enter(enum seccomp_thread thread, struct error *err)
         return error_set_errno(err, EXIT_OURS, errno, "the kernel refuses the seccomp filter");
     return 0;
 }
+
+/* All kinds of threads that may make the call of rule `index`; 0: an earlier rule has told. */
+static uint32_t threads_of_call(size_t index)
+{
+    uint32_t threads = 0;
+    for (size_t i = 0; i < seccomp_rule_count; i++) {
+        if (seccomp_rules[i].call != seccomp_rules[index].call)
+            continue;
+        if (i < index)
+            return 0;
+        threads |= seccomp_rules[i].threads;
+    }
+    return threads;
+}
+
+void seccomp_print(FILE *out)
+{
+    static const struct {
+        uint32_t thread;
+        const char *name;
+    } kinds[] = { { SECCOMP_VCPU, "vcpu" }, { SECCOMP_DISK, "disk" }, { SECCOMP_LOOP, "loop" } };
+    for (size_t i = 0; i < seccomp_rule_count; i++) {
+        uint32_t threads = threads_of_call(i);
+        const char *comma = "";
+        if (threads == 0)
+            continue;
+        (void)fprintf(out, "%s ", seccomp_rules[i].name);
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            if (!(threads & kinds[k].thread))
+                continue;
+            (void)fprintf(out, "%s%s", comma, kinds[k].name);
+            comma = ",";
+        }
+        (void)fputs(*comma ? "\n" : "startup\n", out);
+    }
+}

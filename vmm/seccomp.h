@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum seccomp_thread {
     SECCOMP_STARTUP = 1, /* the whole process, from the jail on */
@@ -51,5 +52,11 @@ size_t seccomp_assemble(enum seccomp_thread thread, struct sock_filter *program)
  * all. Needs no_new_privs. Returns 0, or -1 with err.
  */
 int seccomp_enter(enum seccomp_thread thread, struct error *err);
+
+/*
+ * Prints the table, a line a system call: its name, and the kinds of threads that may make it while
+ * the guest runs ("vcpu,loop"), or "startup".
+ */
+void seccomp_print(FILE *out);
 
 #endif
