@@ -42,7 +42,8 @@ PROGRAMS := $(BUILD)/hybrid $(BUILD)/hybrid-image $(BUILD)/hybrid-vmm $(BUILD)/h
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-all: programs $(BUILD)/vmlinux $(BUILD)/guest-root.erofs $(BUILD)/images/busybox.tar ## build everything into build/
+all: programs $(BUILD)/vmlinux $(BUILD)/guest-root.erofs $(BUILD)/probe.erofs \
+    $(BUILD)/images/busybox.tar ## build everything into build/
 programs: $(PROGRAMS) ## build the four programs only
 
 help: ## list the targets
@@ -88,6 +89,7 @@ $(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup netwo
 include kernel-config/kernel.mk
 include guest-init/guest-root.mk
 include runtime/image/images.mk
+include runtime/compare/compare.mk
 include tests/tests.mk
 
 # --- install ------------------------------------------------------------------------------------
@@ -97,6 +99,7 @@ install: all ## install below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/hybrid-vmm $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-vmm
 	install -D -m 644 $(BUILD)/vmlinux $(DESTDIR)$(PREFIX)/libexec/hybrid/vmlinux
 	install -D -m 644 $(BUILD)/guest-root.erofs $(DESTDIR)$(PREFIX)/libexec/hybrid/guest-root.erofs
+	install -D -m 644 $(BUILD)/probe.erofs $(DESTDIR)$(PREFIX)/libexec/hybrid/probe.erofs
 	install -D -m 644 $(BUILD)/images/busybox.tar $(DESTDIR)$(PREFIX)/libexec/hybrid/images/busybox.tar
 	install -D -m 644 runtime/cli/hybrid.1 $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	install -D -m 644 runtime/cli/hybrid.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid

@@ -18,6 +18,7 @@
 #include "runtime/launch/run_policy.h"
 #include "runtime/launch/workload.h"
 #include "runtime/state/tree.h"
+#include "stamp.h"
 #include "verbs.h"
 
 /* Everything between the command line and the launch. */
@@ -117,6 +118,8 @@ static int compose_config(struct run *run, char **operands, json_t **config, str
     run->options.env = run->env.list;
     int status = run_image_open(cli, operands[0], run->settings->pull, run->settings->quiet,
                                 &run->image, err);
+    if (status == 0)
+        status = run_image_add_probe(cli, &run->image, err);
     if (status != 0)
         return status;
     run->options.image = run->image.reference;
@@ -334,6 +337,7 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
                    struct error *err)
 {
     const struct run_settings *chosen = settings;
+    stamp("cli");
     bool bundle = chosen->bundle.create.bundle != NULL;
     if (check_kind(chosen, bundle, err) < 0)
         return -1;
@@ -346,6 +350,7 @@ static int run_run(const struct cli *cli, const void *settings, char **operands,
     int status = check_options(settings, err);
     if (status == 0)
         status = compose(&run, operands, err);
+    stamp("image");
     if (status == 0)
         status = run.settings->dry_run ? dry_run(&run, err) : launch(&run, err);
     free_run(&run);

@@ -1,7 +1,11 @@
 #include "run_image.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "cleanup.h"
 #include "image_helper.h"
 #include "runtime/image/platform.h"
 
@@ -59,4 +63,46 @@ int run_image_open(const struct cli *cli, char *name, const char *policy, bool q
     if (status != 0)
         return status;
     return platform_check(&host, image->config, image->reference, err);
+}
+
+/* A list of strings with one more in front, which is taken over. */
+static int put_first(char ***list, size_t count, char **first)
+{
+    char **grown = realloc(*list, (count + 1) * sizeof *grown);
+    if (!grown)
+        return -1;
+    memmove(grown + 1, grown, count * sizeof *grown);
+    grown[0] = take_pointer(first);
+    *list = grown;
+    return 0;
+}
+
+int run_image_add_probe(const struct cli *cli, struct store_image *image, struct error *err)
+{
+    _cleanup_free_ char *file = NULL, *id = NULL;
+    struct stat status;
+    if (!getenv("HYBRID_PROBE"))
+        return 0;
+    if (asprintf(&file, "%s/probe.erofs", cli->runtime.exe_dir) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (stat(file, &status) < 0)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot find the probe %s; it belongs beside hybrid-vmm: run make, "
+                               "or make install",
+                               file);
+    /* Mounts of layers are shared by name: another build's probe is another layer. */
+    if (asprintf(&id, "probe-%llx-%llx", (unsigned long long)status.st_ino,
+                 (unsigned long long)status.st_mtim.tv_sec * 1000000000ULL +
+                     (unsigned long long)status.st_mtim.tv_nsec) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (put_first(&image->layer_files, image->layer_count, &file) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (put_first(&image->layer_ids, image->layer_count, &id) < 0) {
+        free(image->layer_files[0]); /* the two lists are as long as each other */
+        memmove(image->layer_files, image->layer_files + 1,
+                image->layer_count * sizeof *image->layer_files);
+        return error_set(err, EXIT_OURS, "out of memory");
+    }
+    image->layer_count++;
+    return 0;
 }

@@ -15,4 +15,11 @@ extern const char *const run_image_policies[];
 int run_image_open(const struct cli *cli, char *name, const char *policy, bool quiet,
                    struct store_image *image, struct error *err);
 
+/*
+ * With HYBRID_PROBE in the environment (`hybrid compare` sets it): puts the layer that holds
+ * /.hybrid/probe under the image's own, so that the probe runs inside without being of the image.
+ * Files of the image win over it. Returns 0, or -1 with *err.
+ */
+int run_image_add_probe(const struct cli *cli, struct store_image *image, struct error *err);
+
 #endif

@@ -17,6 +17,7 @@
 #include "layers.h"
 #include "notify.h"
 #include "runtime/cgroup/cgroup.h"
+#include "stamp.h"
 
 struct workload {
     struct sandbox_child child;
@@ -222,8 +223,10 @@ static struct workload *container_create(const struct workload_spec *spec, int *
     workload->terminal_fd = -1;
     int created = create_parts(workload, spec, terminal_fd, err);
     close_stdio(spec->stdio);
-    if (created == 0)
+    if (created == 0) {
+        stamp("namespaces");
         return workload;
+    }
     container_destroy(workload);
     return NULL;
 }

@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "io.h"
 #include "monitor_parts.h"
+#include "stamp.h"
 
 /* What a command has to end by itself after its terminal was hung up, before it is killed. */
 enum { HANG_UP_MILLISECONDS = 2000 };
@@ -247,6 +248,7 @@ static void dispatch(struct monitor *monitor, const struct round *round)
         monitor->request->ops->dispatch(monitor->workload, round->backend, round->backend_count,
                                         exec_ended, monitor, &monitor->main.exit) == 1) {
         monitor->main.ended = true;
+        stamp("run");
         if (*monitor->main.exit.note)
             monitor_warn(monitor, monitor->main.exit.note);
         session_close_input(&monitor->main);
