@@ -22,7 +22,7 @@ endif
 
 # --- rooms -------------------------------------------------------------------------------------
 # Every room of the runtime is one archive, so that each program links only what it uses.
-ROOMS := cli engine launch doctor policy monitor container vm network state image plan sandbox cgroup
+ROOMS := cli compare engine launch doctor policy monitor container vm network state image plan sandbox cgroup
 
 sources    = $(wildcard $(1)/*.c)
 objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -71,9 +71,9 @@ $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@rm -f $@
 	$(call quiet,AR)$(AR) rcs $@ $^
 
-$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,engine launch doctor monitor container vm network state policy image plan sandbox cgroup)
+$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,compare engine launch doctor monitor container vm network state policy image plan sandbox cgroup)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
-	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson -lm
 
 $(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image plan)
 	$(call quiet,LINK)$(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ -larchive -lcurl -lcrypto -lseccomp -ljansson

@@ -26,7 +26,7 @@ $(BUILD)/unit/$(1): $(BUILD)/obj/tests/unit/$(1).o \
     $(foreach room,$(shell sed -n 's|^/\* link:\(.*\)\*/.*|\1|p' tests/unit/$(1).c),$(BUILD)/obj/lib$(room).a)
 	@mkdir -p $$(@D)
 	$$(call quiet,LINK)$$(CC) $$(CFLAGS) $$(LDFLAGS) -pthread -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group \
-	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt -larchive -lcurl -lcrypto
+	    -Wl,--as-needed -lcmocka -lseccomp -ljansson -lfdt -larchive -lcurl -lcrypto -lm
 endef
 $(foreach source,$(UNIT_SOURCES),$(eval $(call unit_rule,$(basename $(notdir $(source))))))
 endif

@@ -22,7 +22,14 @@ _hybrid_takes_value() {
 
 _hybrid_values() {
     case $2 in
-    --isolation) echo auto container vm ;;
+    --isolation)
+        if [ "$3" = compare ]; then
+            echo container container-without-seccomp vm
+        else
+            echo auto container vm
+        fi
+        ;;
+    --only) echo start stop memory cost reach host neighbours ;;
     --format) echo table json ;;
     --log-format) echo text json ;;
     --cgroup-manager) echo cgroupfs disabled ;;
@@ -42,7 +49,7 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    run | compare | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     policy)
         if [ "$3" = 0 ]; then
             echo check explain
@@ -52,6 +59,7 @@ _hybrid_operands() {
         ;;
     esac
     case $2 in
+    explain) "$1" explain 2>/dev/null | cut -d" " -f1 ;;
     image) echo prune ;;
     system) echo df check ;;
     exec | kill | stop | logs | pause | resume | update) "$1" ps -q 2>/dev/null ;;
@@ -93,20 +101,20 @@ _hybrid() {
         esac
     done
 
-    words=$(_hybrid_values "$program" "$previous")
+    words=$(_hybrid_values "$program" "$previous" "$verb")
     if [ -n "$words" ]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return
     fi
     case $previous in
     --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources | \
-        --input | --output | -o | --policy)
+        --input | --output | -o | --policy | --html)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     esac
     # What follows the image of `run` or the workload of `exec` is a command of theirs.
-    if [ "$operands" -gt 0 ] && { [ "$verb" = run ] || [ "$verb" = exec ]; }; then
+    if [ "$operands" -gt 0 ] && { [ "$verb" = run ] || [ "$verb" = compare ] || [ "$verb" = exec ]; }; then
         return
     fi
     case $current in

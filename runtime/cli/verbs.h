@@ -37,6 +37,8 @@ extern const struct verb verb_tag;
 extern const struct verb verb_system;
 extern const struct verb verb_policy;
 extern const struct verb verb_doctor;
+extern const struct verb verb_compare;
+extern const struct verb verb_explain;
 extern const struct verb verb_version;
 
 #endif
