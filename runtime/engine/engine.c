@@ -119,8 +119,11 @@ static int execute_child(struct sandbox_child *child, const struct state *state,
         return -1;
     }
     child->pass_listener = notify_send;
+    // cppcheck-suppress autoVariables ; taken back below
     child->listener_context = &notify;
     int result = sandbox_execute(child, err);
+    child->pass_listener = NULL;
+    child->listener_context = NULL;
     cleanup_close(&child->pidfd);
     notify_free(&notify);
     return result;

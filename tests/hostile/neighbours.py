@@ -17,6 +17,7 @@ import time
 
 ROUNDS = int(os.environ.get("NEIGHBOURS_ROUNDS", "300"))
 SECONDS = 60           # for all rounds
+WINDOW = 3             # seconds, at least, that the neighbour's processor time is taken over: its quota comes in portions
 QUOTA = 0.5            # processors of the aggressor
 EXCESS = 1.5           # times the quota that fail; what the kernel accounts late is less
 SPINNER = "int main(void) { for (;;) { unsigned a = 0, b, c = 0, d; " \
@@ -126,6 +127,7 @@ def meet(host, victim, options, command):
     with aggressor(host, options, command) as name:
         before, start = (host.cpu_seconds(name), host.monitor_seconds(name)), time.monotonic()
         times = victim.measure()
+        time.sleep(max(0.0, start + WINDOW - time.monotonic()))
         after, passed = (host.cpu_seconds(name), host.monitor_seconds(name)), time.monotonic() - start
         return times, *((b - a) / passed for a, b in zip(before, after))
 
