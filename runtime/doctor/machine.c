@@ -79,11 +79,8 @@ static void look_images(const struct runtime *runtime, struct finding *finding)
     if (access(path, X_OK) < 0)
         finding_set(finding, FINDING_NOTE, "install hybrid completely: make install",
                     "no image can be loaded: %s: %s", path, strerror(errno));
-    else if (!doctor_has_program("mkfs.erofs"))
-        finding_set(finding, FINDING_NOTE, "install erofs-utils",
-                    "no image can be loaded: mkfs.erofs is not there");
     else
-        finding_set(finding, FINDING_GOOD, NULL, "hybrid-image and mkfs.erofs are there");
+        finding_set(finding, FINDING_GOOD, NULL, "hybrid-image is there");
 }
 
 static void look_disk(const struct runtime *runtime, struct finding *finding)

@@ -25,8 +25,8 @@ int archive_clean_path(const char *name, char path[ARCHIVE_MAX_PATH + 1], struct
         if (length == 2 && strncmp(at, "..", 2) == 0)
             return refuse(name, "its path contains \"..\"", err);
         if (length > 0 && !(length == 1 && *at == '.')) {
-            if (used + 1 + length > ARCHIVE_MAX_PATH)
-                return refuse(name, "its path is longer than 3600 bytes", err);
+            if (used + (used > 0) + length > ARCHIVE_MAX_PATH)
+                return refuse(name, "its path is longer than 4096 bytes", err);
             if (++depth > ARCHIVE_MAX_DEPTH)
                 return refuse(name, "its path has more than 256 components", err);
             if (used > 0)

@@ -9,8 +9,7 @@
 
 enum {
     ARCHIVE_BLOCK = 1024 * 1024,
-    /* Below PATH_MAX by what mkfs.erofs puts in front: the path of the staging directory. */
-    ARCHIVE_MAX_PATH = 3600,
+    ARCHIVE_MAX_PATH = 4096,
     ARCHIVE_MAX_DEPTH = 256, /* directories below each other */
 };
 

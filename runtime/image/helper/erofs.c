@@ -1,49 +1,65 @@
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
-#include "cleanup.h"
-#include "runtime/image/helper/layer.h"
-#include "runtime/image/helper/tool.h"
+#include "runtime/image/helper/erofs_internal.h"
 
-enum { BLOCK_BYTES = 4096 };
-
-/*
- * SOURCE_DATE_EPOCH makes mkfs.erofs write this time as its own instead of now, and clamp later
- * file times to it: a time later than every file's keeps them all. The extended inode form holds
- * times and 32-bit ids of each file.
- */
-static int run_mkfs(const struct staging *staging, const char *tree, const char *file,
-                    struct error *err)
+void erofs_begin(struct erofs *erofs, int fd, int spool_fd)
 {
-    const char *const arguments[] = { "mkfs.erofs",
-                                      "--quiet",
-                                      "-U",
-                                      "00000000-0000-0000-0000-000000000000",
-                                      "-Eforce-inode-extended",
-                                      file,
-                                      tree,
-                                      NULL };
-    const struct tool mkfs = { .arguments = arguments,
-                               .setting = "SOURCE_DATE_EPOCH=99999999999",
-                               .package = "erofs-utils",
-                               .dir_fd = staging->fd };
-    return tool_run(&mkfs, err) == 0 ? 0 : -1;
+    *erofs = (struct erofs){ .fd = fd, .spool_fd = spool_fd, .blocks = 1 };
 }
 
-/* The layers of an image become partitions of one disk, laid end to end in whole blocks. */
-static int pad(const struct staging *staging, const char *file, struct error *err)
+int erofs_write_at(int fd, const void *data, size_t length, uint64_t offset)
 {
-    struct stat status;
-    _cleanup_close_ int fd = openat(staging->fd, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(fd, &status) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open what mkfs.erofs made");
-    off_t padded = (status.st_size + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
-    if (ftruncate(fd, padded) < 0 || fchmod(fd, 0400) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot pad what mkfs.erofs made");
+    const char *at = data;
+    while (length > 0) {
+        ssize_t written = pwrite(fd, at, length, (off_t)offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -1;
+        at += written;
+        offset += (uint64_t)written;
+        length -= (size_t)written;
+    }
     return 0;
 }
 
-int erofs_make(const struct staging *staging, const char *tree, const char *file, struct error *err)
+int erofs_take_blocks(struct erofs *erofs, struct tree_inode *inode)
 {
-    return run_mkfs(staging, tree, file, err) < 0 ? -1 : pad(staging, file, err);
+    const uint64_t tail = inode->size % EROFS_BLOCK;
+    inode->has_inline_tail = tail > 0 && erofs_head_size(inode) + tail <= EROFS_BLOCK;
+    const uint64_t blocks =
+        inode->size / EROFS_BLOCK + (tail > 0 && !inode->has_inline_tail ? 1 : 0);
+    if (blocks >= EROFS_NO_BLOCK - erofs->blocks) {
+        errno = EFBIG;
+        return -1;
+    }
+    inode->block = blocks > 0 ? (uint32_t)erofs->blocks : EROFS_NO_BLOCK;
+    erofs->blocks += blocks;
+    return 0;
+}
+
+int erofs_reserve(struct erofs *erofs, struct tree_inode *inode)
+{
+    if (erofs_take_blocks(erofs, inode) < 0)
+        return -1;
+    inode->tail = erofs->spooled;
+    erofs->spooled += erofs_tail_size(inode);
+    return 0;
+}
+
+int erofs_write(const struct erofs *erofs, const struct tree_inode *inode, const void *data,
+                size_t length, uint64_t offset)
+{
+    const uint64_t whole = inode->size - erofs_tail_size(inode);
+    const size_t in_blocks =
+        offset >= whole ? 0 : (size_t)(whole - offset < length ? whole - offset : length);
+    if (in_blocks > 0 && erofs_write_at(erofs->fd, data, in_blocks,
+                                        (uint64_t)inode->block * EROFS_BLOCK + offset) < 0)
+        return -1;
+    if (in_blocks == length)
+        return 0;
+    return erofs_write_at(erofs->spool_fd, (const char *)data + in_blocks, length - in_blocks,
+                          inode->tail + offset + in_blocks - whole);
 }

@@ -87,30 +87,21 @@ static int open_compressed(struct stream *stream, int fd, struct error *err)
     return 0;
 }
 
-static int unpack_entries(struct archive *tar, struct stream *stream, int root_fd,
-                          size_t *longest_name, struct error *err)
+static int unpack_entries(struct archive *tar, struct stream *stream, struct unpack *unpack,
+                          struct error *err)
 {
-    struct unpack unpack;
-    int result = unpack_begin(&unpack, root_fd, err);
-    while (result == 0) {
+    for (;;) {
         struct archive_entry *entry;
         int found = archive_next_entry(tar, "layer", &entry, err);
-        if (found <= 0) {
-            result = found;
-            break;
-        }
-        result = unpack_entry(&unpack, tar, entry, err);
+        if (found <= 0)
+            return stream->failed ? -1 : found;
+        if (unpack_entry(unpack, tar, entry, err) < 0)
+            return -1;
     }
-    if (result == 0)
-        result = unpack_finish(&unpack, err);
-    *longest_name = unpack.longest_name;
-    unpack_free(&unpack);
-    return stream->failed ? -1 : result;
 }
 
 /* The digest is of the whole stream, so what follows the end of the tar is read as well. */
-static int unpack_stream(struct stream *stream, int root_fd, size_t *longest_name,
-                         struct error *err)
+static int unpack_stream(struct stream *stream, struct unpack *unpack, struct error *err)
 {
     _cleanup_archive_ struct archive *tar = archive_read_new();
     if (!tar || archive_read_support_format_tar(tar) != ARCHIVE_OK)
@@ -121,7 +112,7 @@ static int unpack_stream(struct stream *stream, int root_fd, size_t *longest_nam
             error_set(err, EXIT_OURS, "it is not a tar archive");
         return -1;
     }
-    if (unpack_entries(tar, stream, root_fd, longest_name, &outer) < 0) {
+    if (unpack_entries(tar, stream, unpack, &outer) < 0) {
         if (!stream->failed)
             *err = outer;
         return -1;
@@ -133,9 +124,8 @@ static int unpack_stream(struct stream *stream, int root_fd, size_t *longest_nam
     return (int)rest;
 }
 
-static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
-                           const struct layer_progress *progress, size_t *longest_name,
-                           struct error *err)
+static int unpack_verified(int blob_fd, struct unpack *unpack, const char *diff_id,
+                           const struct layer_progress *progress, struct error *err)
 {
     _cleanup_free_ struct stream *stream = calloc(1, sizeof *stream);
     char hex[STORE_DIGEST_HEX + 1] = "";
@@ -147,7 +137,7 @@ static int unpack_verified(int blob_fd, int root_fd, const char *diff_id,
     if (result == 0)
         result = open_compressed(stream, blob_fd, err);
     if (result == 0)
-        result = unpack_stream(stream, root_fd, longest_name, err);
+        result = unpack_stream(stream, unpack, err);
     cleanup_archive(&stream->compressed);
     if (sha256_end(&stream->hash, result == 0 ? hex : NULL, err) < 0 || result < 0)
         return -1;
@@ -208,52 +198,55 @@ int layer_find(const struct staging *staging, const char *diff_id, struct error 
     return staging_hold(staging, staging->store->layers_fd, name, err);
 }
 
-/* mkfs.erofs 1.5 (Debian 12) cuts names of 255 bytes to 254 and then does not find the file. */
-static int make_image(const struct staging *staging, const char *tree, const char *file,
-                      size_t longest_name, struct error *err)
+/* Makes an empty file in the staging directory. Returns its descriptor, or -1 with *err. */
+static int make_file(const struct staging *staging, const char *name, struct error *err)
 {
-    struct error cause = { 0 };
-    if (erofs_make(staging, tree, file, &cause) == 0)
-        return 0;
-    return error_set(err, EXIT_OURS, "%s%s", cause.message,
-                     longest_name == NAME_MAX ? "; it holds a file name of 255 bytes, which "
-                                                "erofs-utils 1.5 cannot store"
-                                              : "");
+    int fd = openat(staging->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a file in %s/tmp",
+                               staging->store->path);
+    return fd;
 }
 
-static int sync_file(const struct staging *staging, const char *file, struct error *err)
+/* A file without a name: it is gone when the descriptor is. */
+static int make_spool(const struct staging *staging, const char *diff_id, struct error *err)
 {
-    _cleanup_close_ int fd = openat(staging->fd, file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot sync %s", file);
-    return 0;
+    char name[STORE_DIGEST_HEX + 8];
+    (void)snprintf(name, sizeof name, "%s.spool", diff_id);
+    _cleanup_close_ int fd = make_file(staging, name, err);
+    if (fd >= 0 && unlinkat(staging->fd, name, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot unlink a file in %s/tmp",
+                               staging->store->path);
+    return take_fd(&fd);
+}
+
+/* What an archive holds is trusted only when its digest is known, so the inodes come after that. */
+static int unpack(int blob_fd, int file_fd, int spool_fd, const char *diff_id,
+                  const struct layer_progress *progress, struct error *err)
+{
+    struct unpack unpack;
+    int result = unpack_begin(&unpack, file_fd, spool_fd, err);
+    if (result == 0)
+        result = unpack_verified(blob_fd, &unpack, diff_id, progress, err);
+    if (result == 0)
+        result = unpack_finish(&unpack, err);
+    unpack_free(&unpack);
+    return result;
 }
 
 static int convert(const struct staging *staging, const struct blob *blob, const char *diff_id,
                    const struct layer_progress *progress, struct error *err)
 {
     char file[STORE_DIGEST_HEX + 8];
-    char tree[STORE_DIGEST_HEX + 8]; /* not the bare diff id: an uncompressed blob is called that */
     layer_file_name(diff_id, file);
-    (void)snprintf(tree, sizeof tree, "%s.tree", diff_id);
     _cleanup_close_ int blob_fd = blob_open(staging, blob, err);
     if (blob_fd < 0)
         return -1;
-    if (mkdirat(staging->fd, tree, 0700) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a directory in %s/tmp",
-                               staging->store->path);
-    _cleanup_close_ int root_fd =
-        openat(staging->fd, tree, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (root_fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open a directory in %s/tmp",
-                               staging->store->path);
-    size_t longest_name = 0;
-    if (unpack_verified(blob_fd, root_fd, diff_id, progress, &longest_name, err) < 0 ||
-        make_image(staging, tree, file, longest_name, err) < 0 || sync_file(staging, file, err) < 0)
+    _cleanup_close_ int file_fd = make_file(staging, file, err);
+    _cleanup_close_ int spool_fd = file_fd < 0 ? -1 : make_spool(staging, diff_id, err);
+    if (spool_fd < 0 || unpack(blob_fd, file_fd, spool_fd, diff_id, progress, err) < 0)
         return -1;
-    if (tree_remove(staging->fd, tree) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot remove the unpacked layer");
-    return 0;
+    return fsync(file_fd) < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot sync %s", file) : 0;
 }
 
 int layer_convert(const struct staging *staging, const struct blob *blob, const char *diff_id,

@@ -41,12 +41,4 @@ int layer_find(const struct staging *staging, const char *diff_id, struct error 
 /* The name of a layer's file below <store>/layers and in the staging directory. */
 void layer_file_name(const char *diff_id, char name[STORE_DIGEST_HEX + 8]);
 
-/*
- * Runs mkfs.erofs on the directory <staging>/<tree>: everything the tree holds is stored, times,
- * owners and extended attributes included; the same tree gives the same file, a multiple of 4096
- * bytes. Returns 0, or -1 with *err.
- */
-int erofs_make(const struct staging *staging, const char *tree, const char *file,
-               struct error *err);
-
 #endif

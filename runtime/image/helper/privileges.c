@@ -12,13 +12,9 @@
 #include <unistd.h>
 
 static const int kept[] = {
-    CAP_CHOWN,        /* owners of files */
-    CAP_DAC_OVERRIDE, /* writing into directories of other owners, or without permissions */
-    CAP_FOWNER,       /* modes and times of files of other owners */
-    CAP_FSETID,       /* setuid and setgid bits */
-    CAP_MKNOD,        /* devices and whiteouts */
-    CAP_SETFCAP,      /* security.capability */
-    CAP_SYS_ADMIN,    /* trusted.overlay.opaque */
+    CAP_DAC_OVERRIDE, /* archives and stores of other owners, directories that import packs */
+    CAP_FOWNER,       /* hard links to, and removing of, files of other owners */
+    CAP_SYS_ADMIN,    /* trusted.* attributes of what import packs */
 };
 
 static uint64_t kept_set(void)
@@ -39,7 +35,7 @@ static int enter_namespaces(int network, struct error *err)
     return 0;
 }
 
-/* The bounding set too: root's execve of mkfs.erofs would otherwise bring everything back. */
+/* The bounding set too: an execve as root would otherwise bring everything back. */
 static int drop_capabilities(struct error *err)
 {
     const uint64_t set = kept_set();

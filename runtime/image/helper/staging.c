@@ -97,7 +97,7 @@ int store_lock(const struct store *store, struct error *err)
     return fd;
 }
 
-/* Depth is bounded by UNPACK_MAX_DEPTH, and with it recursion and descriptors. */
+/* Nothing here is deep: what earlier versions unpacked had at most 256 directories in a row. */
 static int remove_content(int dir_fd)
 {
     DIR *directory = fdopendir(dir_fd);

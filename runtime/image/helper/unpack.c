@@ -1,15 +1,17 @@
 #include "runtime/image/helper/unpack.h"
 
-#include <fcntl.h>
-#include <inttypes.h>
+#include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
-#include "cleanup.h"
 #include "runtime/image/document.h"
-#include "runtime/image/helper/staging.h"
-#include "runtime/image/helper/unpack_path.h"
+#include "runtime/image/helper/erofs_attributes.h"
+
+enum {
+    PRINTABLE = 300,
+    MAX_MAJOR = 0xfff, /* what a device number has room for, on disk and in the kernel */
+    MAX_MINOR = 0xfffff,
+};
 
 static const char whiteout_prefix[] = ".wh.";
 static const char opaque_name[] = ".wh..wh..opq";
@@ -19,337 +21,281 @@ static const char aufs_prefix[] = ".wh..wh."; /* other metadata of aufs: says no
 struct place {
     const char *path; /* clean */
     const char *base;
-    int parent_fd;
-    bool was_whiteout;  /* this layer also deletes the name below */
-    bool was_directory; /* a directory is there already and the entry is one */
+    struct tree_inode *parent;
+    struct tree_inode *former; /* what has the name already; NULL: nothing */
 };
 
-int unpack_begin(struct unpack *unpack, int root_fd, struct error *err)
+/* --- errors ---------------------------------------------------------------------------------- */
+
+/* "layer entry usr/bin/x: reason" */
+static int refuse(const char *path, const char *reason, struct error *err)
 {
-    *unpack = (struct unpack){ .root_fd = root_fd, .parent_fd = -1 };
-    if (fchmod(root_fd, 0755) < 0 || fchown(root_fd, 0, 0) < 0 ||
-        unpack_remember_directory(unpack, "", (struct timespec){ 0 }) < 0)
-        return unpack_fail("/", errno, "cannot prepare it", err);
+    char printable[PRINTABLE];
+    document_printable(*path ? path : "/", printable, sizeof printable);
+    return error_set(err, EXIT_OURS, "layer entry %s: %s", printable, reason);
+}
+
+static int fail(const char *path, const char *action, struct error *err)
+{
+    char printable[PRINTABLE];
+    const int cause = errno;
+    if (cause == EOVERFLOW)
+        return refuse(path, "the layer's names, links and attributes take more than 1 GiB", err);
+    if (cause == EFBIG)
+        return refuse(path, "the layer has more blocks than EROFS can count", err);
+    document_printable(*path ? path : "/", printable, sizeof printable);
+    return error_set_errno(err, EXIT_OURS, cause, "layer entry %s: %s", printable, action);
+}
+
+/* --- begin and end --------------------------------------------------------------------------- */
+
+int unpack_begin(struct unpack *unpack, int fd, int spool_fd, struct error *err)
+{
+    *unpack = (struct unpack){ 0 };
+    erofs_begin(&unpack->erofs, fd, spool_fd);
+    return tree_begin(&unpack->tree) < 0 ? fail("", "cannot prepare it", err) : 0;
+}
+
+int unpack_finish(struct unpack *unpack, struct error *err)
+{
+    if (erofs_finish(&unpack->erofs, &unpack->tree) < 0)
+        return fail("", "cannot write the layer's file", err);
     return 0;
 }
 
 void unpack_free(struct unpack *unpack)
 {
-    for (size_t i = 0; i < unpack->directory_count; i++)
-        free(unpack->directories[i].path);
-    free(unpack->directories);
-    unpack_forget_parent(unpack);
+    tree_free(&unpack->tree);
 }
 
-static bool is_whiteout(const struct stat *status)
-{
-    return S_ISCHR(status->st_mode) && status->st_rdev == makedev(0, 0);
-}
-
-/* EROFS and ext4 hold these; times before the epoch become it. */
-static struct timespec entry_mtime(struct archive_entry *entry)
-{
-    const int64_t latest = 15032385535; /* what ext4 holds: the year 2446 */
-    struct timespec mtime = { archive_entry_mtime(entry), archive_entry_mtime_nsec(entry) };
-    if (!archive_entry_mtime_is_set(entry) || mtime.tv_sec < 0)
-        mtime = (struct timespec){ 0 };
-    if (mtime.tv_sec > latest)
-        mtime = (struct timespec){ latest, 0 };
-    return mtime;
-}
-
-static int mark_opaque(int parent_fd, const char *base, const char *path, struct error *err)
-{
-    _cleanup_close_ int fd =
-        openat(parent_fd, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
-        return unpack_fail(path, errno, "cannot mark the directory opaque", err);
-    return 0;
-}
-
-/* --- whiteouts ------------------------------------------------------------------------------ */
+/* --- whiteouts ------------------------------------------------------------------------------- */
 
 /*
  * Whiteouts hide what lower layers hold and come before this layer's own entries, in whatever
  * order the archive has them.
  */
-static int apply_whiteout(const struct place *place, struct error *err)
+static int apply_whiteout(struct unpack *unpack, const struct place *place, struct error *err)
 {
     const char *hidden = place->base + sizeof whiteout_prefix - 1;
-    struct stat status;
-    if (strcmp(place->base, opaque_name) == 0)
-        return mark_opaque(place->parent_fd, ".", place->path, err);
+    if (strcmp(place->base, opaque_name) == 0) {
+        place->parent->opaque = true;
+        return 0;
+    }
     if (strncmp(place->base, aufs_prefix, sizeof aufs_prefix - 1) == 0)
         return 0;
     if (!*hidden || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0)
-        return unpack_refuse(place->path, "a whiteout of no name", err);
-    if (fstatat(place->parent_fd, hidden, &status, AT_SYMLINK_NOFOLLOW) == 0)
-        return S_ISDIR(status.st_mode) ? mark_opaque(place->parent_fd, hidden, place->path, err)
-                                       : 0;
-    if (mknodat(place->parent_fd, hidden, S_IFCHR, makedev(0, 0)) < 0)
-        return unpack_fail(place->path, errno,
-                           errno == EPERM ? "cannot make the whiteout (is the store itself on "
-                                            "overlayfs? then use --data on another file system)"
-                                          : "cannot make the whiteout",
-                           err);
-    const struct timespec times[2] = { { 0 }, { 0 } };
-    if (utimensat(place->parent_fd, hidden, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return unpack_fail(place->path, errno, "cannot set its time", err);
-    return 0;
-}
-
-/* --- metadata ------------------------------------------------------------------------------- */
-
-/*
- * overlayfs' own attributes describe the overlay of whoever built the image, and SELinux labels
- * its host's policy: neither belongs to the file.
- */
-static bool xattr_is_foreign(const char *name)
-{
-    static const char *const prefixes[] = { "trusted.overlay.", "user.overlay." };
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return true;
-    return strcmp(name, "security.selinux") == 0;
-}
-
-/* A path that names the entry and not what it links to: only lsetxattr(2) takes links. */
-static int set_xattrs(const struct place *place, struct archive_entry *entry, struct error *err)
-{
-    char path[NAME_MAX + 64];
-    const char *name;
-    const void *value;
-    size_t size;
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d/%s", place->parent_fd, place->base);
-    archive_entry_xattr_reset(entry);
-    while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-        if (!name || xattr_is_foreign(name))
-            continue;
-        if (lsetxattr(path, name, value, size, 0) < 0) {
-            char action[XATTR_NAME_MAX + 128];
-            char printable[XATTR_NAME_MAX];
-            (void)snprintf(action, sizeof action, "cannot set its attribute %s%s",
-                           document_printable(name, printable, sizeof printable),
-                           errno == ENOTSUP ? " (the store's file system has none such; choose "
-                                              "another with --data)"
-                                            : "");
-            return unpack_fail(place->path, errno, action, err);
-        }
+        return refuse(place->path, "a whiteout of no name", err);
+    struct tree_inode *found = tree_find(place->parent, hidden);
+    if (found) {
+        found->opaque = S_ISDIR(found->mode);
+        return 0;
     }
+    struct tree_inode *whiteout = tree_make_inode(&unpack->tree, S_IFCHR);
+    if (!whiteout || tree_put(&unpack->tree, place->parent, hidden, whiteout) < 0)
+        return fail(place->path, "cannot note the whiteout", err);
     return 0;
 }
 
-/* In this order: chown(2) clears setuid bits and security.capability. */
-static int set_metadata(const struct place *place, struct archive_entry *entry, struct error *err)
+/* --- metadata -------------------------------------------------------------------------------- */
+
+static int set_metadata(struct unpack *unpack, const char *path, struct tree_inode *inode,
+                        struct archive_entry *entry, struct error *err)
 {
+    struct error cause = { 0 };
     const la_int64_t uid = archive_entry_uid(entry);
     const la_int64_t gid = archive_entry_gid(entry);
-    const la_int64_t most = UINT32_MAX - 1; /* (uid_t)-1 means: leave it */
+    const la_int64_t most = UINT32_MAX - 1; /* (uid_t)-1 means none */
     if (uid < 0 || uid > most || gid < 0 || gid > most)
-        return unpack_refuse(place->path, "its owner is not a user id of 32 bits", err);
-    if (fchownat(place->parent_fd, place->base, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return unpack_fail(place->path, errno, "cannot set its owner", err);
-    if (archive_entry_filetype(entry) != AE_IFLNK &&
-        fchmodat(place->parent_fd, place->base, archive_entry_perm(entry) & 07777, 0) < 0)
-        return unpack_fail(place->path, errno, "cannot set its mode", err);
-    if (set_xattrs(place, entry, err) < 0)
-        return -1;
-    const struct timespec times[2] = { entry_mtime(entry), entry_mtime(entry) };
-    if (utimensat(place->parent_fd, place->base, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return unpack_fail(place->path, errno, "cannot set its time", err);
+        return refuse(path, "its owner is not a user id of 32 bits", err);
+    inode->uid = (uint32_t)uid;
+    inode->gid = (uint32_t)gid;
+    inode->mode =
+        (inode->mode & S_IFMT) | (S_ISLNK(inode->mode) ? 0777 : archive_entry_perm(entry) & 07777);
+    if (archive_entry_mtime_is_set(entry)) {
+        inode->mtime = archive_entry_mtime(entry);
+        inode->mtime_nsec = (uint32_t)archive_entry_mtime_nsec(entry);
+    }
+    if (erofs_set_attributes(&unpack->tree, inode, entry, &cause) < 0)
+        return refuse(path, cause.message, err);
     return 0;
 }
 
-/* --- one file type each --------------------------------------------------------------------- */
+/* --- one file type each ---------------------------------------------------------------------- */
 
-static int write_content(struct unpack *unpack, struct archive *archive, const struct place *place,
-                         int fd, int64_t size, struct error *err)
+static int copy_content(struct unpack *unpack, struct archive *archive, const struct place *place,
+                        const struct tree_inode *inode, struct error *err)
 {
     const void *data;
     size_t length;
     la_int64_t offset;
-    if (size < 0 || size > UNPACK_MAX_BYTES - unpack->bytes)
-        return unpack_refuse(place->path, "the layer's files hold more than 64 GiB", err);
-    unpack->bytes += size;
-    if (ftruncate(fd, size) < 0)
-        return unpack_fail(place->path, errno, "cannot set its size", err);
     int result;
     while ((result = archive_read_data_block(archive, &data, &length, &offset)) == ARCHIVE_OK) {
-        if (offset < 0 || offset > size || (int64_t)length > size - offset)
-            return unpack_refuse(place->path, "its content exceeds its size", err);
-        while (length > 0) {
-            ssize_t written = pwrite(fd, data, length, offset);
-            if (written < 0)
-                return unpack_fail(place->path, errno, "cannot write its content", err);
-            data = (const char *)data + written;
-            offset += written;
-            length -= (size_t)written;
-        }
+        if (offset < 0 || (uint64_t)offset > inode->size || length > inode->size - (uint64_t)offset)
+            return refuse(place->path, "its content exceeds its size", err);
+        if (length > 0 && erofs_write(&unpack->erofs, inode, data, length, (uint64_t)offset) < 0)
+            return fail(place->path, "cannot write its content", err);
     }
     if (result != ARCHIVE_EOF)
-        return unpack_refuse(place->path, archive_error_string(archive), err);
+        return refuse(place->path, archive_error_string(archive), err);
     return 0;
 }
 
-static int make_file(struct unpack *unpack, struct archive *archive, const struct place *place,
+static int fill_file(struct unpack *unpack, struct archive *archive, const struct place *place,
+                     struct tree_inode *inode, struct archive_entry *entry, struct error *err)
+{
+    const int64_t size = archive_entry_size(entry);
+    if (size < 0 || size > UNPACK_MAX_BYTES - unpack->bytes)
+        return refuse(place->path, "the layer's files hold more than 64 GiB", err);
+    unpack->bytes += size;
+    inode->size = (uint64_t)size;
+    if (erofs_reserve(&unpack->erofs, inode) < 0)
+        return fail(place->path, "cannot make room for its content", err);
+    return copy_content(unpack, archive, place, inode, err);
+}
+
+static int fill_link(struct unpack *unpack, const struct place *place, struct tree_inode *inode,
                      struct archive_entry *entry, struct error *err)
-{
-    _cleanup_close_ int fd = openat(place->parent_fd, place->base,
-                                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return unpack_fail(place->path, errno, "cannot make the file", err);
-    return write_content(unpack, archive, place, fd, archive_entry_size(entry), err);
-}
-
-static int make_directory(const struct place *place, struct error *err)
-{
-    if (!place->was_directory && mkdirat(place->parent_fd, place->base, 0700) < 0)
-        return unpack_fail(place->path, errno, "cannot make the directory", err);
-    return place->was_whiteout ? mark_opaque(place->parent_fd, place->base, place->path, err) : 0;
-}
-
-static int make_symlink(const struct place *place, struct archive_entry *entry, struct error *err)
 {
     const char *target = archive_entry_symlink(entry);
     if (!target || !*target)
-        return unpack_refuse(place->path, "a symbolic link to nothing", err);
-    if (symlinkat(target, place->parent_fd, place->base) < 0)
-        return unpack_fail(place->path, errno, "cannot make the symbolic link", err);
+        return refuse(place->path, "a symbolic link to nothing", err);
+    inode->size = strlen(target);
+    if (inode->size >= PATH_MAX)
+        return refuse(place->path, "a symbolic link to a path of more than 4095 bytes", err);
+    char *copy = tree_allocate(&unpack->tree, inode->size + 1);
+    if (!copy || erofs_reserve(&unpack->erofs, inode) < 0)
+        return fail(place->path, "cannot note the symbolic link", err);
+    memcpy(copy, target, inode->size + 1);
+    inode->target = copy;
     return 0;
 }
 
-static int make_node(const struct place *place, struct archive_entry *entry, struct error *err)
+/* The kernel's new_encode_dev(). */
+static int fill_device(const struct place *place, struct tree_inode *inode,
+                       struct archive_entry *entry, struct error *err)
 {
-    mode_t type = archive_entry_filetype(entry);
-    dev_t device = type == AE_IFIFO ? 0
-                                    : makedev((unsigned int)archive_entry_rdevmajor(entry),
-                                              (unsigned int)archive_entry_rdevminor(entry));
-    if (mknodat(place->parent_fd, place->base, type | 0600, device) < 0)
-        return unpack_fail(place->path, errno, "cannot make the device or pipe", err);
+    const dev_t major = archive_entry_rdevmajor(entry);
+    const dev_t minor = archive_entry_rdevminor(entry);
+    if (major > MAX_MAJOR || minor > MAX_MINOR)
+        return refuse(place->path, "its device number is larger than 4095:1048575", err);
+    inode->device = (uint32_t)((minor & 0xff) | major << 8 | (minor & ~(dev_t)0xff) << 12);
+    return 0;
+}
+
+static int fill(struct unpack *unpack, struct archive *archive, const struct place *place,
+                struct tree_inode *inode, struct archive_entry *entry, struct error *err)
+{
+    switch (inode->mode & S_IFMT) {
+    case S_IFREG:
+        return fill_file(unpack, archive, place, inode, entry, err);
+    case S_IFLNK:
+        return fill_link(unpack, place, inode, entry, err);
+    case S_IFCHR:
+    case S_IFBLK:
+        return fill_device(place, inode, entry, err);
+    case S_IFIFO:
+        return 0;
+    default:
+        return refuse(place->path, "its type is unknown", err);
+    }
+}
+
+/* --- entries --------------------------------------------------------------------------------- */
+
+/* A directory that comes twice keeps its content, one that the layer deletes too begins anew. */
+static int apply_directory(struct unpack *unpack, const struct place *place,
+                           struct archive_entry *entry, struct error *err)
+{
+    struct tree_inode *inode = place->former;
+    if (!inode || !S_ISDIR(inode->mode)) {
+        inode = tree_make_directory(&unpack->tree, place->parent, place->base);
+        if (!inode)
+            return fail(place->path, "cannot note the directory", err);
+        inode->opaque = place->former && tree_is_whiteout(place->former);
+    }
+    return set_metadata(unpack, place->path, inode, entry, err);
+}
+
+static int apply_file(struct unpack *unpack, struct archive *archive, const struct place *place,
+                      struct archive_entry *entry, struct error *err)
+{
+    struct tree_inode *inode = tree_make_inode(&unpack->tree, archive_entry_filetype(entry));
+    if (!inode)
+        return fail(place->path, "cannot note it", err);
+    if (set_metadata(unpack, place->path, inode, entry, err) < 0 ||
+        fill(unpack, archive, place, inode, entry, err) < 0)
+        return -1;
+    if (tree_put(&unpack->tree, place->parent, place->base, inode) < 0)
+        return fail(place->path, "cannot note it", err);
+    return 0;
+}
+
+static int open_parent(struct unpack *unpack, const char *path, struct place *place,
+                       struct error *err)
+{
+    char parent[ARCHIVE_MAX_PATH + 1];
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) : 0;
+    memcpy(parent, path, length);
+    parent[length] = '\0';
+    place->path = path;
+    place->base = slash ? slash + 1 : path;
+    if (strlen(place->base) > NAME_MAX)
+        return refuse(path, "its name is longer than 255 bytes", err);
+    place->parent = tree_open_directory(&unpack->tree, parent, true);
+    if (!place->parent && (errno == EXDEV || errno == ELOOP))
+        return refuse(path, "a symbolic link in its path leaves the root of the image", err);
+    if (!place->parent)
+        return fail(path, "cannot open its directory", err);
+    place->former = tree_find(place->parent, place->base);
     return 0;
 }
 
 /* The target must be an entry of the same layer: a layer alone says what the link names. */
-static int make_hard_link(struct unpack *unpack, const struct place *place, const char *target,
-                          struct error *err)
+static int apply_hard_link(struct unpack *unpack, const struct place *place, const char *target,
+                           struct error *err)
 {
     char clean[ARCHIVE_MAX_PATH + 1];
-    const char *slash;
-    struct stat status;
     if (archive_clean_path(target, clean, err) < 0)
         return -1;
-    slash = strrchr(clean, '/');
-    char *base = slash ? clean + (slash - clean) + 1 : clean;
+    char *slash = strrchr(clean, '/');
+    const char *base = slash ? slash + 1 : clean;
     if (slash)
-        base[-1] = '\0';
-    _cleanup_close_ int fd = unpack_open_directory(unpack, slash ? clean : "", 0);
-    if (fd < 0 && (errno == EXDEV || errno == ELOOP))
-        return unpack_refuse(place->path, "its hard link leaves the root of the image", err);
-    if (fd < 0 || fstatat(fd, base, &status, AT_SYMLINK_NOFOLLOW) < 0 || is_whiteout(&status))
-        return unpack_refuse(place->path, "a hard link to what the layer does not hold", err);
-    if (S_ISDIR(status.st_mode))
-        return unpack_refuse(place->path, "a hard link to a directory", err);
-    if (linkat(fd, base, place->parent_fd, place->base, 0) < 0)
-        return unpack_fail(place->path, errno, "cannot make the hard link", err);
+        *slash = '\0';
+    const struct tree_inode *directory =
+        tree_open_directory(&unpack->tree, slash ? clean : "", false);
+    if (!directory && (errno == EXDEV || errno == ELOOP))
+        return refuse(place->path, "its hard link leaves the root of the image", err);
+    struct tree_inode *inode = directory ? tree_find(directory, base) : NULL;
+    if (!inode || tree_is_whiteout(inode) || inode == place->former)
+        return refuse(place->path, "a hard link to what the layer does not hold", err);
+    if (S_ISDIR(inode->mode))
+        return refuse(place->path, "a hard link to a directory", err);
+    if (tree_put(&unpack->tree, place->parent, place->base, inode) < 0)
+        return fail(place->path, "cannot note the hard link", err);
     return 0;
-}
-
-/* --- entries -------------------------------------------------------------------------------- */
-
-/* A name may come twice: the later entry replaces the earlier; directories keep their content. */
-static int clear_place(struct unpack *unpack, struct place *place, bool is_directory,
-                       struct error *err)
-{
-    struct stat status;
-    if (fstatat(place->parent_fd, place->base, &status, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : unpack_fail(place->path, errno, "cannot examine", err);
-    place->was_whiteout = is_whiteout(&status);
-    place->was_directory = is_directory && S_ISDIR(status.st_mode);
-    if (place->was_directory)
-        return 0;
-    if (tree_remove(place->parent_fd, place->base) < 0)
-        return unpack_fail(place->path, errno, "cannot replace the earlier entry", err);
-    if (S_ISDIR(status.st_mode)) { /* the cached parent may have been inside; open it anew */
-        unpack_forget_parent(unpack);
-        place->parent_fd = unpack_open_parent(unpack, place->path, &place->base, err);
-    }
-    return place->parent_fd < 0 ? -1 : 0;
-}
-
-static int remember_directory(struct unpack *unpack, const char *path, struct archive_entry *entry,
-                              struct error *err)
-{
-    if (unpack_remember_directory(unpack, path, entry_mtime(entry)) < 0)
-        return unpack_fail(path, errno, "cannot note its time", err);
-    return 0;
-}
-
-static int make_entry(struct unpack *unpack, struct archive *archive, const struct place *place,
-                      struct archive_entry *entry, struct error *err)
-{
-    switch (archive_entry_filetype(entry)) {
-    case AE_IFREG:
-        return make_file(unpack, archive, place, entry, err);
-    case AE_IFDIR:
-        return make_directory(place, err);
-    case AE_IFLNK:
-        return make_symlink(place, entry, err);
-    case AE_IFCHR:
-    case AE_IFBLK:
-    case AE_IFIFO:
-        return make_node(place, entry, err);
-    default:
-        return unpack_refuse(place->path, "its type is unknown", err);
-    }
 }
 
 int unpack_entry(struct unpack *unpack, struct archive *archive, struct archive_entry *entry,
                  struct error *err)
 {
     char path[ARCHIVE_MAX_PATH + 1];
+    struct place place = { 0 };
     if (archive_clean_path(archive_entry_pathname(entry), path, err) < 0)
         return -1;
     if (++unpack->entries > UNPACK_MAX_ENTRIES)
-        return unpack_refuse(path, "the layer has more than 2,000,000 entries", err);
-    struct place place = { .path = path };
+        return refuse(path, "the layer has more than 2,000,000 entries", err);
     const char *hard_link = archive_entry_hardlink(entry);
-    bool is_directory = !hard_link && archive_entry_filetype(entry) == AE_IFDIR;
-    if (!*path) {
-        if (!is_directory)
-            return unpack_refuse("/", "the root is not a directory", err);
-        place.base = ".";
-        place.parent_fd = unpack->root_fd;
-        return set_metadata(&place, entry, err) < 0 ||
-                       remember_directory(unpack, path, entry, err) < 0
-                   ? -1
-                   : 0;
-    }
-    place.parent_fd = unpack_open_parent(unpack, path, &place.base, err);
-    if (place.parent_fd < 0)
+    const bool is_directory = !hard_link && archive_entry_filetype(entry) == AE_IFDIR;
+    if (!*path)
+        return is_directory ? set_metadata(unpack, path, unpack->tree.root, entry, err)
+                            : refuse(path, "the root is not a directory", err);
+    if (open_parent(unpack, path, &place, err) < 0)
         return -1;
     if (strncmp(place.base, whiteout_prefix, sizeof whiteout_prefix - 1) == 0)
-        return apply_whiteout(&place, err);
-    if (strlen(place.base) > unpack->longest_name)
-        unpack->longest_name = strlen(place.base);
-    if (clear_place(unpack, &place, is_directory, err) < 0)
-        return -1;
+        return apply_whiteout(unpack, &place, err);
     if (hard_link)
-        return make_hard_link(unpack, &place, hard_link, err);
-    if (make_entry(unpack, archive, &place, entry, err) < 0 || set_metadata(&place, entry, err) < 0)
-        return -1;
-    return is_directory ? remember_directory(unpack, path, entry, err) : 0;
-}
-
-int unpack_finish(struct unpack *unpack, struct error *err)
-{
-    for (size_t i = 0; i < unpack->directory_count; i++) {
-        const struct unpack_directory *directory = &unpack->directories[i];
-        const struct timespec times[2] = { directory->mtime, directory->mtime };
-        _cleanup_close_ int fd = unpack_open_directory(unpack, directory->path, O_NOFOLLOW);
-        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == EXDEV || errno == ELOOP))
-            continue; /* a later entry replaced it */
-        if (fd < 0 || futimens(fd, times) < 0)
-            return unpack_fail(directory->path, errno, "cannot set its time", err);
-    }
-    return 0;
+        return apply_hard_link(unpack, &place, hard_link, err);
+    return is_directory ? apply_directory(unpack, &place, entry, err)
+                        : apply_file(unpack, archive, &place, entry, err);
 }
