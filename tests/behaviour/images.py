@@ -7,12 +7,10 @@ is hostile must be refused and leave the store as it was.
 Prints PASS, FAIL or SKIP per case; exits 1 if a case failed.
 """
 
+import contextlib
 import gzip
-import hashlib
-import io
 import json
 import os
-import platform
 import resource
 import shutil
 import signal
@@ -25,104 +23,9 @@ import tempfile
 import time
 import traceback
 
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-OCI = "application/vnd.oci.image."
+from archives import ARCHITECTURE, COMPRESSIONS, OCI, Image, Skip, directory, encode, entry, link, sha256, tar, zstd
+
 CAP_NET_RAW = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)  # struct vfs_cap_data, revision 2
-
-
-class Skip(Exception):
-    pass
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def encode(value):
-    return json.dumps(value).encode()
-
-
-# --- making archives ----------------------------------------------------------------------------
-
-
-def entry(name, kind=tarfile.REGTYPE, data=b"", **fields):
-    """One tar entry: (TarInfo, content). Extended attributes as xattrs={name: bytes}."""
-    info = tarfile.TarInfo(name)
-    info.type, info.size, info.mode, info.mtime = kind, len(data), 0o644, 1700000000
-    for key, value in fields.pop("xattrs", {}).items():
-        info.pax_headers["SCHILY.xattr." + key] = value.decode("utf-8", "surrogateescape")
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info, data
-
-
-def directory(name, mode=0o755, **fields):
-    return entry(name, tarfile.DIRTYPE, mode=mode, **fields)
-
-
-def link(name, target, kind=tarfile.SYMTYPE):
-    return entry(name, kind, linkname=target)
-
-
-def tar(entries, form=tarfile.PAX_FORMAT):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
-        for info, data in entries:
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def zstd(data):
-    if not shutil.which("zstd"):
-        raise Skip("zstd is not installed")
-    return subprocess.run(["zstd", "-q", "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
-
-
-COMPRESSIONS = {"": lambda data: data, "+gzip": lambda data: gzip.compress(data, 1, mtime=0), "+zstd": zstd}
-
-
-class Image:
-    """An image in parts that a test can spoil: members of an OCI layout, by name."""
-
-    def __init__(self, layers, name=None, config=None, compression="", **document):
-        self.blobs = {}
-        descriptors = [self.blob(COMPRESSIONS[compression](layer), OCI + "layer.v1.tar" + compression)
-                       for layer in layers]
-        self.config = {"architecture": ARCHITECTURE, "os": "linux", "config": config or {"Cmd": ["sh"]},
-                       "created": "2024-01-02T03:04:05Z",
-                       "rootfs": {"type": "layers", "diff_ids": ["sha256:" + sha256(x) for x in layers]}}
-        self.config.update(document)
-        self.manifest = {"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json", "config": None,
-                         "layers": descriptors}
-        self.annotations = {"org.opencontainers.image.ref.name": name} if name else {}
-        self.index_entry = {}
-
-    def blob(self, data, media_type):
-        self.blobs["blobs/sha256/" + sha256(data)] = data
-        return {"mediaType": media_type, "digest": "sha256:" + sha256(data), "size": len(data)}
-
-    def members(self):
-        if self.manifest["config"] is None:
-            self.manifest["config"] = self.blob(encode(self.config), OCI + "config.v1+json")
-        descriptor = self.blob(encode(self.manifest), OCI + "manifest.v1+json")
-        descriptor.update(annotations=self.annotations, **self.index_entry)
-        return {"oci-layout": encode({"imageLayoutVersion": "1.0.0"}),
-                "index.json": encode({"schemaVersion": 2, "manifests": [descriptor]}), **self.blobs}
-
-    def archive(self):
-        return tar([entry(name, data=data) for name, data in self.members().items()])
-
-    def id(self):
-        return sha256(encode(self.config))
-
-    def docker_archive(self, tags):
-        layers = [self.blobs["blobs/sha256/" + layer["digest"][7:]] for layer in self.manifest["layers"]]
-        names = [f"{number}/layer.tar" for number in range(len(layers))]
-        parts = [entry(self.id() + ".json", data=encode(self.config))]
-        parts += [entry(name, data=layer) for name, layer in zip(names, layers)]
-        parts += [entry("manifest.json", data=encode(
-            [{"Config": self.id() + ".json", "RepoTags": tags, "Layers": names}]))]
-        return tar(parts)
 
 
 # --- running hybrid ------------------------------------------------------------------------------
@@ -787,7 +690,7 @@ def test_bombs(store):
 
 
 def slow_archive():
-    """Takes a second or more to load."""
+    """Of two layers: the second takes long enough to be found while it is converted."""
     entries = [entry(f"d{i % 100}/f{i}", data=os.urandom(2000)) for i in range(20000)]
     return Image([tar(entries[n::2]) for n in range(2)], "slow:1").archive()
 
@@ -804,19 +707,43 @@ def processes_of(store):
     return found
 
 
+def converting(store):
+    """Is a layer being converted? Its file grows in a directory of <store>/tmp."""
+    return any(name.endswith(".erofs") for _, _, files in os.walk(store.data + "/store/tmp") for name in files)
+
+
+def receiving(store):
+    """Is an archive being read, and nothing converted yet?"""
+    return any(files for _, _, files in os.walk(store.data + "/store/tmp")) and not converting(store)
+
+
+def end_load(store, path, moment, number, **options):
+    """Starts a load and ends it with a signal at a moment; its status. How long anything takes depends on the machine,
+    so the moment is one of the store's states, and a load that was over all the same is made again."""
+    for _ in range(20):
+        process = subprocess.Popen(store.command("load", path), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and moment and not moment(store):
+            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number) if options.get("group", True) else process.kill()
+        status = process.wait(60)
+        if status != 0:
+            return status
+        check("slow:1" in names_of(store), "status 0, and there is no image")
+        store.run("rmi", "slow:1")
+    raise AssertionError("every load was over before it could be ended")
+
+
 def test_interrupted(store):
     store.load(small().archive())
     before = store.snapshot()
     path = store.file(slow_archive(), "slow.tar")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        for delay in (0.02, 0.3, 0.6):
-            process = subprocess.Popen(store.command("load", path), stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, start_new_session=True)
-            time.sleep(delay)
-            os.killpg(process.pid, number)
-            status = process.wait(30)
+        for moment in (None, receiving, converting):
+            status = end_load(store, path, moment, number)
             check(status in (128 + number, -number), f"status {status} after signal {number}")
-            same_files(store.snapshot(), before, f"store after signal {number} at {delay} s")
+            same_files(store.snapshot(), before, f"store after signal {number}, {moment}")
     equal(processes_of(store), [], "processes")
 
 
@@ -824,12 +751,8 @@ def test_killed(store):
     store.load(small().archive())
     before = store.snapshot()
     path = store.file(slow_archive(), "slow.tar")
-    for delay in (0.1, 0.4, 0.7):
-        process = subprocess.Popen(store.command("load", path), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.kill()
-        process.wait(30)
+    for moment in (None, receiving, converting):
+        equal(end_load(store, path, moment, signal.SIGKILL, group=False), -signal.SIGKILL, "status")
         deadline = time.monotonic() + 10
         while processes_of(store) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -839,7 +762,7 @@ def test_killed(store):
         while store.snapshot() != before and time.monotonic() < deadline:
             time.sleep(0.2)
             store.load(small().archive())
-        same_files(store.snapshot(), before, f"store after kill -9 at {delay} s")
+        same_files(store.snapshot(), before, f"store after kill -9, {moment}")
 
 
 def test_concurrent(store):

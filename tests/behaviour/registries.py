@@ -21,7 +21,8 @@ import time
 import urllib.parse
 import urllib.request
 
-from images import OCI, Skip, check, encode, sha256
+from archives import OCI, Skip, encode, sha256
+from images import check
 
 MANIFEST = OCI + "manifest.v1+json"
 INDEX = OCI + "index.v1+json"
