@@ -74,10 +74,11 @@ static int mount_layer(struct guest *guest, size_t index, struct error *err)
 }
 
 /* The upper directory becomes "/" of the workload: it looks as the image's own root does. */
-static int make_upper(const char *top_layer, const struct plan *plan, struct error *err)
+static int make_upper(const struct guest *guest, size_t layer_count, struct error *err)
 {
+    const char *const *layers = (const char *const *)guest->layers;
     if (mkdir(BOOT_UPPER, 0755) == 0)
-        return sandbox_imitate_root(BOOT_UPPER, top_layer, plan, err);
+        return sandbox_imitate_root(BOOT_UPPER, layers, layer_count, &guest->plan, err);
     if (errno == EEXIST)
         return 0; /* kept from before: the workload may have changed it */
     return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_UPPER);
@@ -101,7 +102,7 @@ static int mount_scratch(struct guest *guest, const struct wire_config *config, 
     guest->scratch_mounted = true;
     if (mkdir(BOOT_WORK, 0755) < 0 && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_WORK);
-    return make_upper(guest->layers[config->layer_count - 1], &guest->plan, err);
+    return make_upper(guest, config->layer_count, err);
 }
 
 int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err)

@@ -46,7 +46,8 @@ static int make_writable_layer(const struct workload_spec *spec, const struct la
     if (mkdir(work, 0700) < 0 && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", work);
     if (mkdir(upper, 0755) == 0)
-        return sandbox_imitate_root(upper, layers->paths[layers->count - 1], spec->plan, err);
+        return sandbox_imitate_root(upper, (const char *const *)layers->paths, layers->count,
+                                    spec->plan, err);
     return errno == EEXIST ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot make %s", upper);
 }
 

@@ -17,9 +17,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "context.h"
+#include "layer_marks.h"
 #include "path.h"
 
 /* An existing directory in which neither the set-up nor a plan's sources have business. */
@@ -145,12 +147,22 @@ static uint32_t map_id(const struct plan_id_map *maps, size_t count, uint32_t id
     return id;
 }
 
-int sandbox_imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
-                         struct error *err)
+/* at_fd, path: the root directory of a layer. */
+static bool says_nothing_of_root(int at_fd, const char *path)
+{
+    _cleanup_close_ int fd = openat(at_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && fgetxattr(fd, LAYER_ROOT_LEFT_OUT, NULL, 0) >= 0;
+}
+
+int sandbox_imitate_root(const char *upper, const char *const *layers, size_t count,
+                         const struct plan *plan, struct error *err)
 {
     struct stat status;
-    if (stat(top_layer, &status) < 0)
-        return sandbox_fail(err, "cannot look at the layer %s", top_layer);
+    size_t at = count - 1;
+    while (at > 0 && says_nothing_of_root(AT_FDCWD, layers[at]))
+        at--;
+    if (stat(layers[at], &status) < 0)
+        return sandbox_fail(err, "cannot look at the layer %s", layers[at]);
     uid_t uid = status.st_uid;
     gid_t gid = status.st_gid;
     if (plan->namespaces.create & CLONE_NEWUSER) {
@@ -162,11 +174,14 @@ int sandbox_imitate_root(const char *upper, const char *top_layer, const struct 
 
 /* The same for a writable layer in memory. A layer that was opened with an id map shows the host's
  * ids. */
-static int imitate_root_in_memory(int workshop_fd, int top_layer_fd, struct error *err)
+static int imitate_root_in_memory(const struct overlay *overlay, int workshop_fd, struct error *err)
 {
     struct stat status;
-    if (fstat(top_layer_fd, &status) < 0)
-        return sandbox_fail(err, "cannot look at the topmost layer");
+    size_t at = 0; /* the topmost layer was opened first */
+    while (at + 1 < overlay->fd_count && says_nothing_of_root(overlay->fds[at], "."))
+        at++;
+    if (fstat(overlay->fds[at], &status) < 0)
+        return sandbox_fail(err, "cannot look at the root of the layers");
     return imitate_root(workshop_fd, "upper", &status, status.st_uid, status.st_gid, err);
 }
 
@@ -187,7 +202,7 @@ static int overlay_describe(struct overlay *overlay, const struct sandbox_root *
     }
     int writable = open_upper(overlay, root, workshop_fd, err);
     if (writable < 0 ||
-        (root->upper_in_memory && imitate_root_in_memory(workshop_fd, overlay->fds[0], err) < 0))
+        (root->upper_in_memory && imitate_root_in_memory(overlay, workshop_fd, err) < 0))
         return -1;
     if (writable) {
         full |= append(overlay, ",upperdir=", overlay->upper_fd);

@@ -63,12 +63,12 @@ struct sandbox_child {
 };
 
 /*
- * Gives a new writable layer the owner, mode and time of the root directory of the layer below it,
- * since overlayfs shows the upper one's. With a user namespace, ids are shifted as the plan says.
- * Returns 0, or -1 with *err.
+ * Gives a new writable layer the owner, mode and time of the image's root directory, since
+ * overlayfs shows the upper one's: of the topmost of the layers (lowest first) that says something
+ * of it. With a user namespace, ids are shifted as the plan says. Returns 0, or -1 with *err.
  */
-int sandbox_imitate_root(const char *upper, const char *top_layer, const struct plan *plan,
-                         struct error *err);
+int sandbox_imitate_root(const char *upper, const char *const *layers, size_t count,
+                         const struct plan *plan, struct error *err);
 
 /* Starts the child, which waits for sandbox_set_up. Returns 0, or -1 with *err and no child left.
  */

@@ -146,9 +146,8 @@ int erofs_set_attributes(struct tree *tree, struct tree_inode *inode, struct arc
     return 0;
 }
 
-int erofs_mark_opaque(struct tree *tree, struct tree_inode *inode)
+int erofs_mark(struct tree *tree, struct tree_inode *inode, const char *name)
 {
-    static const char name[] = "trusted.overlay.opaque";
     const struct prefix *prefix = find_prefix(name);
     const size_t size = encoded_size(strlen(name) - strlen(prefix->text), 1);
     if (inode->attributes_size + size > MAX_SIZE) {

@@ -16,7 +16,7 @@
 int erofs_set_attributes(struct tree *tree, struct tree_inode *inode, struct archive_entry *entry,
                          struct error *err);
 
-/* Adds the mark of overlayfs to an opaque directory. Returns 0, or -1 with errno. */
-int erofs_mark_opaque(struct tree *tree, struct tree_inode *inode);
+/* Adds the attribute `name`, of value "y". Returns 0, or -1 with errno. */
+int erofs_mark(struct tree *tree, struct tree_inode *inode, const char *name);
 
 #endif

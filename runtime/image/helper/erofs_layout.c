@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "layer_marks.h"
 #include "runtime/image/helper/erofs_attributes.h"
 #include "runtime/image/helper/erofs_internal.h"
 
@@ -112,7 +113,10 @@ static int prepare_directory(struct erofs *erofs, struct tree *tree, struct tree
 {
     directory->size = 0;
     (void)erofs_list_directory(directory, count_bytes, &directory->size);
-    if (directory->opaque && erofs_mark_opaque(tree, directory) < 0)
+    if (directory->opaque && erofs_mark(tree, directory, "trusted.overlay.opaque") < 0)
+        return -1;
+    if (directory == tree->root && directory->is_left_out &&
+        erofs_mark(tree, directory, LAYER_ROOT_LEFT_OUT) < 0)
         return -1;
     return erofs_take_blocks(erofs, directory);
 }

@@ -67,6 +67,18 @@ static int write_entry(const struct pack *pack, struct archive_entry *entry, con
     return has_data ? write_data(pack, path, size, err) : 0;
 }
 
+/*
+ * Before 1970, 1.5 seconds are -2 and 0.5 to the kernel, and libarchive 3.6 would write "-2.5": a
+ * sign is that of both parts.
+ */
+static void correct_time(struct archive_entry *entry)
+{
+    const time_t seconds = archive_entry_mtime(entry);
+    const long nanoseconds = archive_entry_mtime_nsec(entry);
+    if (seconds < -1 && nanoseconds > 0)
+        archive_entry_set_mtime(entry, seconds + 1, 1000000000 - nanoseconds);
+}
+
 /* Numbers stand for users and groups: their names are the host's. */
 static int add_file(const struct pack *pack, const FTSENT *file, struct error *err)
 {
@@ -80,6 +92,7 @@ static int add_file(const struct pack *pack, const FTSENT *file, struct error *e
     int result = 0;
     if (archive_read_disk_entry_from_file(pack->disk, entry, -1, file->fts_statp) < ARCHIVE_WARN)
         result = failed(file->fts_path, pack->disk, err);
+    correct_time(entry);
     archive_entry_unset_atime(entry);
     archive_entry_unset_ctime(entry);
     archive_entry_unset_birthtime(entry);

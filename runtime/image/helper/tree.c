@@ -116,6 +116,7 @@ static struct tree_inode *make_directory(struct tree *tree, struct tree_inode *p
     struct tree_inode *inode = tree_make_inode(tree, S_IFDIR | 0755);
     if (!inode)
         return NULL;
+    inode->is_left_out = true;
     inode->directory = tree->directories;
     tree->directories = inode;
     return tree_put(tree, inode, ".", inode) < 0 ||

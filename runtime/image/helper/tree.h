@@ -29,7 +29,8 @@ struct tree_inode {
     struct tree_inode *directory;    /* a directory's: the one made before it, to free them all */
     const unsigned char *attributes; /* encoded (erofs_attributes.h) */
     uint32_t attributes_size;
-    bool opaque; /* a directory that hides what lower layers have in it */
+    bool opaque;      /* a directory that hides what lower layers have in it */
+    bool is_left_out; /* a directory that the archive has no entry for */
 
     /* Where erofs.c puts it. */
     bool is_placed;
@@ -71,7 +72,7 @@ void *tree_allocate(struct tree *tree, size_t size);
 /* An inode that has no name yet; not a directory. NULL with errno. */
 struct tree_inode *tree_make_inode(struct tree *tree, uint32_t mode);
 
-/* Makes the directory `name`, in place of what had that name. NULL with errno. */
+/* Makes the directory `name`, left out so far, in place of what had that name. NULL with errno. */
 struct tree_inode *tree_make_directory(struct tree *tree, struct tree_inode *parent,
                                        const char *name);
 

@@ -98,6 +98,17 @@ static int apply_whiteout(struct unpack *unpack, const struct place *place, stru
 
 /* --- metadata -------------------------------------------------------------------------------- */
 
+/* libarchive 3.6 reads "-1.5" of a pax header as -1 s and 0.5 s: the sign is that of both. */
+static void set_time(struct tree_inode *inode, struct archive_entry *entry)
+{
+    const long nanoseconds = archive_entry_mtime_nsec(entry);
+    const bool is_below = archive_entry_mtime(entry) < 0 && nanoseconds > 0;
+    if (!archive_entry_mtime_is_set(entry))
+        return;
+    inode->mtime = archive_entry_mtime(entry) - (is_below ? 1 : 0);
+    inode->mtime_nsec = (uint32_t)(is_below ? 1000000000 - nanoseconds : nanoseconds);
+}
+
 static int set_metadata(struct unpack *unpack, const char *path, struct tree_inode *inode,
                         struct archive_entry *entry, struct error *err)
 {
@@ -107,14 +118,12 @@ static int set_metadata(struct unpack *unpack, const char *path, struct tree_ino
     const la_int64_t most = UINT32_MAX - 1; /* (uid_t)-1 means none */
     if (uid < 0 || uid > most || gid < 0 || gid > most)
         return refuse(path, "its owner is not a user id of 32 bits", err);
+    inode->is_left_out = false;
     inode->uid = (uint32_t)uid;
     inode->gid = (uint32_t)gid;
     inode->mode =
         (inode->mode & S_IFMT) | (S_ISLNK(inode->mode) ? 0777 : archive_entry_perm(entry) & 07777);
-    if (archive_entry_mtime_is_set(entry)) {
-        inode->mtime = archive_entry_mtime(entry);
-        inode->mtime_nsec = (uint32_t)archive_entry_mtime_nsec(entry);
-    }
+    set_time(inode, entry);
     if (erofs_set_attributes(&unpack->tree, inode, entry, &cause) < 0)
         return refuse(path, cause.message, err);
     return 0;
