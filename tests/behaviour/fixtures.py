@@ -42,6 +42,7 @@ staff:x:50:root,bob
 """
 DEBIAN_SUITE = "bookworm"
 DEBIAN_PACKAGES = "python3"
+SOURCES = ("fixtures.py", "probe.c", "archives.py", "corpus.py", "listing.c")
 LARGE_LAYERS = 20
 LARGE_LAYER_BYTES = 15 * 1000 * 1000
 
@@ -278,7 +279,7 @@ def reference(name):
 def archive_of(name):
     """The path of the OCI archive of one image, made now if the cache lacks it. Raises Missing."""
     digest = hashlib.sha256()
-    for path in (os.path.realpath(__file__), os.path.join(HERE, "probe.c"), BUSYBOX):
+    for path in (*(os.path.join(HERE, name) for name in SOURCES), BUSYBOX):
         digest.update(read(path))
     directory = os.path.join(cache_directory(), f"behaviour-{digest.hexdigest()[:16]}")
     path = os.path.join(directory, f"{name}.tar")

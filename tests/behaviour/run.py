@@ -233,6 +233,7 @@ def main():
             print(entry.name + ("" if entry.isolations == table.ISOLATIONS else f" ({entry.isolations[0]})"))
         return 0
     if options.prepare:
+        table.load()  # which adds images of its own
         for name in fixtures.BUILDERS:
             with contextlib.suppress(fixtures.Missing):
                 fixtures.archive_of(name)

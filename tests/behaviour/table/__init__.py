@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 ISOLATIONS = ("container", "vm")
 MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "security", "limits",
-           "lifecycle", "hardships", "options", "policy", "userlands", "machines", "doctor", "bundles", "engines", "leaks",
-           "networks", "documents")
+           "lifecycle", "hardships", "options", "policy", "userlands", "corpus", "machines", "doctor", "bundles", "engines",
+           "leaks", "networks", "documents")
 TABLE = []
 
 
