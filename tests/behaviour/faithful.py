@@ -88,9 +88,17 @@ class Trees:
 
     def by_hybrid(self):
         self.store.run("load", "-q", self.archive)
+        self.judge_layers()
         said = self.store.run("run", "--rm", "--cap-add=SYS_ADMIN", self.reference())
         self.lister_from_image()
         return parse(said.stdout)
+
+    def judge_layers(self):
+        """erofs-utils must find no fault in what hybrid wrote."""
+        layers = self.store.data + "/store/layers"
+        for name in os.listdir(layers) if shutil.which("fsck.erofs") else []:
+            made = subprocess.run(["fsck.erofs", f"{layers}/{name}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            check(made.returncode == 0 and not made.stdout, f"fsck.erofs of {name}: {made.stdout!r}")
 
     def reference(self):
         return fixtures.reference(os.path.basename(self.archive)[:-len(".tar")])
