@@ -186,18 +186,21 @@ static void place_all(struct tree *tree, struct erofs_layout *layout)
     struct window window = { .layout = layout };
     open_block(&window, EROFS_BLOCK - EROFS_SLOT);
     place(&window, tree->root);
-    for (const struct tree_inode *at = tree->root; at; at = at->next_directory)
+    const struct tree_inode *at = tree->root;
+    do
         twalk_r(at->entries, place_entry, &window);
+    while ((at = at->next_directory));
 }
 
 int erofs_lay_out(struct erofs *erofs, struct tree *tree, struct erofs_layout *layout)
 {
-    for (struct tree_inode *at = tree->root; at; at = at->next_directory) {
+    struct tree_inode *at = tree->root;
+    do {
         struct visit visit = { .last = at };
         twalk_r(at->entries, visit_entry, &visit);
         if (prepare_directory(erofs, tree, at) < 0)
             return -1;
-    }
+    } while ((at = at->next_directory));
     *layout = (struct erofs_layout){ .first = tree->root, .meta_block = erofs->blocks };
     place_all(tree, layout);
     if (layout->meta_blocks >= EROFS_NO_BLOCK - erofs->blocks) {

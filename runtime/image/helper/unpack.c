@@ -239,23 +239,32 @@ static int apply_file(struct unpack *unpack, struct archive *archive, const stru
     return 0;
 }
 
-static int open_parent(struct unpack *unpack, const char *path, struct place *place,
-                       struct error *err)
+/* The directory of a path that is not empty, or NULL with *err. */
+static struct tree_inode *open_parent(struct unpack *unpack, const char *path, struct error *err)
 {
     char parent[ARCHIVE_MAX_PATH + 1];
     const char *slash = strrchr(path, '/');
     const size_t length = slash ? (size_t)(slash - path) : 0;
     memcpy(parent, path, length);
     parent[length] = '\0';
-    place->path = path;
-    place->base = slash ? slash + 1 : path;
+    struct tree_inode *found = tree_open_directory(&unpack->tree, parent, true);
+    if (!found && (errno == EXDEV || errno == ELOOP))
+        (void)refuse(path, "a symbolic link in its path leaves the root of the image", err);
+    else if (!found)
+        (void)fail(path, "cannot open its directory", err);
+    return found;
+}
+
+static int find_place(struct unpack *unpack, const char *path, struct place *place,
+                      struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    *place = (struct place){ .path = path, .base = slash ? slash + 1 : path };
     if (strlen(place->base) > NAME_MAX)
         return refuse(path, "its name is longer than 255 bytes", err);
-    place->parent = tree_open_directory(&unpack->tree, parent, true);
-    if (!place->parent && (errno == EXDEV || errno == ELOOP))
-        return refuse(path, "a symbolic link in its path leaves the root of the image", err);
+    place->parent = open_parent(unpack, path, err);
     if (!place->parent)
-        return fail(path, "cannot open its directory", err);
+        return -1;
     place->former = tree_find(place->parent, place->base);
     return 0;
 }
@@ -289,7 +298,7 @@ int unpack_entry(struct unpack *unpack, struct archive *archive, struct archive_
                  struct error *err)
 {
     char path[ARCHIVE_MAX_PATH + 1];
-    struct place place = { 0 };
+    struct place place = { .path = path };
     if (archive_clean_path(archive_entry_pathname(entry), path, err) < 0)
         return -1;
     if (++unpack->entries > UNPACK_MAX_ENTRIES)
@@ -299,7 +308,7 @@ int unpack_entry(struct unpack *unpack, struct archive *archive, struct archive_
     if (!*path)
         return is_directory ? set_metadata(unpack, path, unpack->tree.root, entry, err)
                             : refuse(path, "the root is not a directory", err);
-    if (open_parent(unpack, path, &place, err) < 0)
+    if (find_place(unpack, path, &place, err) < 0)
         return -1;
     if (strncmp(place.base, whiteout_prefix, sizeof whiteout_prefix - 1) == 0)
         return apply_whiteout(unpack, &place, err);
