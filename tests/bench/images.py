@@ -179,7 +179,7 @@ def read_rounds(image, rounds, cold):
         try:
             told = json.loads(subprocess.check_output(image.hybrid_command(top, "inspect", "reader")))
             mounted = subprocess.check_output(image.podman_command(top, "image", "mount", image.reference)).decode().strip()
-            pid = told[0]["State"]["Pid"]
+            pid = told[0]["pid"]
             part = "/data" if image.name == "large" else "/files"
             trees = {"hybrid's container": f"/proc/{pid}/root{part}", "podman's overlay": mounted + part}
             read_round(trees, cold)  # what is read for the first time is in nobody's figures
@@ -220,11 +220,11 @@ def bench(image, options):
     with registries.Distribution() as registry:
         offer(image, registry)
         loads = [load_round(image, registry.host) for _ in range(options.rounds)]
+    load = tell(image, loads, (("hybrid load", ("podman load", "skopeo copy, umoci unpack")),
+                               ("hybrid pull", ("podman pull",))))
     readings = read_rounds(image, options.rounds, options.cold)
     return {
-        "load": tell(image, loads, (("hybrid load", ("podman load", "skopeo copy, umoci unpack")),
-                                    ("hybrid pull", ("podman pull",)))),
-        "read": tell(image, readings, [(f"{what} in hybrid's container", (f"{what} in podman's overlay",))
+        "load": load, "read": tell(image, readings, [(f"{what} in hybrid's container", (f"{what} in podman's overlay",))
                                        for what in READINGS]),
     }
 
