@@ -1,26 +1,11 @@
 /* link: helper image plan */
-/* wrap: erofs_make */
-/* Layers: archives, plain or compressed, up to what writes the file system. */
+/* Layers: archives, plain or compressed, to EROFS files. */
 #include "input.h"
 #include "staging.h"
 
 #include "runtime/image/helper/layer.h"
 
 #include <sys/stat.h>
-
-/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
-int __wrap_erofs_make(const struct staging *staging, const char *tree, const char *file,
-                      struct error *err);
-int __wrap_erofs_make(const struct staging *staging, const char *tree, const char *file,
-                      struct error *err)
-{
-    (void)tree, (void)err;
-    int fd = openat(staging->fd, file, O_WRONLY | O_CREAT | O_CLOEXEC, 0400);
-    assert(fd >= 0);
-    (void)close(fd);
-    return 0;
-}
-/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void report(void *context, int64_t bytes)
 {
@@ -41,7 +26,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct layer_progress progress = { report, NULL };
     char diff_id[STORE_DIGEST_HEX + 1] = "";
     char file[STORE_DIGEST_HEX + 8];
-    char tree[STORE_DIGEST_HEX + 8];
     struct error err = { 0 };
     const struct staging *staging = fuzz_staging();
     const struct blob blob = fuzz_blob(staging, data, size);
@@ -52,8 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (layer_convert(staging, &blob, diff_id, &progress, &err) < 0)
         assert(err.exit_code != 0 && err.message[0] != '\0');
     layer_file_name(diff_id, file);
-    (void)snprintf(tree, sizeof tree, "%s.tree", diff_id);
-    assert(tree_remove(staging->fd, tree) == 0 && tree_remove(staging->fd, file) == 0);
+    assert(tree_remove(staging->fd, file) == 0);
     check_outside(staging);
     return 0;
 }
