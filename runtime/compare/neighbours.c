@@ -110,6 +110,20 @@ static int measure_crash(struct lab *lab, struct error *err)
     return result;
 }
 
+/* One that failed leaves the others to be measured. Returns -1 when all has to end. */
+static int conclude(struct lab *lab, const char *name, enum compare_isolation isolation, int result,
+                    const struct error *err)
+{
+    char row[64];
+    if (result == 0)
+        return 0;
+    if (lab_must_end(err))
+        return -1;
+    (void)snprintf(row, sizeof row, "neighbours.%s", name);
+    lab_set_missing(lab, row, isolation, err->message);
+    return 0;
+}
+
 int measure_neighbours(struct lab *lab, enum compare_isolation isolation, struct error *err)
 {
     if (isolation == IN_UNFILTERED) {
@@ -119,18 +133,15 @@ int measure_neighbours(struct lab *lab, enum compare_isolation isolation, struct
     }
     const enum compare_isolation other = isolation == IN_VM ? IN_CONTAINER : IN_VM;
     enum compare_isolation victim = lab->available[other] ? other : isolation;
-    int result = measure_pair(lab, NULL, isolation, victim, err);
-    for (size_t i = 0; aggressors[i] && result == 0; i++)
-        result = measure_pair(lab, aggressors[i], isolation, victim, err);
-    if (result == 0 && isolation == IN_VM)
-        result = measure_crash(lab, err);
-    if (isolation == IN_CONTAINER)
-        lab_set_missing(lab, "neighbours.crash", isolation,
-                        "its kernel is the host's: not tried, everything would end");
-    if (result == 0)
-        return 0;
-    if (lab_must_end(err))
+    if (conclude(lab, "quiet", isolation, measure_pair(lab, NULL, isolation, victim, err), err) < 0)
         return -1;
-    lab_set_topic_missing(lab, TOPIC_NEIGHBOURS, isolation, err->message);
+    for (size_t i = 0; aggressors[i]; i++)
+        if (conclude(lab, aggressors[i], isolation,
+                     measure_pair(lab, aggressors[i], isolation, victim, err), err) < 0)
+            return -1;
+    if (isolation == IN_VM)
+        return conclude(lab, "crash", isolation, measure_crash(lab, err), err);
+    lab_set_missing(lab, "neighbours.crash", isolation,
+                    "its kernel is the host's: not tried, everything would end");
     return 0;
 }

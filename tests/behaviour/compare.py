@@ -19,7 +19,7 @@ STAGES = ("cli", "image", "namespaces", "monitor", "kernel", "init", "command", 
 CONTAINER, UNFILTERED, VM = "container", "container-without-seccomp", "vm"
 EMULATED = os.environ.get("TESTBED") == "1"
 # A start of a VM takes seconds there: fewer of them, and only what needs one.
-TOPICS = "start,reach,host" if EMULATED else "start,stop,memory,cost,reach,host"
+TOPICS = "start,reach" if EMULATED else "start,stop,memory,cost,reach,host"
 RUNS = 1 if EMULATED else 5
 ISOLATIONS = (CONTAINER, VM) if EMULATED else (CONTAINER, UNFILTERED, VM)
 failures = 0
@@ -212,6 +212,8 @@ def check_all(place, document, page):
 
     @case
     def host_is_asked_less():
+        if "host.calls" not in document.rows:
+            return "not measured in the emulated host: tracing is slow there"
         if "missing" in document.value("host.calls", CONTAINER):
             return document.value("host.calls", CONTAINER)["missing"]
         calls = document.number("host.calls", CONTAINER)
