@@ -49,7 +49,7 @@ _hybrid_values() {
 
 _hybrid_operands() {
     case $2 in
-    run | compare | pull | push | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
+    run | compare | pull | push | verify | save | tag | history | rmi | inspect) "$1" images 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
     policy)
         if [ "$3" = 0 ]; then
             echo check explain
@@ -108,7 +108,7 @@ _hybrid() {
     fi
     case $previous in
     --env-file | --root | --data | --log | --bundle | --pid-file | --console-socket | --process | --resources | \
-        --input | --output | -o | --policy | --html)
+        --input | --output | -o | --policy | --html | --key)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

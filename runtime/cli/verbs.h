@@ -15,6 +15,7 @@ extern const struct verb verb_wait;
 extern const struct verb verb_rm;
 extern const struct verb verb_pull;
 extern const struct verb verb_push;
+extern const struct verb verb_verify;
 extern const struct verb verb_load;
 extern const struct verb verb_import;
 extern const struct verb verb_save;

@@ -58,12 +58,16 @@ static int identify(const struct runtime *runtime, const struct run_options *opt
         return -1;
     if (!policy->policy)
         return 0;
+    if (policy_find_signers(policy->policy, runtime->store, image->manifest, &policy->signers,
+                            err) < 0)
+        return -1;
     policy_caller_read(&policy->caller);
     policy->annotations = read_annotations(&options->annotations);
     policy->mount_sources = policy_resolve_mounts(config);
     policy->identity = (struct policy_identity){
         .reference = image->reference,
         .digest = image->manifest,
+        .signers = policy->signers,
         .uid = policy->caller.uid,
         .cgroup = policy->caller.cgroup,
         .annotations = policy->annotations,
@@ -209,11 +213,16 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
     json_t *then = json_loads(config_text, 0, NULL), *now = json_deep_copy(then);
     const json_t *whom = json_object_get(state->policy, "identity");
     struct policy_asked asked = { .isolation = policy_isolation_from_name(state->isolation) };
+    const char *digest = json_string_value(json_object_get(whom, "digest"));
+    int result =
+        digest ? policy_find_signers(policy.policy, runtime->store, digest, &policy.signers, err)
+               : 0;
     policy_caller_read(&policy.caller);
     policy.mount_sources = policy_resolve_mounts(then);
     policy.identity = (struct policy_identity){
         .reference = state->image,
-        .digest = json_string_value(json_object_get(whom, "digest")),
+        .digest = digest,
+        .signers = policy.signers,
         .uid = policy.caller.uid,
         .cgroup = policy.caller.cgroup,
         .annotations = json_object_get(whom, "annotations"),
@@ -221,8 +230,9 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
         .mount_sources = policy.mount_sources,
         .host_network = policy_joins_host_network(then),
     };
-    int result =
-        policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
+    if (result == 0)
+        result =
+            policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
     if (result == 0)
         result = compare_decision(state, then, now, &policy, err);
     result = run_policy_record(runtime, state->id, &policy, result, err);
@@ -290,5 +300,6 @@ void run_policy_free(struct run_policy *policy)
     policy_decision_free(&policy->decision);
     json_decref(policy->annotations);
     json_decref(policy->mount_sources);
+    json_decref(policy->signers);
     *policy = (struct run_policy){ 0 };
 }

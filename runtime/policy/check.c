@@ -194,13 +194,6 @@ static int check_count(const json_t *value, const char *path, struct error *err)
     return 0;
 }
 
-static int check_signature(const json_t *value, const char *path, struct error *err)
-{
-    (void)value;
-    return error_set(err, EXIT_OURS,
-                     "%s: signatures cannot be checked yet; name the digests that you trust", path);
-}
-
 /* --- lists and objects --------------------------------------------------------------------------
  */
 
@@ -260,6 +253,8 @@ static int check_pairs(const json_t *value, const char *path, struct error *err)
 
 OBJECT_OF(check_tenant, { "uid", check_uids, false }, { "cgroup", check_paths, false },
           { "annotations", check_pairs, false })
+
+OBJECT_OF(check_signature, { "keys", check_paths, true })
 
 OBJECT_OF(check_match, { "digest", check_digests, false }, { "reference", check_texts, false },
           { "tenant", check_tenant, false }, { "labels", check_pairs, false },

@@ -9,7 +9,7 @@
 
 #include "cleanup.h"
 #include "io.h"
-#include "policy.h"
+#include "parts.h"
 
 enum { MAX_POLICY = 1 << 20 };
 
@@ -20,9 +20,9 @@ static int check_owner(int fd, const char *what, const char *path, mode_t type, 
 {
     struct stat status;
     if (fstat(fd, &status) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot examine the policy %s", path);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot examine %s %s", what, path);
     if ((status.st_mode & S_IFMT) != type)
-        return error_set(err, EXIT_OURS, "the policy %s is not a regular file", path);
+        return error_set(err, EXIT_OURS, "%s %s is not a regular file", what, path);
     if (status.st_uid != 0)
         return error_set(err, EXIT_OURS,
                          "%s %s is owned by user %u, not by root: nothing is run by it; "
@@ -37,9 +37,11 @@ static int check_owner(int fd, const char *what, const char *path, mode_t type, 
     return 0;
 }
 
-/* Opens the file by its directory. -2: there is none. */
-static int open_policy(const char *path, struct error *err)
+int policy_open_file(const char *path, const char *what, struct error *err)
 {
+    char file[32], parent_of[48];
+    (void)snprintf(file, sizeof file, "the %s", what);
+    (void)snprintf(parent_of, sizeof parent_of, "the directory of the %s", what);
     const char *slash = strrchr(path, '/');
     _cleanup_free_ char *directory =
         slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
@@ -51,13 +53,13 @@ static int open_policy(const char *path, struct error *err)
         fd = openat(parent, slash ? slash + 1 : path,
                     O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
-        return -2;
+        return POLICY_NO_FILE;
     if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open the policy %s%s", path,
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open the %s %s%s", what, path,
                                errno == ELOOP ? " (a symbolic link is not followed: copy the file)"
                                               : "");
-    if (check_owner(parent, "the directory of the policy", directory, S_IFDIR, err) < 0 ||
-        check_owner(fd, "the policy", path, S_IFREG, err) < 0)
+    if (check_owner(parent, parent_of, directory, S_IFDIR, err) < 0 ||
+        check_owner(fd, file, path, S_IFREG, err) < 0)
         return -1;
     return take_fd(&fd);
 }
@@ -86,10 +88,10 @@ int policy_load(const char *path, struct policy **policy, struct error *err)
 {
     *policy = NULL;
     const char *name = path ? path : POLICY_DEFAULT_FILE;
-    _cleanup_close_ int fd = open_policy(name, err);
-    if (fd == -2 && !path)
+    _cleanup_close_ int fd = policy_open_file(name, "policy", err);
+    if (fd == POLICY_NO_FILE && !path)
         return 0;
-    if (fd == -2)
+    if (fd == POLICY_NO_FILE)
         return error_set_errno(err, EXIT_OURS, ENOENT, "cannot open the policy %s", name);
     return fd < 0 ? -1 : parse(fd, name, policy, err);
 }

@@ -53,6 +53,23 @@ static bool match_reference(const json_t *wanted, const struct policy_identity *
     return false;
 }
 
+static bool match_signature(const json_t *wanted, const struct policy_identity *identity,
+                            const json_t *config)
+{
+    (void)config;
+    size_t index, number;
+    const json_t *entry, *signer;
+    json_array_foreach(json_object_get(wanted, "keys"), index, entry)
+    {
+        json_array_foreach(identity->signers, number, signer)
+        {
+            if (json_equal(entry, signer))
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool contains_uid(const json_t *list, uid_t uid)
 {
     size_t index;
@@ -378,13 +395,10 @@ static const struct criterion {
                     const json_t *config);
     bool chosen; /* by the caller or the image's author */
 } criteria[] = {
-    { "digest", match_digest, false },
-    { "reference", match_reference, false },
-    { "tenant", match_tenant, false },
-    { "labels", match_labels, true },
-    { "capabilities", match_capabilities, true },
-    { "mounts", match_mounts, true },
-    { "devices", match_devices, true },
+    { "digest", match_digest, false },       { "reference", match_reference, false },
+    { "signature", match_signature, false }, { "tenant", match_tenant, false },
+    { "labels", match_labels, true },        { "capabilities", match_capabilities, true },
+    { "mounts", match_mounts, true },        { "devices", match_devices, true },
     { "networks", match_networks, true },
 };
 

@@ -29,6 +29,14 @@ struct policy {
 /* check.c: whether the document is a policy: keys, types, values. Returns 0, or -1 with *err. */
 int policy_check(const json_t *document, struct error *err);
 
+/*
+ * load.c: opens a file that decides what is trusted: regular, root's, in a directory of root's, and
+ * neither can be written by others. what: "policy", "key", for messages. Returns a descriptor,
+ * POLICY_NO_FILE, or -1 with *err.
+ */
+enum { POLICY_NO_FILE = -2 };
+int policy_open_file(const char *path, const char *what, struct error *err);
+
 /* match.c: the name of the first criterion of `match` that fails, or NULL. */
 const char *policy_match(const json_t *match, const struct policy_identity *identity,
                          const json_t *config);

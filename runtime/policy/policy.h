@@ -65,6 +65,7 @@ static inline void cleanup_policy(struct policy **policy)
 struct policy_identity {
     const char *reference;      /* of the image, normalised */
     const char *digest;         /* of its manifest: hex of sha256 */
+    const json_t *signers;      /* array: paths of keys that signed it (policy_find_signers) */
     uid_t uid;                  /* of the caller */
     const char *cgroup;         /* of the caller */
     const json_t *annotations;  /* given by the caller, never by the image: object of strings */
@@ -73,6 +74,15 @@ struct policy_identity {
         *mount_sources; /* array: resolved sources of mounts, besides those of the config */
     bool host_network;  /* the network namespace that the configuration joins is the host's */
 };
+
+/*
+ * Which of the key files that rules name ("signature") have signed the image: *found is a new array
+ * of their paths, as the rules write them. store: the image store, where `hybrid verify` wrote down
+ * the keys; digest: hex, of the manifest. A key file that is missing, or that others than root
+ * could have written, is an error: what it would decide is unknown. Returns 0, or -1 with *err.
+ */
+int policy_find_signers(const struct policy *policy, const char *store, const char *digest,
+                        json_t **found, struct error *err);
 
 /* What was asked for in so many words: what cannot be had is then refused, not mended. */
 struct policy_asked {

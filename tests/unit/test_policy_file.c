@@ -72,8 +72,11 @@ static void test_refused(void **state)
         { MATCH("'labels':{}"),
           "rules[0].match.labels must be an object of at least one key and its text" },
         { MATCH("'signature':{'key':'x'}"),
-          "rules[0].match.signature: signatures cannot be checked yet; name the digests that you "
-          "trust" },
+          "rules[0].match.signature: unknown key \"key\"; did you mean \"keys\"?" },
+        { MATCH("'signature':{}"), "rules[0].match.signature.keys is missing" },
+        { MATCH("'signature':{'keys':['x.pem']}"),
+          "rules[0].match.signature.keys[0] must be an absolute path without \"//\", \"/./\" and "
+          "\"/../\"" },
     };
     for (size_t i = 0; i < ROWS(table); i++) {
         struct error err = { 0 };

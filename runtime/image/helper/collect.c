@@ -87,6 +87,18 @@ static int sweep(int dir_fd, const char *suffix, struct marks *marks, const char
     return 0;
 }
 
+/* Who signed an image is of interest as long as its manifest is there. */
+static int sweep_signatures(const struct store *store, struct marks *blobs, struct error *err)
+{
+    _cleanup_close_ int fd =
+        openat(store->fd, "signatures", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open signatures in the store");
+    return sweep(fd, "", blobs, "signatures", err);
+}
+
 int collect_garbage(const struct store *store, const char *root, struct error *err)
 {
     struct marks blobs = { 0 };
@@ -102,6 +114,8 @@ int collect_garbage(const struct store *store, const char *root, struct error *e
         result = sweep(store->blobs_fd, "", &blobs, "blobs", err);
     if (result == 0)
         result = sweep(store->layers_fd, ".erofs", &layers, "layers", err);
+    if (result == 0)
+        result = sweep_signatures(store, &blobs, err);
     marks_free(&blobs);
     marks_free(&layers);
     return result;

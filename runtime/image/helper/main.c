@@ -21,6 +21,7 @@
 #include "runtime/image/helper/push.h"
 #include "runtime/image/helper/save.h"
 #include "runtime/image/helper/session.h"
+#include "runtime/image/helper/verify.h"
 #include "runtime/image/registry/settings.h"
 
 static const char usage[] =
@@ -35,6 +36,7 @@ static const char usage[] =
     "TAR|DIR|- NAME\n"
     "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
     "       hybrid-image --store DIR [--root DIR] check [--quick] [--repair] [--format json]\n"
+    "       hybrid-image --store DIR [--root DIR] verify [-q] [--plain-http] --key FILE NAME\n"
     "Writes hybrid's image store; the verbs of hybrid run it.\n";
 
 struct settings {
@@ -45,6 +47,7 @@ struct settings {
     const char *output;
     const char *message;
     const char *format;
+    const char *key;
     const char **changes; /* as many as there are arguments */
     size_t change_count;
     bool quiet, force, plain_http, missing, all, quick, repair;
@@ -134,6 +137,21 @@ static int run_push(const struct settings *settings, char **operands, struct err
     return push_run(settings->store, &options, err);
 }
 
+static int run_verify(const struct settings *settings, char **operands, struct error *err)
+{
+    if (!operands[0] || operands[1] || !settings->key)
+        return error_set(err, EXIT_OURS, "verify takes the name of one image, and --key");
+    const struct verify_options options = {
+        .name = operands[0],
+        .key = settings->key,
+        .settings = settings_path(),
+        .root = settings->root,
+        .plain_http = settings->plain_http,
+        .quiet = settings->quiet,
+    };
+    return verify_run(settings->store, &options, err);
+}
+
 static int run_import(const struct settings *settings, char **operands, struct error *err)
 {
     if (!operands[0] || !operands[1] || operands[2])
@@ -220,7 +238,7 @@ static const struct {
     { "load", run_load, false, true },    { "prune", run_prune, false, false },
     { "pull", run_pull, true, true },     { "push", run_push, true, false },
     { "rmi", run_rmi, false, false },     { "save", run_save, false, true },
-    { "tag", run_tag, false, false },
+    { "tag", run_tag, false, false },     { "verify", run_verify, true, true },
 };
 
 struct job {
@@ -266,6 +284,7 @@ static const struct {
     { { "missing", no_argument, NULL, 'm' }, offsetof(struct settings, missing) },
     { { "output", required_argument, NULL, 'o' }, offsetof(struct settings, output) },
     { { "message", required_argument, NULL, 'M' }, offsetof(struct settings, message) },
+    { { "key", required_argument, NULL, 'k' }, offsetof(struct settings, key) },
     { { "all", no_argument, NULL, 'a' }, offsetof(struct settings, all) },
     { { "format", required_argument, NULL, 'F' }, offsetof(struct settings, format) },
     { { "quick", no_argument, NULL, 'Q' }, offsetof(struct settings, quick) },
