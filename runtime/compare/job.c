@@ -311,11 +311,13 @@ void job_close(struct lab *lab, struct job *job)
     cleanup_close(&job->gate); /* a job that is still held ends by itself */
     job->gate = -1;
     cleanup_close(&job->input);
+    const char *const remove[] = { "rm", "-f", job->name, NULL };
     if (job->pid > 0 && (!job->is_over || job->keep))
-        (void)lab_call(lab, (const char *const[]){ "rm", "-f", job->name, NULL });
+        (void)lab_call(lab, remove);
     if (job->pid > 0 && !job->is_over) {
-        (void)kill(job->pid, SIGKILL); /* its monitor sees that and cleans up */
+        (void)kill(job->pid, SIGKILL);
         (void)waitpid(job->pid, NULL, 0);
+        (void)lab_call(lab, remove); /* it may have made its workload only after the first one */
     }
     struct job_text *const texts[JOB_TEXTS] = { &job->out, &job->errors, &job->stamps };
     for (size_t i = 0; i < JOB_TEXTS; i++) {
