@@ -25,6 +25,9 @@
  *                                       /dev/vda
  *              --scratch-fd=N           writable disk, a multiple of 512 bytes, open for
  *                                       reading and writing; the next /dev/vdX
+ *              --share-fd=N             a file system device: a stream socket connected to a
+ * virtiofsd, which is given all of the guest's memory
+ *              --share-tag=NAME         what the guest mounts it by, 1 to 36 bytes
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port

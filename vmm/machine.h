@@ -12,6 +12,7 @@
 #include "vmm/memory.h"
 #include "vmm/options.h"
 #include "vmm/virtio/blk.h"
+#include "vmm/virtio/fs.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vsock.h"
 
@@ -23,6 +24,7 @@ struct machine {
     struct bus bus;
     struct blk disk, scratch;
     struct vsock vsock;
+    struct fs share;
     struct rng rng;
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned cpu_count;

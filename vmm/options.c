@@ -32,6 +32,9 @@ static const struct option_spec SPECS[] = {
     { "disk-fds", OPTION_FD_LIST, AT(disk_fds), 0, 0, 0, "N,N,...",
       "files that make up the read-only disk /dev/vda" },
     { "scratch-fd", OPTION_FD, AT(scratch_fd), 0, 0, 0, "N", "writable disk, the next /dev/vdX" },
+    { "share-fd", OPTION_FD, AT(share_fd), 0, 0, 0, "N",
+      "socket of a virtiofsd, which gets the guest's memory" },
+    { "share-tag", OPTION_TEXT, AT(share_tag), 0, 0, 0, "NAME", "what the guest mounts it by" },
     { "console-fd", OPTION_FD, AT(console_fd), 0, 0, 0, "N", "takes the guest's console output" },
     { "uid", OPTION_NUMBER, AT(uid), 1, UINT_MAX - 1, 1, "N", "user id taken in the jail" },
     { "gid", OPTION_NUMBER, AT(gid), 1, UINT_MAX - 1, 1, "N", "group id taken in the jail" },
@@ -156,6 +159,7 @@ static int options_check(const struct options *options, struct error *err)
         { options->memory == 0 && !options->probe, "memory" },
         { options->uid == 0 && !options->probe, "uid" },
         { options->gid == 0 && !options->probe, "gid" },
+        { options->share_fd >= 0 && !options->share_tag, "share-tag" },
     };
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (needed[i].missing)
@@ -171,6 +175,7 @@ int options_parse(struct options *options, int argument_count, char **arguments,
                                  .control_fd = -1,
                                  .scratch_fd = -1,
                                  .console_fd = -1,
+                                 .share_fd = -1,
                                  .cpus = 1,
                                  .command_line = "" };
     for (int i = 0; i < argument_count; i++) {

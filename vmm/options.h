@@ -11,12 +11,12 @@
 #include <stdio.h>
 
 struct options {
-    int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd; /* -1: not given */
+    int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd, share_fd; /* -1: not given */
     int disk_fds[MACHINE_MAX_DISK_FILES];
     size_t disk_count;
     uint64_t memory; /* bytes */
     uint64_t cpus, uid, gid;
-    const char *command_line;
+    const char *command_line, *share_tag; /* the tag is NULL where there is no share */
     bool probe, help, version;
 };
 

@@ -17,7 +17,9 @@ enum {
     LAYERS, /* the read-only disk */
     SCRATCH,
     VSOCK,
-    DEVICES,
+    DEVICES,         /* that every machine has */
+    SHARE = DEVICES, /* the file system, in the tour's machine */
+    PLACES,
     QUEUES = 3,
     QUEUE_SIZE = 64,
     STATUS_READY =
@@ -54,7 +56,7 @@ struct device {
     struct queue queues[QUEUES];
 };
 
-extern struct device devices[DEVICES];
+extern struct device devices[PLACES];
 
 /* One part of a chain, as the driver wants it: flags besides NEXT, which is added. */
 struct part {
