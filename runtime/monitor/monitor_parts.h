@@ -11,6 +11,7 @@ enum { MONITOR_MAX_CLIENTS = 64, MONITOR_MAX_SESSIONS = 64, MONITOR_BACKEND_FDS 
 struct monitor_client {
     int fd; /* -1: free */
     bool waits;
+    bool told;               /* that its exec session has started */
     struct session *session; /* the exec session it started; NULL: none */
 };
 
@@ -38,6 +39,8 @@ void monitor_serve_client(struct monitor *monitor, struct monitor_client *client
 void monitor_drop_client(struct monitor *monitor, struct monitor_client *client);
 /* Tells the owners of exec sessions that have ended and are drained, and frees the sessions. */
 void monitor_finish_sessions(struct monitor *monitor);
+/* Tells the owners of exec sessions that have started. */
+void monitor_announce_sessions(struct monitor *monitor);
 /* Carries out a message that means `session`. Returns 0, or -1 with *err. */
 int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err);

@@ -285,12 +285,26 @@ static void give_up(struct workload *vm, int milliseconds)
     fail(vm, what);
 }
 
+void link_check_server(struct workload *vm)
+{
+    char what[512];
+    struct pollfd monitor = { .fd = vm->monitor.pidfd };
+    if (vm->exit.failed || vm->machine_ended || vm->stage >= VM_EXITED ||
+        !share_server_failed(&vm->server, what, sizeof what))
+        return;
+    /* It ends with hybrid-vmm, whose own end says more. */
+    monitor.events = POLLIN;
+    if (poll(&monitor, 1, 0) == 0)
+        fail(vm, what);
+}
+
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
     for (;;) {
         if (link_pump(vm))
             deadline = wire_clock_milliseconds() + milliseconds;
+        link_check_server(vm);
         if (vm->command_failed) {
             *err = vm->command_error;
             return -1;
@@ -308,8 +322,9 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
         }
         struct pollfd fds[] = { { .fd = vm->wire_fd, .events = POLLIN },
                                 { .fd = vm->control_fd, .events = POLLIN },
-                                { .fd = vm->console.fd, .events = POLLIN } };
-        (void)poll(fds, 3, (int)left);
+                                { .fd = vm->console.fd, .events = POLLIN },
+                                { .fd = vm->server.process.pidfd, .events = POLLIN } };
+        (void)poll(fds, sizeof fds / sizeof fds[0], (int)left);
     }
 }
 
