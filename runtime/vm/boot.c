@@ -283,7 +283,7 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
     int result = cpus < 0 ? -1 : shares_list(spec, &shares, err);
     if (result == 0) {
         struct plan_resources host = vm_host_resources(resources, ram, cpus, shares.count > 0);
-        vm->cgroup = cgroup_create(vm->cgroup_name, NULL, &host, err);
+        vm->cgroup = cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
         result =
             vm->cgroup ? start_processes(vm, spec, &shares, files, numbers, ram, cpus, err) : -1;
     }
