@@ -124,6 +124,7 @@ static int start_exec(struct monitor *monitor, struct session *session,
         .interactive = message->flags & CONTROL_INPUT,
         .terminal = plan->terminal,
         .modes = message->flags & CONTROL_RAW ? &message->modes : NULL,
+        .standard_is_null = true,
     };
     struct workload_exec exec = {
         .number = session->number,
