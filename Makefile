@@ -95,6 +95,7 @@ include tests/tests.mk
 # --- install ------------------------------------------------------------------------------------
 install: all ## install below DESTDIR/PREFIX
 	install -D -m 755 $(BUILD)/hybrid $(DESTDIR)$(PREFIX)/bin/hybrid
+	ln -sf hybrid $(DESTDIR)$(PREFIX)/bin/hybrid-vm
 	install -D -m 755 $(BUILD)/hybrid-image $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-image
 	install -D -m 755 $(BUILD)/hybrid-vmm $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-vmm
 	install -D -m 644 $(BUILD)/vmlinux $(DESTDIR)$(PREFIX)/libexec/hybrid/vmlinux
@@ -106,7 +107,8 @@ install: all ## install below DESTDIR/PREFIX
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/hybrid/policy $(wildcard runtime/policy/*.json)
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/hybrid $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/hybrid $(DESTDIR)$(PREFIX)/bin/hybrid-vm
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/hybrid.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hybrid
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/hybrid $(DESTDIR)$(PREFIX)/share/hybrid
 

@@ -107,9 +107,9 @@ static int mount_scratch(struct guest *guest, const struct wire_config *config, 
 
 int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err)
 {
-    if (config->layer_count == 0 || config->layer_count > UINT16_MAX)
+    if (config->layer_count > UINT16_MAX)
         return error_set(err, EXIT_OURS, "the host named %u layers", config->layer_count);
-    guest->layers = calloc(config->layer_count, sizeof *guest->layers);
+    guest->layers = calloc(config->layer_count + 1, sizeof *guest->layers);
     if (!guest->layers)
         return error_set(err, EXIT_OURS, "out of memory");
     guest->layer_count = config->layer_count;
@@ -117,7 +117,15 @@ int boot_mount_layers(struct guest *guest, const struct wire_config *config, str
         if (mount_layer(guest, i, err) < 0)
             return -1;
     }
-    return mount_scratch(guest, config, err);
+    return guest->layer_count == 0 ? 0 : mount_scratch(guest, config, err);
+}
+
+int boot_mount_shares(struct error *err)
+{
+    if (mount(WIRE_SHARE_TAG, WIRE_SHARE_DIRECTORY, "virtiofs", 0, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot mount the host's files (virtiofs) in the guest");
+    return 0;
 }
 
 int boot_set_clock(const struct wire_config *config, struct error *err)

@@ -1,7 +1,7 @@
 # The root file system of every guest: hybrid-init and the directories that it mounts on. Nothing in it depends on
 # when, where or by whom it is built.
 
-GUEST_ROOT_DIRECTORIES := proc sys dev layers scratch
+GUEST_ROOT_DIRECTORIES := proc sys dev layers scratch shares
 
 $(BUILD)/guest-root.erofs: $(BUILD)/hybrid-init guest-init/guest-root.mk
 	@rm -rf $(BUILD)/guest-root $@.new

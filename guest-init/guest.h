@@ -62,8 +62,11 @@ struct guest {
 
 /* Mounts what hybrid-init and the sandbox need before anything is known of the workload. */
 int boot_mount_system(struct error *err);
-/* Mounts the image's layers (EROFS partitions) and the writable layer (ext4 disk or memory). */
+/* Mounts the image's layers (EROFS partitions), if there are any, and the writable layer (ext4 disk
+ * or memory). */
 int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err);
+/* Mounts the host's files (virtiofs). */
+int boot_mount_shares(struct error *err);
 /* Sets CLOCK_REALTIME if the guest's is noticeably off. */
 int boot_set_clock(const struct wire_config *config, struct error *err);
 /* Syncs, unmounts the writable layer, ends the machine. The workload must be dead. */

@@ -114,20 +114,22 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
                      size_t length, struct error *err)
 {
     json_t *json = parse_document(document, length, err);
-    if (!json || plan_parse(json, PLAN_PARSE_OWN, &guest->plan, err) < 0)
+    unsigned int flags = config->layer_count > 0 ? PLAN_PARSE_OWN : 0; /* or it is a bundle's */
+    if (!json || plan_parse(json, flags, &guest->plan, err) < 0)
         return -1;
     if (guest_network_adopt(guest, err) < 0)
         return -1;
     adopt_filter(guest, WIRE_MAIN_PROCESS, &guest->plan, &guest->workload_filter);
     memcpy(guest->limits, config->limits, sizeof guest->limits);
     if (boot_set_clock(config, err) < 0 || boot_mount_layers(guest, config, err) < 0 ||
+        ((config->process.flags & WIRE_SHARES) && boot_mount_shares(err) < 0) ||
         make_cgroup(guest, config->memory_limit, err) < 0)
         return -1;
     struct sandbox_root root = {
         .layers = (const char *const *)guest->layers,
         .layer_count = guest->layer_count,
-        .upper = BOOT_UPPER,
-        .work = BOOT_WORK,
+        .upper = guest->layer_count > 0 ? BOOT_UPPER : NULL,
+        .work = guest->layer_count > 0 ? BOOT_WORK : NULL,
         .volatile_upper = !(config->process.flags & WIRE_SCRATCH_DISK),
     };
     struct sandbox_request request = { .plan = &guest->plan, .root = &root, .join_pidfd = -1 };

@@ -29,6 +29,9 @@
  *                                       bytes and requests a second, at most, of all disks
  *                                       together, from 1 on; without: no limit. Reading the first
  *                                       file of --disk-fds is not counted: it is the guest's own
+ *              --share-fd=N             a file system device: a stream socket connected to a
+ * virtiofsd, which is given all of the guest's memory
+ *              --share-tag=NAME         what the guest mounts it by, 1 to 36 bytes
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port

@@ -14,6 +14,11 @@
 
 #include <stdint.h>
 
+/* What the guest has of the host's files: one file system, its entries "0", "1", ... */
+#define WIRE_SHARE_TAG "shares"
+/* Where hybrid-init mounts it: the sources in the configuration begin so. */
+#define WIRE_SHARE_DIRECTORY "/shares"
+
 enum {
     WIRE_VERSION = 2,
     WIRE_CONTROL_PORT = 1,           /* vsock port of the control connection */
@@ -71,7 +76,8 @@ struct wire_config {
     uint64_t memory_limit; /* bytes for the workload's cgroup in the guest */
     int64_t clock_seconds; /* the host's CLOCK_REALTIME */
     uint32_t clock_nanoseconds;
-    uint32_t layer_count; /* EROFS partitions that follow the init root; at least 1 */
+    uint32_t layer_count; /* EROFS partitions that follow the init root; 0: a bundle, whose root
+                             is one of the shares */
     /* What every process of the workload gets before its plan's own limits: those that hybrid has,
      * so that both isolations start from the same. By RLIMIT_ number. */
     struct wire_rlimit limits[WIRE_RLIMITS];
@@ -84,6 +90,7 @@ struct wire_filter {
 
 enum wire_process_flags {
     WIRE_TERMINAL = 1,     /* allocate a pty; stream 0 carries both directions */
+    WIRE_SHARES = 4,       /* CONFIG only: there are shares */
     WIRE_SCRATCH_DISK = 2, /* CONFIG only: /dev/vdb is the ext4 writable layer; else tmpfs */
 };
 

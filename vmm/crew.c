@@ -21,6 +21,7 @@ struct crew_member {
     struct crew *crew;
     struct vcpu *vcpu;          /* a vCPU's thread */
     struct virtio_device *disk; /* a disk's thread */
+    struct fs *share;           /* the share's thread */
 };
 
 /* The signal's whole effect is that KVM_RUN returns. */
@@ -140,34 +141,49 @@ static void *crew_disk_main(void *argument)
     }
 }
 
-/* One of vcpu and disk is NULL. */
-static int crew_start_thread(struct crew *crew, struct vcpu *vcpu, struct virtio_device *disk,
-                             struct error *err)
+static void *crew_share_main(void *argument)
+{
+    struct crew_member member = *(struct crew_member *)argument;
+    free(argument);
+    crew_arm(member.crew, SECCOMP_SHARE, "share");
+    fs_serve(member.share);
+    /* Not its end: that takes system calls which the thread does not have. */
+    (void)pthread_mutex_lock(&member.crew->lock);
+    for (;;)
+        (void)pthread_cond_wait(&member.crew->changed, &member.crew->lock);
+    return NULL;
+}
+
+/* What the member is for says which of its pointers is not NULL. */
+static int crew_start_thread(const struct crew_member *description, struct error *err)
 {
     pthread_t thread;
     pthread_attr_t attributes;
     struct crew_member *member = malloc(sizeof *member);
     if (!member)
         return error_set(err, EXIT_OURS, "out of memory");
-    *member = (struct crew_member){ .crew = crew, .vcpu = vcpu, .disk = disk };
+    *member = *description;
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setstacksize(&attributes, CREW_STACK);
-    int result =
-        pthread_create(&thread, &attributes, vcpu ? crew_vcpu_main : crew_disk_main, member);
+    void *(*run)(void *) = description->vcpu   ? crew_vcpu_main
+                           : description->disk ? crew_disk_main
+                                               : crew_share_main;
+    int result = pthread_create(&thread, &attributes, run, member);
     (void)pthread_attr_destroy(&attributes);
     if (result != 0) {
         free(member);
         return error_set_errno(err, EXIT_OURS, result, "cannot start a thread");
     }
-    if (vcpu)
-        vcpu->thread = thread; /* for the kick; none comes before crew_start has returned */
+    if (description->vcpu)
+        description->vcpu->thread =
+            thread; /* for the kick; none comes before crew_start has returned */
     return 0;
 }
 
 int crew_start(struct crew *crew, struct error *err)
 {
     struct sigaction action = { .sa_handler = crew_kicked };
-    unsigned threads = crew->vcpu_count + crew->disk_count;
+    unsigned threads = crew->vcpu_count + crew->disk_count + (crew->share ? 1 : 0);
     (void)pthread_mutex_init(&crew->lock, NULL);
     (void)pthread_cond_init(&crew->changed, NULL);
     crew->state = CREW_STARTING;
@@ -175,13 +191,18 @@ int crew_start(struct crew *crew, struct error *err)
     if (crew->end_fd < 0 || sigaction(CREW_KICK, &action, NULL) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot prepare the threads");
     for (unsigned i = 0; i < crew->vcpu_count; i++) {
-        if (crew_start_thread(crew, &crew->vcpus[i], NULL, err) < 0)
+        struct crew_member member = { .crew = crew, .vcpu = &crew->vcpus[i] };
+        if (crew_start_thread(&member, err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < crew->disk_count; i++) {
-        if (crew_start_thread(crew, NULL, crew->disks[i], err) < 0)
+        struct crew_member member = { .crew = crew, .disk = crew->disks[i] };
+        if (crew_start_thread(&member, err) < 0)
             return -1;
     }
+    struct crew_member share = { .crew = crew, .share = crew->share };
+    if (crew->share && crew_start_thread(&share, err) < 0)
+        return -1;
     (void)pthread_mutex_lock(&crew->lock);
     while (crew->armed < threads)
         (void)pthread_cond_wait(&crew->changed, &crew->lock);

@@ -1,11 +1,12 @@
-/* The threads of a running machine: one a vCPU, one a disk. (The main thread is the event loop.) */
+/* The threads of a running machine: one a vCPU, one a disk, one for the share. (The main thread is
+ * the event loop.) */
 #ifndef HYBRID_VMM_CREW_H
 #define HYBRID_VMM_CREW_H
 
 #include "error.h"
 #include "include/machine.h"
 #include "vmm/vcpu.h"
-#include "vmm/virtio/mmio.h"
+#include "vmm/virtio/fs.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +30,7 @@ struct crew {
     unsigned vcpu_count;
     struct virtio_device *disks[CREW_MAX_DISKS];
     unsigned disk_count;
+    struct fs *share; /* the machine's; NULL: none */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     enum crew_state state;
@@ -41,7 +43,8 @@ struct crew {
 
 /*
  * Starts the threads. Returns when each has applied its seccomp filter, the vCPUs waiting at the
- * gate: 0, or -1 with err. crew->vcpus, vcpu_count, disks and disk_count are the caller's to fill.
+ * gate: 0, or -1 with err. crew->vcpus, vcpu_count, disks, disk_count and share are the caller's to
+ * fill.
  */
 int crew_start(struct crew *crew, struct error *err);
 

@@ -11,6 +11,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Milliseconds for an answer of a virtiofsd, which may still be starting on a busy host. */
+enum { SHARE_TIMEOUT = 30 * 1000 };
+
 /* Puts a device on the bus: its registers, its interrupt, a notification for each queue. */
 static int machine_add_device(struct machine *machine, struct virtio_device *device,
                               struct error *err)
@@ -95,6 +98,17 @@ static int machine_add_nets(struct machine *machine, const struct options *optio
     return 0;
 }
 
+static int machine_add_share(struct machine *machine, const struct options *options,
+                             struct error *err)
+{
+    if (fs_create(&machine->share, &machine->memory, options->share_fd, options->share_tag,
+                  SHARE_TIMEOUT, err) < 0 ||
+        machine_add_device(machine, &machine->share.device, err) < 0)
+        return -1;
+    machine->crew.share = &machine->share;
+    return 0;
+}
+
 static void machine_look_for_offers(void *context)
 {
     struct machine *machine = context;
@@ -124,7 +138,9 @@ static int machine_add_devices(struct machine *machine, const struct options *op
         vsock_create(&machine->vsock, &machine->memory, &machine->loop, err) < 0 ||
         machine_add_device(machine, &machine->vsock.device, err) < 0)
         return -1;
-    return machine_add_nets(machine, options, err);
+    if (machine_add_nets(machine, options, err) < 0)
+        return -1;
+    return options->share_fd < 0 ? 0 : machine_add_share(machine, options, err);
 }
 
 /* The caller's command line and what only the monitor knows. Returns a string to free, or NULL. */
@@ -205,6 +221,18 @@ static void machine_close_setup_files(struct machine *machine, const struct opti
     machine->kvm.device_fd = -1;
 }
 
+static int machine_add_memory(struct machine *machine, const struct options *options,
+                              struct error *err)
+{
+    int created =
+        options->share_fd < 0
+            ? memory_create(&machine->memory, options->memory, arch_layout.ram_low_limit,
+                            arch_layout.ram_high_start, err)
+            : memory_create_shared(&machine->memory, options->memory, arch_layout.ram_low_limit,
+                                   arch_layout.ram_high_start, err);
+    return created < 0 ? -1 : kvm_set_memory(&machine->kvm, &machine->memory, err);
+}
+
 int machine_build(struct machine *machine, const struct options *options, struct error *err)
 {
     uint64_t entry = 0;
@@ -213,9 +241,7 @@ int machine_build(struct machine *machine, const struct options *options, struct
         kvm_create(&machine->kvm, options->kvm_fd, err) < 0 ||
         arch_prepare_vm(&machine->kvm, err) < 0)
         return -1;
-    if (memory_create(&machine->memory, options->memory, arch_layout.ram_low_limit,
-                      arch_layout.ram_high_start, err) < 0 ||
-        kvm_set_memory(&machine->kvm, &machine->memory, err) < 0)
+    if (machine_add_memory(machine, options, err) < 0)
         return -1;
     if (console_create(&machine->console, &machine->loop, options->console_fd, err) < 0 ||
         arch_ports_create(&machine->bus.ports, &machine->kvm,

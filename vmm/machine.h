@@ -13,6 +13,7 @@
 #include "vmm/memory.h"
 #include "vmm/options.h"
 #include "vmm/virtio/blk.h"
+#include "vmm/virtio/fs.h"
 #include "vmm/virtio/net.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vsock.h"
@@ -29,6 +30,7 @@ struct machine {
     struct vsock vsock;
     struct net nets[MACHINE_MAX_NETS];
     size_t net_count;
+    struct fs share;
     struct rng rng;
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned cpu_count;

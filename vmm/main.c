@@ -25,8 +25,8 @@ static int main_probe(const struct options *options)
 /* The files that the jailed process keeps. Returns their number. */
 static size_t main_list_fds(const struct options *options, int *fds)
 {
-    const int single[] = { options->kernel_fd, options->kvm_fd, options->control_fd,
-                           options->scratch_fd, options->console_fd };
+    const int single[] = { options->kernel_fd,  options->kvm_fd,     options->control_fd,
+                           options->scratch_fd, options->console_fd, options->share_fd };
     size_t count = 0;
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
         if (single[i] >= 0)

@@ -1,8 +1,10 @@
 #include "vmm/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { MEMORY_ALIGNMENT = 2 << 20 };
 
@@ -25,32 +27,67 @@ static void *memory_reserve(uint64_t size)
     return start + before;
 }
 
+/* Puts the file in the place of what was reserved. Returns 0, or -1 with errno. */
+static int memory_map_file(void *host, uint64_t size, int file_fd, uint64_t offset)
+{
+    void *mapped = mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+                        file_fd, (off_t)offset);
+    return mapped == MAP_FAILED ? -1 : 0;
+}
+
 static int memory_add_region(struct guest_memory *memory, uint64_t start, uint64_t size,
-                             struct error *err)
+                             uint64_t file_offset, struct error *err)
 {
     void *host = memory_reserve(size);
     if (!host)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot reserve %llu MiB of address space for the guest's memory",
                                (unsigned long long)(size >> 20));
+    memory->regions[memory->region_count++] = (struct memory_region){
+        .start = start, .size = size, .host = host, .file_offset = file_offset
+    };
+    if (memory->file_fd >= 0 && memory_map_file(host, size, memory->file_fd, file_offset) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot map the guest's memory");
+    if (memory->file_fd >= 0)
+        (void)madvise(host, size, MADV_HUGEPAGE); /* shared memory has them on request, if ever */
     (void)madvise(host, size, MADV_DONTDUMP); /* a tenant's memory does not belong into a dump */
-    memory->regions[memory->region_count++] =
-        (struct memory_region){ .start = start, .size = size, .host = host };
+    return 0;
+}
+
+static int memory_add_regions(struct guest_memory *memory, uint64_t size, uint64_t low_limit,
+                              uint64_t high_start, struct error *err)
+{
+    uint64_t low = size < low_limit ? size : low_limit;
+    if (memory_add_region(memory, 0, low, 0, err) < 0 ||
+        (size > low && memory_add_region(memory, high_start, size - low, low, err) < 0)) {
+        memory_destroy(memory);
+        return -1;
+    }
     return 0;
 }
 
 int memory_create(struct guest_memory *memory, uint64_t size, uint64_t low_limit,
                   uint64_t high_start, struct error *err)
 {
-    *memory = (struct guest_memory){ 0 };
-    uint64_t low = size < low_limit ? size : low_limit;
-    if (memory_add_region(memory, 0, low, err) < 0)
-        return -1;
-    if (size > low && memory_add_region(memory, high_start, size - low, err) < 0) {
+    *memory = (struct guest_memory){ .file_fd = -1 };
+    return memory_add_regions(memory, size, low_limit, high_start, err);
+}
+
+int memory_create_shared(struct guest_memory *memory, uint64_t size, uint64_t low_limit,
+                         uint64_t high_start, struct error *err)
+{
+    *memory = (struct guest_memory){
+        .file_fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+    };
+    if (memory->file_fd < 0 || ftruncate(memory->file_fd, (off_t)size) < 0 ||
+        fcntl(memory->file_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        (void)error_set_errno(err, EXIT_OURS, errno,
+                              "cannot make a file of %llu MiB for the guest's memory",
+                              (unsigned long long)(size >> 20));
         memory_destroy(memory);
         return -1;
     }
-    return 0;
+    return memory_add_regions(memory, size, low_limit, high_start, err);
 }
 
 void memory_destroy(struct guest_memory *memory)
@@ -58,6 +95,9 @@ void memory_destroy(struct guest_memory *memory)
     for (size_t i = 0; i < memory->region_count; i++)
         (void)munmap(memory->regions[i].host, memory->regions[i].size);
     memory->region_count = 0;
+    if (memory->file_fd >= 0)
+        (void)close(memory->file_fd);
+    memory->file_fd = -1;
 }
 
 void *memory_range(const struct guest_memory *memory, uint64_t address, uint64_t length)

@@ -17,11 +17,13 @@ struct memory_region {
     uint64_t start; /* guest physical address */
     uint64_t size;  /* bytes */
     uint8_t *host;
+    uint64_t file_offset; /* of its first byte in the memory file, where there is one */
 };
 
 struct guest_memory {
     struct memory_region regions[MEMORY_MAX_REGIONS];
     size_t region_count;
+    int file_fd; /* memory that another process can be given: an unnamed file; -1: private; owned */
 };
 
 /*
@@ -31,6 +33,13 @@ struct guest_memory {
  */
 int memory_create(struct guest_memory *memory, uint64_t size, uint64_t low_limit,
                   uint64_t high_start, struct error *err);
+
+/*
+ * The same, as a file that a vhost-user back end can map. Its size is sealed: a back end that cut
+ * it short would have this process die of SIGBUS.
+ */
+int memory_create_shared(struct guest_memory *memory, uint64_t size, uint64_t low_limit,
+                         uint64_t high_start, struct error *err);
 
 void memory_destroy(struct guest_memory *memory);
 

@@ -47,6 +47,9 @@ static const struct option_spec SPECS[] = {
       "requests a second, at most, to read" },
     { "disk-write-iops", OPTION_NUMBER, AT(disk_write_iops), 1, 1ULL << 40, 1, "N",
       "the same for writing" },
+    { "share-fd", OPTION_FD, AT(share_fd), 0, 0, 0, "N",
+      "socket of a virtiofsd, which gets the guest's memory" },
+    { "share-tag", OPTION_TEXT, AT(share_tag), 0, 0, 0, "NAME", "what the guest mounts it by" },
     { "console-fd", OPTION_FD, AT(console_fd), 0, 0, 0, "N", "takes the guest's console output" },
     { "net", OPTION_NET, AT(nets), NET_MIN_MTU, NET_MAX_MTU, 1, "FD,MTU,MAC[,own]",
       "network device on a tap; may be repeated" },
@@ -216,6 +219,7 @@ static int options_check(const struct options *options, struct error *err)
         { options->memory == 0 && !options->probe, "memory" },
         { options->uid == 0 && !options->probe, "uid" },
         { options->gid == 0 && !options->probe, "gid" },
+        { options->share_fd >= 0 && !options->share_tag, "share-tag" },
     };
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (needed[i].missing)
@@ -231,6 +235,7 @@ int options_parse(struct options *options, int argument_count, char **arguments,
                                  .control_fd = -1,
                                  .scratch_fd = -1,
                                  .console_fd = -1,
+                                 .share_fd = -1,
                                  .cpus = 1,
                                  .command_line = "" };
     for (int i = 0; i < argument_count; i++) {

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 struct options {
-    int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd; /* -1: not given */
+    int kernel_fd, kvm_fd, control_fd, scratch_fd, console_fd, share_fd; /* -1: not given */
     int disk_fds[MACHINE_MAX_DISK_FILES];
     size_t disk_count;
     struct net_options nets[MACHINE_MAX_NETS];
@@ -20,7 +20,7 @@ struct options {
     uint64_t memory; /* bytes */
     uint64_t cpus, uid, gid;
     uint64_t disk_read_bps, disk_write_bps, disk_read_iops, disk_write_iops; /* 0: no limit */
-    const char *command_line;
+    const char *command_line, *share_tag; /* the tag is NULL where there is no share */
     bool probe, system_calls, help, version;
 };
 

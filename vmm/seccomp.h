@@ -14,6 +14,7 @@ enum seccomp_thread {
     SECCOMP_VCPU = 2,    /* runs the guest */
     SECCOMP_DISK = 4,    /* one block device */
     SECCOMP_LOOP = 8,    /* vsock, console, control socket */
+    SECCOMP_SHARE = 16,  /* the file system device's talk with its virtiofsd */
 };
 
 enum seccomp_condition {

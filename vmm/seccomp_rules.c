@@ -14,6 +14,7 @@
 #define VCPU    SECCOMP_VCPU
 #define DISK    SECCOMP_DISK
 #define LOOP    SECCOMP_LOOP
+#define SHARE   SECCOMP_SHARE
 
 #define CALL(threads, call, reason)                                                                \
     {                                                                                              \
@@ -33,19 +34,21 @@
 const struct seccomp_rule seccomp_rules[] = {
     /* What runs the guest. */
     KVM_IOCTL(STARTUP | VCPU, KVM_RUN, "run the guest"),
-    CALL(STARTUP | VCPU | DISK | LOOP, futex, "locks shared by vCPUs and devices"),
-    CALL(STARTUP | VCPU | DISK | LOOP, write, "eventfds: interrupts, wake-ups; console and pipes"),
-    CALL(STARTUP | DISK | LOOP, read, "eventfds: notifications by the guest"),
+    CALL(STARTUP | VCPU | DISK | LOOP | SHARE, futex, "locks shared by vCPUs and devices"),
+    CALL(STARTUP | VCPU | DISK | LOOP | SHARE, write,
+         "eventfds: interrupts, wake-ups; console and pipes"),
+    CALL(STARTUP | DISK | LOOP | SHARE, read, "eventfds: notifications by the guest"),
     /* The event loop and its streams. */
     CALL(STARTUP | LOOP, epoll_wait, "wait for descriptors"),
     CALL(STARTUP | LOOP, epoll_ctl, "watch a stream's descriptors"),
     CALL(STARTUP | LOOP, readv, "bytes of streams and frames straight into the guest's buffers"),
     CALL(STARTUP | LOOP, writev, "bytes of streams and frames straight out of the guest's buffers"),
-    CALL(STARTUP | LOOP, sendmsg, "streams that are sockets; messages to hybrid"),
-    CALL(STARTUP | LOOP, recvmsg, "offers of hybrid with their descriptors"),
+    CALL(STARTUP | LOOP | SHARE, sendmsg, "streams that are sockets; to hybrid, to virtiofsd"),
+    CALL(STARTUP | LOOP | SHARE, recvmsg, "offers of hybrid; answers of virtiofsd"),
     CALL(STARTUP | LOOP, poll, "whether a blocking pipe takes bytes now"),
+    CALL(STARTUP | SHARE, ppoll, "word of the driver; answers of the virtiofsd"),
     CALL(STARTUP | LOOP, shutdown, "half-close of a stream that is a socket"),
-    CALL(STARTUP | LOOP, close, "a stream's descriptors"),
+    CALL(STARTUP | LOOP | SHARE, close, "a stream's descriptors; a virtiofsd that is lost"),
     CALL_IF(STARTUP | LOOP, fcntl, SECCOMP_EQUALS, 1, F_GETFL, "is a descriptor non-blocking?"),
     CALL_IF(STARTUP | LOOP, fcntl, SECCOMP_EQUALS, 1, F_DUPFD_CLOEXEC,
             "one socket for both directions of a stream"),
@@ -98,6 +101,9 @@ const struct seccomp_rule seccomp_rules[] = {
     CALL(STARTUP, epoll_create1, "the event loop"),
     CALL(STARTUP, pread64, "the guest kernel"),
     CALL(STARTUP, lseek, "size of a disk's file"),
+    CALL(STARTUP, memfd_create, "guest RAM that a virtiofsd can be given"),
+    CALL(STARTUP, ftruncate, "its size"),
+    CALL_IF(STARTUP, fcntl, SECCOMP_EQUALS, 1, F_ADD_SEALS, "and that it stays so"),
     CALL(STARTUP, madvise, "guest RAM stays out of dumps"),
     CALL(STARTUP, getrandom, "seed of the guest's random numbers"),
     CALL(STARTUP, rt_sigaction, "the signal that takes a vCPU out of the guest"),

@@ -12,6 +12,7 @@
 #include "io.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/exec.h"
+#include "runtime/engine/machine.h"
 #include "runtime/launch/launch.h"
 #include "runtime/launch/make_plan.h"
 #include "runtime/launch/run_policy.h"
@@ -142,12 +143,15 @@ static int make_process_file(const char *text, struct error *err)
 static int exec_in_machine(struct exec *exec, struct error *err)
 {
     _cleanup_close_ int file = make_process_file(exec->process_text, err);
+    if (file >= 0 && exec->settings->engine.detach)
+        return machine_exec_detached(exec->runtime, &exec->state, file, &exec->plan,
+                                     &exec->settings->engine, err);
     _cleanup_close_ int socket =
         file < 0 ? -1 : workload_connect(exec->runtime, exec->state.id, err);
     if (socket < 0)
         return -1;
     return launch_exec_remote(exec->runtime, socket, file, &exec->plan, exec->settings->interactive,
-                              err);
+                              -1, err);
 }
 
 static void free_exec(struct exec *exec)

@@ -1,10 +1,12 @@
 /* hybrid run: a new workload from an image. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "env.h"
@@ -27,6 +29,7 @@ struct run {
     const struct run_settings *settings;
     struct run_options options; /* a copy, completed */
     char random_id[16];
+    char directory[PATH_MAX]; /* ours: where relative paths of -v begin */
     struct env env;
     struct store_image image;
     json_t *seccomp_profile;
@@ -103,6 +106,27 @@ static int read_profile(struct run *run, struct error *err)
     return 0;
 }
 
+/* Before anything is started, and in the same words in both isolations. */
+static int check_sources(const json_t *config, struct error *err)
+{
+    size_t index;
+    const json_t *mount;
+    json_array_foreach(json_object_get(config, "mounts"), index, mount)
+    {
+        const char *source = json_string_value(json_object_get(mount, "source"));
+        if (strcmp(json_string_value(json_object_get(mount, "type")), "bind") != 0 ||
+            access(source, F_OK) == 0)
+            continue;
+        if (errno == ENOENT)
+            return error_set(err, EXIT_OURS,
+                             "cannot mount %.1000s: there is no such file or directory on this "
+                             "host; make it first, hybrid never does",
+                             source);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot mount %.1000s", source);
+    }
+    return 0;
+}
+
 /* Returns 0 with *config, an exit status whose cause has been told, or -1 with *err. */
 static int compose_config(struct run *run, char **operands, json_t **config, struct error *err)
 {
@@ -111,6 +135,9 @@ static int compose_config(struct run *run, char **operands, json_t **config, str
     run->options.entrypoint_given = run->options.entrypoint != NULL;
     if (run->options.userns && userns_parse(run->options.userns, &run->options.userns_map, err) < 0)
         return -1;
+    if (!getcwd(run->directory, sizeof run->directory))
+        return error_set_errno(err, EXIT_OURS, errno, "cannot tell the working directory");
+    run->options.directory = run->directory;
     if (run_network_parse(run->settings->network, &run->options, &run->resolver, err) < 0 ||
         choose_id(run, err) < 0 || read_profile(run, err) < 0 ||
         env_read(&run->settings->env, &run->settings->env_files, &run->env, err) < 0)
@@ -124,7 +151,7 @@ static int compose_config(struct run *run, char **operands, json_t **config, str
         return status;
     run->options.image = run->image.reference;
     *config = oci_compose(run->image.config, &run->options, err);
-    return *config ? 0 : -1;
+    return *config ? check_sources(*config, err) : -1;
 }
 
 /*

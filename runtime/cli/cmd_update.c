@@ -131,6 +131,21 @@ static json_t *compose(const struct settings *settings, struct error *err)
     return resources;
 }
 
+/* The size of a machine stays what it was made with; its cgroup bounds what it uses of the host. */
+static int refuse_fixed(const struct state *state, const struct plan_resources *resources,
+                        struct error *err)
+{
+    bool memory = resources->memory_limit != -1 || resources->memory_swap != -1 ||
+                  resources->memory_reservation != -1;
+    if (!memory && resources->pids_limit == -1)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "cannot change %s of %s: it is a VM, whose %s stays as it was made; processor "
+                     "and I/O limits can be changed",
+                     memory ? "the memory limits" : "the number of processes", state->id,
+                     memory ? "memory" : "guest's limit");
+}
+
 static int apply(const struct state *state, const struct plan_resources *resources,
                  struct error *err)
 {
@@ -138,6 +153,8 @@ static int apply(const struct state *state, const struct plan_resources *resourc
         return error_set(err, EXIT_OURS, "%s: container not running", state->id);
     if (!state->cgroup || !*state->cgroup)
         return error_set(err, EXIT_OURS, "cannot limit %s: it has no cgroup of its own", state->id);
+    if (strcmp(state->isolation, "vm") == 0 && refuse_fixed(state, resources, err) < 0)
+        return -1;
     struct cgroup *cgroup = cgroup_open(state->cgroup, err);
     int result = cgroup ? cgroup_set_resources(cgroup, resources, err) : -1;
     cgroup_close(cgroup);

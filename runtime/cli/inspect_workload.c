@@ -5,6 +5,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "inspect_security.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/launch/workload.h"
 
 /* Returns 1 with its state if there is such a workload, 0 if not, -1 with *err. */
@@ -20,6 +21,31 @@ static int find_workload(const struct cli *cli, const char *name, struct state *
     if (access(directory, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
     return workload_read(&cli->runtime, name, state, err) < 0 ? -1 : 1;
+}
+
+/*
+ * What else makes a VM up: the virtiofsd of its shared files, and with a bundle, whose process is
+ * the monitor, hybrid-vmm. New reference.
+ */
+static json_t *inspect_companions(const struct state *state)
+{
+    json_t *list = json_array();
+    struct error ignored;
+    struct cgroup *cgroup = cgroup_open(state->cgroup, &ignored);
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = 0;
+    if (cgroup)
+        (void)cgroup_list_processes(cgroup, &pids, &count, &ignored);
+    cgroup_close(cgroup);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t start = state_process_start(pids[i]);
+        json_t *process =
+            pids[i] == state->pid || start == 0 ? NULL : inspect_security(pids[i], start, &ignored);
+        if (process && json_array_size(json_object_get(process, "descriptors")) > 0)
+            (void)json_array_append(list, process); /* others are the kernel's helpers of KVM */
+        json_decref(process);
+    }
+    return list;
 }
 
 int cli_inspect_workload_security(const struct cli *cli, const char *name, json_t **value,
@@ -39,12 +65,14 @@ int cli_inspect_workload_security(const struct cli *cli, const char *name, json_
         return -1;
     /* On the host, a VM is hybrid-vmm: what its workload has inside is the guest's kernel's to say.
      */
+    bool vm = strcmp(state.isolation, "vm") == 0;
     *value = json_pack("{s:s, s:s, s:s, s:o}", "id", state.id, "isolation", state.isolation,
-                       "boundary", strcmp(state.isolation, "vm") == 0 ? "hybrid-vmm" : "workload",
-                       "process", process);
+                       "boundary", vm ? "hybrid-vmm" : "workload", "process", process);
     /* No file of /proc tells; hybrid-vmm did, before it let the guest run. */
-    if (*value && strcmp(state.isolation, "vm") == 0)
+    if (vm && *value)
         (void)json_object_set_new(process, "landlock", json_integer(state.landlock));
+    if (vm && *value)
+        (void)json_object_set_new(*value, "companions", inspect_companions(&state));
     return *value ? 1 : error_set(err, EXIT_OURS, "out of memory");
 }
 

@@ -15,9 +15,8 @@
 
 static const char *const isolations[] = { "auto", "container", "vm", NULL };
 
-static const char no_volumes[] = "host directories cannot be mounted yet; put the files into the "
-                                 "image, pass them through stdin, "
-                                 "or use --tmpfs for scratch space";
+static const char no_volumes[] =
+    "volumes have no names here; mount a directory with -v HOST:TARGET";
 static const char no_network[] =
     "hybrid makes no networks yet; --network=ns:PATH joins one that is there";
 static const char no_privileges[] =
@@ -66,6 +65,10 @@ const struct cli_option run_option_table[] = {
     OPTION("ulimit", 0, CLI_LIST, "NAME=SOFT[:HARD]", run.ulimits,
            "A resource limit, such as nofile=1024:4096"),
     FLAG("read-only", 0, run.readonly, "Make the root file system read-only"),
+    OPTION("volume", 'v', CLI_LIST, "HOST:TARGET[:ro]", run.volumes,
+           "Mount a file or directory of the host"),
+    OPTION("mount", 0, CLI_LIST, "KEY=VALUE,...", run.mounts,
+           "The same in words: type=bind,source=HOST,target=TARGET,readonly; or type=tmpfs"),
     OPTION("tmpfs", 0, CLI_LIST, "PATH[:OPTIONS]", run.tmpfs, "An empty file system in memory"),
     OPTION("cap-add", 0, CLI_LIST, "CAPABILITY", run.cap_add, "Add a capability; ALL: every one"),
     OPTION("cap-drop", 0, CLI_LIST, "CAPABILITY", run.cap_drop,
@@ -105,8 +108,6 @@ const struct cli_option run_option_table[] = {
     CHOICE("pull", "POLICY", pull, run_image_policies,
            "Pull the image if it is missing (the default), always, or never"),
     FLAG("quiet", 'q', quiet, "Do not show a pull, nor explain how the workload ended"),
-    REFUSED("volume", 'v', no_volumes),
-    REFUSED("mount", 0, no_volumes),
     REFUSED("volumes-from", 0, no_volumes),
     REFUSED("volume-driver", 0, no_volumes),
     REFUSED("publish", 'p', no_network),

@@ -7,6 +7,7 @@
 #include "doctor.h"
 #include "runtime/image/index.h"
 #include "runtime/policy/policy.h"
+#include "runtime/vm/shares.h"
 #include "runtime/vm/vm.h"
 
 /* For information only: what KVM can do is what the probe says. */
@@ -146,14 +147,19 @@ static void look_network(const struct runtime *runtime, struct finding *finding)
                     "/dev/net/tun is missing: VMs have no network beyond loopback");
 }
 
-/* What a later option of shared directories rests on; nothing here uses it yet. */
+/* Containers need nothing for -v; a VM has the host's files served by a program. */
 static void look_shares(const struct runtime *runtime, struct finding *finding)
 {
-    bool there = access("/usr/lib/qemu/virtiofsd", X_OK) == 0 ||
-                 access("/usr/libexec/virtiofsd", X_OK) == 0 || doctor_has_program("virtiofsd");
+    const char *package;
+    const char *program = share_server_program(&package);
+    char remedy[160];
     (void)runtime;
-    finding_set(finding, FINDING_GOOD, NULL, "none yet, which needs nothing (here: virtiofsd %s)",
-                there ? "yes" : "no");
+    (void)snprintf(remedy, sizeof remedy, "install %s, or use -v with containers only", package);
+    if (program)
+        finding_set(finding, FINDING_GOOD, NULL, "%s serves files of the host to VMs", program);
+    else
+        finding_set(finding, FINDING_NOTE, remedy,
+                    "a VM cannot have files of the host (-v, bundles): virtiofsd is not there");
 }
 
 const struct check machine_checks[] = {

@@ -40,32 +40,26 @@ static char *read_config(const char *path, struct error *err)
     return take_pointer(&text);
 }
 
-/*
- * The name hybrid is called by and the annotation both may ask for a VM; the stronger wins. There
- * are no VMs of bundles yet, and nothing weaker takes their place.
- */
-static int check_isolation(const struct runtime *runtime, const json_t *document, struct error *err)
+/* The name hybrid is called by and the annotation both may ask for a VM; the stronger wins. */
+static int read_isolation(const struct runtime *runtime, const json_t *document, bool *vm,
+                          struct error *err)
 {
     const json_t *annotation =
         json_object_get(json_object_get(document, "annotations"), ISOLATION_ANNOTATION);
     const char *asked = json_is_string(annotation) ? json_string_value(annotation) : "container";
-    bool vm = strcmp(asked, "vm") == 0;
-    if (annotation && !vm && strcmp(asked, "container") != 0)
+    *vm = strcmp(asked, "vm") == 0;
+    if (annotation && !*vm && strcmp(asked, "container") != 0)
         return error_set(err, EXIT_OURS,
                          "annotations: " ISOLATION_ANNOTATION " must be \"container\" or \"vm\"");
-    if (!vm && strcmp(runtime->called_as, "hybrid-vm") != 0)
-        return 0;
-    return error_set(err, EXIT_OURS,
-                     "cannot run this bundle as a VM (%s): only images can be, with hybrid run "
-                     "--isolation=vm; nothing weaker is done instead",
-                     vm ? "annotation " ISOLATION_ANNOTATION "=vm" : "called as hybrid-vm");
+    *vm |= strcmp(runtime->called_as, "hybrid-vm") == 0;
+    return 0;
 }
 
 /* What the policy writes into the configuration is what the state keeps. */
 static int apply_policy(const struct runtime *runtime, const char *id, json_t *document,
                         struct bundle *bundle, struct error *err)
 {
-    if (run_policy_decide_bundle(runtime, id, document, &bundle->policy, err) < 0)
+    if (run_policy_decide_bundle(runtime, id, document, &bundle->vm, &bundle->policy, err) < 0)
         return -1;
     if (!bundle->policy)
         return 0;
@@ -91,7 +85,7 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
     if (!document)
         return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
                          where.line, where.text);
-    if (check_isolation(runtime, document, err) < 0 ||
+    if (read_isolation(runtime, document, &bundle->vm, err) < 0 ||
         apply_policy(runtime, id, document, bundle, err) < 0) {
         json_decref(document);
         return -1;

@@ -13,6 +13,7 @@ struct bundle {
     char *config_text;
     struct plan plan;
     uint8_t *filter;
+    bool vm;        /* it runs in a VM: as it asks for, as hybrid was called, or by the policy */
     json_t *policy; /* its decision; NULL: there is no policy */
 };
 

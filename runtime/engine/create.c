@@ -11,8 +11,11 @@
 #include "cleanup.h"
 #include "console.h"
 #include "engine.h"
+#include "machine.h"
 #include "parts.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
+#include "runtime/container/hooks.h"
 #include "runtime/launch/workload.h"
 #include "runtime/state/local_socket.h"
 
@@ -75,7 +78,7 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
         container_cgroup_name(plan, id, cgroup);
     creation->state = (struct state){
         .id = strdup(id),
-        .isolation = strdup("container"),
+        .isolation = strdup(creation->bundle.vm ? "vm" : "container"),
         .bundle = strdup(creation->bundle.path),
         .cgroup = strdup(cgroup),
         .status = STATE_CREATING,
@@ -100,6 +103,8 @@ static int record(struct creation *creation, struct error *err)
     if (created < 0)
         return -1;
     creation->recorded = true;
+    if (creation->bundle.vm)
+        return 0;
     creation->start_listener = local_socket_listen(creation->paths.state_dir, START_SOCKET, 0, err);
     creation->hold.start_listener = &creation->start_listener;
     return creation->start_listener < 0 ? -1 : 0;
@@ -129,6 +134,7 @@ static int prepare(struct creation *creation, const char *id,
         check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
+        (creation->bundle.vm && machine_check(&creation->bundle.plan, &creation->hold, err) < 0) ||
         paths_make(creation->runtime, id, &creation->paths, err) < 0)
         return -1;
     return fill_state(creation, id, err);
@@ -149,9 +155,9 @@ static int copy_streams(int stdio[3], struct error *err)
     return 0;
 }
 
-static struct workload *spawn(struct creation *creation, int *terminal_fd, struct error *err)
+static struct workload_spec describe(struct creation *creation)
 {
-    struct workload_spec spec = {
+    return (struct workload_spec){
         .id = creation->state.id,
         .paths = creation->paths.paths,
         .plan = &creation->bundle.plan,
@@ -160,6 +166,11 @@ static struct workload *spawn(struct creation *creation, int *terminal_fd, struc
         .hold = &creation->hold,
         .stdio = { -1, -1, -1 },
     };
+}
+
+static struct workload *spawn(struct creation *creation, int *terminal_fd, struct error *err)
+{
+    struct workload_spec spec = describe(creation);
     if (!creation->bundle.plan.terminal && copy_streams(spec.stdio, err) < 0)
         return NULL;
     /* It borrows the description for the call only (workload.h). */
@@ -168,15 +179,14 @@ static struct workload *spawn(struct creation *creation, int *terminal_fd, struc
 }
 
 /* Hands over the terminal and the number, and makes the state that of a created container. */
-static int hand_over(struct creation *creation, const struct workload *workload, int terminal_fd,
-                     struct error *err)
+static int hand_over(struct creation *creation, pid_t pid, int terminal_fd, struct error *err)
 {
     struct state *state = &creation->state;
     if (creation->terminal_fd)
         *creation->terminal_fd = terminal_fd;
     else if (terminal_fd >= 0 && console_send(creation->console_socket, terminal_fd, err) < 0)
         return -1;
-    state->pid = container_ops.pid(workload);
+    state->pid = pid;
     state->pid_start = state_process_start(state->pid);
     state->status = STATE_CREATED;
     if (state_write(creation->runtime->root, state, err) < 0)
@@ -184,15 +194,47 @@ static int hand_over(struct creation *creation, const struct workload *workload,
     return creation->pid_file ? pid_file_write(creation->pid_file, state->pid, err) : 0;
 }
 
+/* The hooks of the host; those of a container's namespaces were refused. */
+static int run_hooks(const struct creation *creation, pid_t pid, struct error *err)
+{
+    const struct plan *plan = &creation->bundle.plan;
+    _cleanup_free_ char *state = hooks_open_state(creation->state.id, creation->bundle.path, plan);
+    if (!state)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (hooks_run(plan, PLAN_HOOKS_PRESTART, state, "created", pid, err) < 0)
+        return -1;
+    return hooks_run(plan, PLAN_HOOKS_CREATE_RUNTIME, state, "creating", pid, err);
+}
+
+static int create_machine(struct creation *creation, struct error *err)
+{
+    struct machine machine;
+    struct error ignored;
+    struct workload_spec spec = describe(creation);
+    int result = machine_create(&spec, creation->lock, &machine, err);
+    if (result == 0)
+        result = run_hooks(creation, machine.pid, err);
+    if (result == 0)
+        result = hand_over(creation, machine.pid, take_fd(&machine.terminal_fd), err);
+    if (result == 0)
+        return 0;
+    machine_abandon(&machine);
+    if (cgroup_belongs_to(creation->state.cgroup, creation->paths.state_dir))
+        (void)cgroup_remove(creation->state.cgroup, &ignored);
+    return -1;
+}
+
 static int create(struct creation *creation, struct error *err)
 {
     int terminal_fd = -1;
     if (record(creation, err) < 0)
         return -1;
+    if (creation->bundle.vm)
+        return create_machine(creation, err);
     struct workload *workload = spawn(creation, &terminal_fd, err);
     if (!workload)
         return -1;
-    if (hand_over(creation, workload, terminal_fd, err) == 0)
+    if (hand_over(creation, container_ops.pid(workload), terminal_fd, err) == 0)
         return container_release(workload, err);
     container_ops.destroy(workload);
     return -1;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "machine.h"
 #include "parts.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
@@ -129,9 +130,14 @@ static int execute_child(struct sandbox_child *child, const struct state *state,
     return result;
 }
 
+static bool is_machine(const struct state *state)
+{
+    return strcmp(state->isolation, "vm") == 0;
+}
+
 /* Has the waiting process execute its command. */
-static int execute(const struct runtime *runtime, struct state *state, const struct plan *plan,
-                   struct error *err)
+static int execute_waiting(const struct runtime *runtime, struct state *state,
+                           const struct plan *plan, struct error *err)
 {
     _cleanup_free_ char *directory = state_directory(runtime->root, state->id, err);
     if (!directory)
@@ -146,7 +152,15 @@ static int execute(const struct runtime *runtime, struct state *state, const str
                    ? refuse_start(state, err)
                    : error_set_errno(err, EXIT_OURS, errno, "cannot reach the process of %s",
                                      state->id);
-    if (execute_child(&child, state, plan, err) < 0)
+    return execute_child(&child, state, plan, err);
+}
+
+static int execute(const struct runtime *runtime, struct state *state, const struct plan *plan,
+                   struct error *err)
+{
+    int result = is_machine(state) ? machine_start(runtime, state, err)
+                                   : execute_waiting(runtime, state, plan, err);
+    if (result < 0)
         return -1;
     state->status = STATE_RUNNING;
     state->started = time(NULL);
@@ -174,10 +188,14 @@ int engine_start(const struct runtime *runtime, const char *id, struct error *er
 /* --- signals ------------------------------------------------------------------------------------
  */
 
-static int thaw(const struct state *state, struct error *err)
+/* A container by its cgroup; a VM by its monitor, which is in the cgroup itself. */
+static int set_frozen(const struct runtime *runtime, const struct state *state, bool frozen,
+                      struct error *err)
 {
+    if (is_machine(state))
+        return machine_pause(runtime, state, frozen, err);
     struct cgroup *cgroup = cgroup_open(state->cgroup, err);
-    int result = cgroup ? cgroup_freeze(cgroup, false, err) : -1;
+    int result = cgroup ? cgroup_freeze(cgroup, frozen, err) : -1;
     cgroup_close(cgroup);
     return result;
 }
@@ -199,6 +217,14 @@ static int signal_all(const struct state *state, int signal, struct error *err)
     return 0;
 }
 
+/* Its processes are the guest's: the monitor passes the signal on. */
+static int signal_machine(const struct runtime *runtime, const struct state *state, int signal,
+                          bool all, struct error *err)
+{
+    _cleanup_close_ int pidfd = engine_open_process(state, err);
+    return pidfd < 0 ? -1 : machine_signal(runtime, state, signal, all, err);
+}
+
 int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
                   struct error *err)
 {
@@ -207,6 +233,8 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
         return -1;
     if (engine_require(&state, err) < 0)
         return -1;
+    if (is_machine(&state))
+        return signal_machine(runtime, &state, signal, all, err);
     if (all)
         return signal_all(&state, signal, err);
     _cleanup_close_ int pidfd = engine_open_process(&state, err);
@@ -219,7 +247,7 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
                                      signal, state.pid);
     /* On v1, a frozen process dies when it is thawed. */
     if (signal == SIGKILL && state.status == STATE_PAUSED)
-        return thaw(&state, err);
+        return set_frozen(runtime, &state, false, err);
     return 0;
 }
 
@@ -230,7 +258,7 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
 static int thaw_and_record(const struct runtime *runtime, struct state *state, struct error *err)
 {
     state->status = STATE_RUNNING;
-    return thaw(state, err) < 0 ? -1 : state_write(runtime->root, state, err);
+    return set_frozen(runtime, state, false, err) < 0 ? -1 : state_write(runtime->root, state, err);
 }
 
 static int freeze(const struct runtime *runtime, struct state *state, struct error *err)
@@ -239,9 +267,7 @@ static int freeze(const struct runtime *runtime, struct state *state, struct err
     state->status = STATE_PAUSED;
     if (state_write(runtime->root, state, err) < 0)
         return -1;
-    struct cgroup *cgroup = cgroup_open(state->cgroup, err);
-    int result = cgroup ? cgroup_freeze(cgroup, true, err) : -1;
-    cgroup_close(cgroup);
+    int result = set_frozen(runtime, state, true, err);
     if (result < 0)
         (void)thaw_and_record(runtime, state, &ignored);
     return result;
@@ -265,14 +291,15 @@ int engine_pause(const struct runtime *runtime, const char *id, bool pause, stru
 /* --- delete -------------------------------------------------------------------------------------
  */
 
-static int end_process(const struct state *state, struct error *err)
+static int end_process(const struct runtime *runtime, const struct state *state, struct error *err)
 {
     struct error ended;
     _cleanup_close_ int pidfd = engine_open_process(state, &ended);
     if (pidfd < 0)
         return 0;
     (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    if (state->status == STATE_PAUSED && thaw(state, err) < 0)
+    if (state->status == STATE_PAUSED && !is_machine(state) &&
+        set_frozen(runtime, state, false, err) < 0)
         return -1;
     struct pollfd end = { .fd = pidfd, .events = POLLIN };
     if (poll(&end, 1, KILL_PATIENCE_MS) == 1)
@@ -301,7 +328,7 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
     bool hooks = load_plan(runtime, id, &plan, &unreadable) == 0;
     if (!hooks)
         runtime->warn(unreadable.message); /* no reason to keep the container */
-    int result = end_process(&state, err);
+    int result = end_process(runtime, &state, err);
     if (result == 0 && state.cgroup && *state.cgroup && cgroup_belongs_to(state.cgroup, directory))
         result = cgroup_remove(state.cgroup, err);
     if (result == 0)

@@ -55,8 +55,8 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
 int engine_pause(const struct runtime *runtime, const char *id, bool pause, struct error *err);
 
 /*
- * The processes of a container by their numbers on the host, *pids malloc'd. Those of a VM belong
- * to its own kernel: an error that says so. Returns 0, or -1 with *err.
+ * The processes of a container by their numbers on the host, *pids malloc'd. Of a VM, those that
+ * make it up: the workload's own belong to the guest's kernel. Returns 0, or -1 with *err.
  */
 int engine_list_processes(const struct state *state, pid_t **pids, size_t *count,
                           struct error *err);

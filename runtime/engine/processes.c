@@ -1,6 +1,4 @@
 /* The processes of one container, by their numbers on the host. */
-#include <string.h>
-
 #include "cleanup.h"
 #include "engine.h"
 #include "runtime/cgroup/cgroup.h"
@@ -9,11 +7,6 @@ int engine_list_processes(const struct state *state, pid_t **pids, size_t *count
 {
     *pids = NULL;
     *count = 0;
-    if (strcmp(state->isolation, "container") != 0)
-        return error_set(err, EXIT_OURS,
-                         "%s is a VM: its processes are its own kernel's; hybrid exec %s ps lists "
-                         "them",
-                         state->id, state->id);
     if (state->status == STATE_STOPPED)
         return error_set(err, EXIT_OURS, "%s: container not running", state->id);
     if (state->cgroup && *state->cgroup) {

@@ -18,6 +18,8 @@
 
 /* What is watched while the container runs. */
 struct watch {
+    const struct runtime *runtime;
+    const char *id;
     int pidfd, signals;
     int master; /* of its terminal; -1: none, or closed by it */
     bool input; /* there is still something to be typed */
@@ -34,12 +36,13 @@ static void copy_size(int master)
 static void forward_signal(const struct watch *watch)
 {
     struct signalfd_siginfo info;
+    struct error ignored; /* it has just ended */
     if (read(watch->signals, &info, sizeof info) != sizeof info)
         return;
     if (info.ssi_signo == SIGWINCH && watch->master >= 0)
         copy_size(watch->master);
     else
-        (void)syscall(SYS_pidfd_send_signal, watch->pidfd, (int)info.ssi_signo, NULL, 0);
+        (void)engine_signal(watch->runtime, watch->id, (int)info.ssi_signo, false, &ignored);
 }
 
 /* Returns false at the end of `from`. */
@@ -105,7 +108,12 @@ static int start_and_serve(const struct runtime *runtime, const char *id, int ma
     _cleanup_close_ int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot watch signals");
-    struct watch watch = { .pidfd = pidfd, .signals = signals, .master = master, .input = true };
+    struct watch watch = { .runtime = runtime,
+                           .id = id,
+                           .pidfd = pidfd,
+                           .signals = signals,
+                           .master = master,
+                           .input = true };
     struct terminal terminal = { .fd = -1 };
     if (master >= 0 && isatty(STDIN_FILENO) && terminal_open(&terminal, STDIN_FILENO, err) < 0)
         return -1;

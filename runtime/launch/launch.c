@@ -92,6 +92,7 @@ static int follow(const struct runtime *runtime, struct launch *launch, int sock
     struct terminal *terminal = &launch->terminal;
     const struct monitor_request *request = &launch->request;
     struct attach attach = { .socket = socket,
+                             .started_fd = -1,
                              .monitor = monitor,
                              .terminal = terminal,
                              .resize = request->spec.plan->terminal && !request->detached,
@@ -176,7 +177,7 @@ int launch_run(const struct runtime *runtime, struct launch *launch, struct erro
 }
 
 int launch_exec_remote(const struct runtime *runtime, int socket, int process_file,
-                       const struct plan *plan, bool interactive, struct error *err)
+                       const struct plan *plan, bool interactive, int started_fd, struct error *err)
 {
     struct terminal terminal = { .fd = -1 };
     struct control_message message = { .type = CONTROL_EXEC,
@@ -194,9 +195,11 @@ int launch_exec_remote(const struct runtime *runtime, int socket, int process_fi
     const int fds[CONTROL_EXEC_FDS] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, process_file };
     if (control_send(socket, &message, fds, CONTROL_EXEC_FDS) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot reach the workload's monitor");
-    struct attach attach = {
-        .socket = socket, .terminal = &terminal, .resize = plan->terminal, .warn = runtime->warn
-    };
+    struct attach attach = { .socket = socket,
+                             .started_fd = started_fd,
+                             .terminal = &terminal,
+                             .resize = plan->terminal,
+                             .warn = runtime->warn };
     struct attach_end end;
     if (!plan->terminal)
         leave_streams();

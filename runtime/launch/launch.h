@@ -31,9 +31,11 @@ int launch_run(const struct runtime *runtime, struct launch *launch, struct erro
 
 /*
  * Executes a command in a workload through its monitor, and stays with it: results as launch_run.
- * socket: a connection to the monitor; process_file: a descriptor of the OCI process object.
+ * socket: a connection to the monitor; process_file: a descriptor of the OCI process object;
+ * started_fd: gets one byte when the command has been executed; -1.
  */
 int launch_exec_remote(const struct runtime *runtime, int socket, int process_file,
-                       const struct plan *plan, bool interactive, struct error *err);
+                       const struct plan *plan, bool interactive, int started_fd,
+                       struct error *err);
 
 #endif

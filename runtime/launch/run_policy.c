@@ -127,27 +127,20 @@ static void identify_bundle(struct run_policy *policy, const json_t *config)
     };
 }
 
-static int enforce_bundle(struct run_policy *policy, json_t *config, struct error *err)
+/* A bundle that asks for nothing, or for a container, gets what the policy says. */
+static int enforce_bundle(struct run_policy *policy, json_t *config, bool *vm, struct error *err)
 {
-    const struct policy_asked asked = { .isolation = POLICY_AUTO };
+    const struct policy_asked asked = { .isolation = *vm ? POLICY_VM : POLICY_AUTO };
     identify_bundle(policy, config);
     if (policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
         0)
         return -1;
-    struct policy_decision *decision = &policy->decision;
-    if (decision->isolation == POLICY_CONTAINER)
-        return 0;
-    decision->isolation = POLICY_DENY;
-    (void)snprintf(decision->refusal, sizeof decision->refusal,
-                   "rule \"%.80s\" or a floor gives a VM, and bundles cannot run in one yet; "
-                   "nothing weaker is done instead",
-                   decision->rule);
-    return error_set(err, EXIT_OURS, "refused by the policy %s: %s", policy_name(policy->policy),
-                     decision->refusal);
+    *vm = policy->decision.isolation == POLICY_VM;
+    return 0;
 }
 
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             json_t **decision, struct error *err)
+                             bool *vm, json_t **decision, struct error *err)
 {
     struct run_policy policy = { 0 };
     *decision = NULL;
@@ -155,7 +148,7 @@ int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json
         return -1;
     if (!policy.policy)
         return 0;
-    int result = enforce_bundle(&policy, config, err);
+    int result = enforce_bundle(&policy, config, vm, err);
     result = run_policy_record(runtime, id, &policy, result, err);
     if (result == 0)
         *decision = run_policy_to_json(&policy);

@@ -35,11 +35,11 @@ int run_policy_record(const struct runtime *runtime, const char *id,
 
 /*
  * The same for an engine's bundle, recorded: floors are written into config. All annotations are
- * the caller's. *decision: for the state, a new reference; NULL: there is no policy. A bundle that
- * would need a VM is refused. Returns 0, or -1 with *err.
+ * the caller's. *vm: whether one is asked for; then, whether one it is to be. *decision: for the
+ * state, a new reference; NULL: there is no policy. Returns 0, or -1 with *err.
  */
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             json_t **decision, struct error *err);
+                             bool *vm, json_t **decision, struct error *err);
 
 /*
  * Decides about a further process of an engine's, and writes the floors into it; config: of the

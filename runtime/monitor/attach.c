@@ -186,6 +186,8 @@ enum attach_result attach_run(const struct attach *attach, bool until_started,
         uint32_t type = fds[0].revents ? receive(attach, end) : 0;
         if (type == CONTROL_EXITED)
             return ATTACH_ENDED;
+        if (type == CONTROL_STARTED && attach->started_fd >= 0)
+            (void)!write(attach->started_fd, "", 1);
         if (type == CONTROL_STARTED && until_started)
             return ATTACH_STARTED;
     }

@@ -15,6 +15,7 @@ struct attach {
     int socket;                /* to the monitor */
     pid_t monitor;             /* our child, to be killed if it does not answer; 0: not ours */
     struct terminal *terminal; /* fd -1: the process has no terminal, or we do not type into it */
+    int started_fd;            /* one byte is written when it has started; -1 */
     bool resize;               /* the process has a terminal: follow the size of ours */
     void (*warn)(const char *text); /* one line, without the newline */
 };

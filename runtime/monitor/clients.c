@@ -124,6 +124,7 @@ static int start_exec(struct monitor *monitor, struct session *session,
         .interactive = message->flags & CONTROL_INPUT,
         .terminal = plan->terminal,
         .modes = message->flags & CONTROL_RAW ? &message->modes : NULL,
+        .standard_is_null = true,
     };
     struct workload_exec exec = {
         .number = session->number,
@@ -189,16 +190,41 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
     return 0;
 }
 
-static int send_signal(struct monitor *monitor, const struct session *session, int signal,
+/* Executes the command of a workload that was only created. If it cannot be, that was its end. */
+static int start_held(struct monitor *monitor, struct error *err)
+{
+    if (!monitor->request->hold || monitor->started || monitor->main.ended)
+        return error_set(err, EXIT_OURS, "it has been started already");
+    if (!monitor->workload)
+        return error_set(err, EXIT_OURS, "it is still being created; try again");
+    monitor->serving_start = true;
+    int result = monitor->request->ops->start(monitor->workload, err);
+    monitor->serving_start = false;
+    if (result < 0) {
+        monitor->main.ended = true;
+        monitor->main.exit = (struct workload_exit){ .status = err->exit_code };
+        return -1;
+    }
+    monitor->started = true;
+    monitor_deliver_held(monitor);
+    return 0;
+}
+
+static int send_signal(struct monitor *monitor, const struct session *session, int signal, bool all,
                        struct error *err)
 {
     const struct workload_ops *ops = monitor->request->ops;
     if (monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    if (monitor->request->hold && !monitor->started) {
+        /* As the first process of a container, which handles no signal before its command. */
+        monitor->abandoned |= signal == SIGKILL;
+        return 0;
+    }
     if (!monitor->started)
         return monitor_hold_signal(monitor, signal, err);
     if (session == &monitor->main) {
-        int result = ops->signal(monitor->workload, signal, false, err);
+        int result = ops->signal(monitor->workload, signal, all, err);
         if (signal == SIGKILL && result == 0 && monitor->frozen)
             return monitor_freeze(monitor, false, err);
         return result;
@@ -210,8 +236,10 @@ int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err)
 {
     switch (message->type) {
+    case CONTROL_START:
+        return start_held(monitor, err);
     case CONTROL_SIGNAL:
-        return send_signal(monitor, session, message->value, err);
+        return send_signal(monitor, session, message->value, message->flags & CONTROL_ALL, err);
     case CONTROL_RESIZE:
         if (!monitor->started) {
             monitor->request->spec.rows = message->rows;
@@ -237,7 +265,7 @@ int monitor_handle(struct monitor *monitor, struct session *session,
         if (session == &monitor->main)
             monitor->abandoned = true;
         else
-            (void)send_signal(monitor, session, SIGKILL, err);
+            (void)send_signal(monitor, session, SIGKILL, false, err);
         return 0;
     default:
         return error_set(err, EXIT_OURS, "unknown message %u", message->type);
@@ -275,6 +303,18 @@ void monitor_serve_client(struct monitor *monitor, struct monitor_client *client
         (void)close(fds[i]);
 }
 
+void monitor_announce_sessions(struct monitor *monitor)
+{
+    for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++) {
+        struct monitor_client *client = &monitor->clients[i];
+        if (client->fd < 0 || !client->session || client->told ||
+            !monitor->request->ops->exec_started(monitor->workload, client->session->number))
+            continue;
+        client->told = true;
+        (void)control_send_simple(client->fd, CONTROL_STARTED, 0);
+    }
+}
+
 void monitor_finish_sessions(struct monitor *monitor)
 {
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++) {
@@ -290,6 +330,7 @@ void monitor_finish_sessions(struct monitor *monitor)
             continue;
         struct control_message message = monitor_exited_message(&session->exit);
         client->session = NULL;
+        client->told = false;
         free_session(monitor, session);
         reply(monitor, client, &message);
     }

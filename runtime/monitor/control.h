@@ -29,8 +29,10 @@ enum control_type {
                                 rows, columns, modes; answered by EXITED or FAILED */
     CONTROL_FREEZE = 9,      /* the workload is to stand still; answered by DONE or FAILED */
     CONTROL_THAW = 10,       /* it is to go on; likewise */
+    CONTROL_START = 11,      /* execute the command of a workload that was only created; likewise */
     /* From the monitor. */
     CONTROL_STARTED = 32,    /* the command's execve succeeded */
+    CONTROL_CREATED = 38,    /* it waits for CONTROL_START; nothing more comes */
     CONTROL_EXITED = 33,     /* value: status; flags; text if hybrid failed. Nothing is left. */
     CONTROL_BACKGROUND = 34, /* the terminal refused input: the command is in the background */
     CONTROL_WARNING = 35,    /* text: to be shown to the user */
@@ -42,6 +44,7 @@ enum control_flags {
     CONTROL_OOM = 1,    /* EXITED: the out-of-memory killer ended a process of the workload */
     CONTROL_BROKEN = 2, /* EXITED: hybrid failed; the text says why */
     CONTROL_INPUT = 4,  /* EXEC: stdin is attached */
+    CONTROL_ALL = 16,   /* SIGNAL: to every process of the workload */
     CONTROL_RAW = 8, /* EXEC: stdin is a terminal that will be raw; modes is what it was before */
 };
 

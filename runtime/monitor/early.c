@@ -35,6 +35,8 @@ size_t monitor_early_fds(void *context, struct pollfd *fds, size_t max)
 {
     const struct monitor *monitor = context;
     size_t count = 0;
+    if (monitor->serving_start)
+        return 0;
     const int own[] = { monitor->request->client, monitor->listener, monitor->signals };
     for (size_t i = 0; i < sizeof own / sizeof *own && count < max; i++)
         if (own[i] >= 0)
@@ -54,6 +56,8 @@ static bool is_readable(int fd)
 bool monitor_early_serve(void *context)
 {
     struct monitor *monitor = context;
+    if (monitor->serving_start)
+        return true;
     if (is_readable(monitor->request->client))
         monitor_serve_command(monitor);
     if (is_readable(monitor->signals))

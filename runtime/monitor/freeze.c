@@ -4,7 +4,7 @@
 int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
 {
     struct state *state = monitor->request->state;
-    if (!state || monitor->main.ended)
+    if ((!state && !monitor->request->hold) || monitor->main.ended)
         return error_set(err, EXIT_OURS, "the workload has just ended");
     if (!monitor->started)
         return error_set(err, EXIT_OURS, "the workload is still being started; try again");
@@ -13,6 +13,8 @@ int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
     if (monitor->request->ops->pause(monitor->workload, frozen, err) < 0)
         return -1;
     monitor->frozen = frozen;
+    if (!state) /* who asks for it records it */
+        return 0;
     state->status = frozen ? STATE_PAUSED : STATE_RUNNING;
     return state_write(monitor->request->spec.paths.root, state, err);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -64,6 +65,8 @@ static int watch_signals(struct monitor *monitor, struct error *err)
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
+    if (monitor->request->hold)
+        (void)sigaddset(&set, SIGWINCH);
     monitor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (monitor->signals < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot watch signals");
@@ -74,8 +77,10 @@ static int watch_signals(struct monitor *monitor, struct error *err)
 static int prepare(struct monitor *monitor, struct error *err)
 {
     struct monitor_request *request = monitor->request;
-    if (request->detached) {
+    if (request->detached || request->hold) {
         (void)setsid();
+        if (request->hold && request->hold->terminal >= 0)
+            (void)ioctl(request->hold->terminal, TIOCSCTTY, 0);
         if (chdir("/") < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot enter /");
         if (watch_signals(monitor, err) < 0)
@@ -86,11 +91,24 @@ static int prepare(struct monitor *monitor, struct error *err)
         if (!monitor->log)
             return -1;
     }
-    if (request->state) {
+    if (request->state || request->hold) {
         monitor->listener = control_listen(request->spec.paths.state_dir, err);
         if (monitor->listener < 0)
             return -1;
     }
+    return 0;
+}
+
+/* The workload waits for its start; whoever had it created goes. */
+static int hold(struct monitor *monitor, struct error *err)
+{
+    const struct monitor_request *request = monitor->request;
+    if (request->ops->stand_in &&
+        request->ops->stand_in(monitor->workload, &request->spec, err) < 0)
+        return -1;
+    (void)control_send_simple(monitor->request->client, CONTROL_CREATED, 0);
+    (void)close(monitor->request->client);
+    monitor->request->client = -1;
     return 0;
 }
 
@@ -110,6 +128,8 @@ static int start(struct monitor *monitor, struct error *err)
         return -1;
     if (monitor_record_start(monitor, err) < 0 || leave_standard_descriptors(err) < 0)
         return -1;
+    if (request->hold)
+        return hold(monitor, err);
     if (request->ops->start(monitor->workload, err) < 0)
         return -1;
     monitor->started = true;
@@ -157,16 +177,28 @@ void monitor_serve_command(struct monitor *monitor)
         lose_command(monitor);
 }
 
+/* A terminal that an engine holds the other end of has another size now. */
+static void follow_size(struct monitor *monitor)
+{
+    struct winsize size;
+    struct error ignored;
+    if (monitor->workload && ioctl(monitor->request->hold->terminal, TIOCGWINSZ, &size) == 0)
+        (void)monitor->request->ops->resize(monitor->workload, 0, size.ws_row, size.ws_col,
+                                            &ignored);
+}
+
 void monitor_serve_signals(struct monitor *monitor)
 {
     struct signalfd_siginfo info;
     struct error ignored;
     if (read(monitor->signals, &info, sizeof info) != sizeof info || monitor->main.ended)
         return;
-    if (monitor->started)
+    if (info.ssi_signo == SIGWINCH)
+        follow_size(monitor);
+    else if (monitor->started)
         (void)monitor->request->ops->signal(monitor->workload, (int)info.ssi_signo, false,
                                             &ignored);
-    else
+    else if (!monitor->request->hold)
         (void)monitor_hold_signal(monitor, (int)info.ssi_signo, &ignored);
 }
 
@@ -253,6 +285,8 @@ static void dispatch(struct monitor *monitor, const struct round *round)
             monitor_warn(monitor, monitor->main.exit.note);
         session_close_input(&monitor->main);
     }
+    if (monitor->request->ops->exec_started && !monitor->main.ended)
+        monitor_announce_sessions(monitor);
     monitor_finish_sessions(monitor);
 }
 
@@ -320,5 +354,7 @@ int monitor_run(struct monitor_request *request)
     }
     monitor.main.ended = true;
     monitor_finish(&monitor);
-    return 0;
+    if (request->hold && monitor.started && monitor.main.exit.failed)
+        (void)dprintf(request->hold->messages, "hybrid: %s\n", monitor.main.exit.error.message);
+    return request->hold ? monitor.main.exit.status : 0;
 }

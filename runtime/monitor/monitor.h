@@ -13,6 +13,16 @@
 #include "session.h"
 #include "workload.h"
 
+/*
+ * A workload of a bundle: one command creates it, another one starts it, and the monitor is the
+ * process that stands for it on the host. It has no lock, records nothing, leaves the cgroup to who
+ * deletes the workload, and exits with the workload's status. Its 0, 1 and 2 are the workload's.
+ */
+struct monitor_hold {
+    int messages; /* where it is told how hybrid failed, for nobody waits for that; -1 */
+    int terminal; /* the same, where they are a terminal: it becomes the controlling one; or -1 */
+};
+
 struct monitor_request { /* borrowed */
     const struct workload_ops *ops;
     struct workload_spec spec; /* stdio: made by the monitor */
@@ -22,6 +32,7 @@ struct monitor_request { /* borrowed */
     bool detached;             /* the command leaves once the workload has started */
     bool interactive;          /* -i */
     bool keep_log;
+    const struct monitor_hold *hold; /* NULL: started at once */
     bool fresh; /* made by this command: nothing is to stay if it cannot be started */
     const struct termios
         *terminal; /* what the caller's terminal was before raw mode; NULL: not raw */

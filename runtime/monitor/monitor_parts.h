@@ -18,6 +18,7 @@ _Static_assert((int)MONITOR_MAX_CLIENTS + 3 <= (int)WORKLOAD_WATCHED_FDS, "all c
 struct monitor_client {
     int fd; /* -1: free */
     bool waits;
+    bool told;               /* that its exec session has started */
     struct session *session; /* the exec session it started; NULL: none */
 };
 
@@ -36,7 +37,8 @@ struct monitor {
     uint32_t next_number;
     int held[MONITOR_HELD_SIGNALS]; /* signals that came before the command was executed */
     size_t held_count;
-    bool resized; /* meanwhile: the size is in the request */
+    bool resized;       /* meanwhile: the size is in the request */
+    bool serving_start; /* a client waits for the start of what was held: nobody else is served */
     struct monitor_client clients[MONITOR_MAX_CLIENTS];
     struct pollfd fds[3 + MONITOR_MAX_CLIENTS + MONITOR_BACKEND_FDS +
                       2 * SESSION_STREAMS * (MONITOR_MAX_SESSIONS + 1)];
@@ -62,6 +64,8 @@ void monitor_serve_client(struct monitor *monitor, struct monitor_client *client
 void monitor_drop_client(struct monitor *monitor, struct monitor_client *client);
 /* Tells the owners of exec sessions that have ended and are drained, and frees the sessions. */
 void monitor_finish_sessions(struct monitor *monitor);
+/* Tells the owners of exec sessions that have started. */
+void monitor_announce_sessions(struct monitor *monitor);
 /* Carries out a message that means `session`. Returns 0, or -1 with *err. */
 int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err);

@@ -65,7 +65,9 @@ static int open_pipes(struct session *session, const struct session_caller *call
         if (make_pipe(&input->sink, &ends[INPUT], 1) < 0 || join_input(input, caller) < 0)
             return refuse(INPUT, err);
     } else {
-        ends[INPUT] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        ends[INPUT] = caller->standard_is_null
+                          ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                          : open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (ends[INPUT] < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     }

@@ -20,6 +20,7 @@ struct session_caller {
     bool terminal;               /* -t */
     const struct termios *modes; /* what input was before it was made raw; NULL: it is not raw */
     struct log *log;             /* NULL: none */
+    bool standard_is_null;       /* our own 0 to 2 are /dev/null, which may have no path here */
 };
 
 struct session {

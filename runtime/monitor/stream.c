@@ -28,8 +28,13 @@ int stream_open_caller(int fd, bool writing, size_t *limit)
         char path[32];
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         int own = open(path, (writing ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (own >= 0)
+        struct stat opened;
+        /* A monitor that stands in for its workload has no /proc but, at worst, what the workload
+         * put there. */
+        if (own >= 0 && fstat(own, &opened) == 0 && opened.st_dev == status.st_dev &&
+            opened.st_ino == status.st_ino)
             return own;
+        close_end(&own);
         /* Another user's terminal or pipe. A write of a page does not block when poll says so. */
         *limit = PIPE_BUF;
     }

@@ -39,7 +39,8 @@ struct workload_watch {
 
 enum { WORKLOAD_WATCHED_FDS = 72 };
 
-/* A container that outlives who creates it: an engine is its parent and has it started. */
+/* A workload that outlives who creates it: an engine is its parent and has it started. Of a VM,
+ * whose monitor stays, only that it is one matters. */
 struct workload_hold {
     const int *start_listener; /* see sandbox_request */
     int keep_fds;              /* descriptors 3..3+n-1 are the command's too */
@@ -64,7 +65,7 @@ struct workload_spec {
     const struct workload_watch *watch; /* served until the command is started; NULL: nobody */
     const struct workload_join *join;   /* exec_container_ops only */
     const char *bundle;                 /* absolute; NULL: made from an image */
-    const struct workload_hold *hold;   /* container_ops only; NULL: dies with its monitor */
+    const struct workload_hold *hold;   /* NULL: dies with its monitor */
 };
 
 struct workload_exit {
@@ -94,6 +95,10 @@ struct workload_ops {
      * Returns the workload, or NULL with *err and nothing left behind. */
     struct workload *(*create)(const struct workload_spec *spec, int *terminal_fd,
                                struct error *err);
+    /* VM only: makes the calling process what an engine takes for the workload's first one: its
+     * cgroup and its root directory are the workload's then, no path is the host's any more.
+     * Returns 0, or -1 with *err. */
+    int (*stand_in)(struct workload *workload, const struct workload_spec *spec, struct error *err);
     /* Executes the command. Returns 0, or -1 with *err (126, 127 or 125). */
     int (*start)(struct workload *workload, struct error *err);
     /* The process that stands for the workload on the host (container init, or hybrid-vmm). */
@@ -122,6 +127,8 @@ struct workload_ops {
     /* VM only (a container is joined by `hybrid exec` itself; NULL there). Takes stdio. */
     int (*exec)(struct workload *workload, const struct workload_exec *exec, int *terminal_fd,
                 struct error *err);
+    /* Whether its command has been executed. */
+    bool (*exec_started)(struct workload *workload, uint32_t number);
     int (*exec_signal)(struct workload *workload, uint32_t number, int signal, struct error *err);
     /* Kills what is left, removes cgroups and layer mounts, frees. The data directory stays. */
     void (*destroy)(struct workload *workload);

@@ -59,6 +59,9 @@ struct run_options {
     struct option_list env;     /* NAME=VALUE; NAME alone was already resolved by the caller */
     struct option_list ulimits; /* name=soft[:hard] */
     struct option_list tmpfs;   /* path[:options] */
+    struct option_list volumes; /* host:target[:options] */
+    struct option_list mounts;  /* type=bind,source=...,target=... */
+    const char *directory;      /* absolute: where relative host paths of these begin */
     struct option_list cap_add, cap_drop;
     struct option_list security;            /* seccomp=..., no-new-privileges[=true|false] */
     struct option_list labels, annotations; /* key=value */

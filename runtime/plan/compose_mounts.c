@@ -1,5 +1,5 @@
-/* The mounts of `hybrid run`: Docker's, in Docker's order, then --tmpfs, then three files of /etc.
- */
+/* The mounts of `hybrid run`: Docker's, in Docker's order, then those asked for, then three files
+ * of /etc. */
 #include "compose_parts.h"
 
 #include <sys/mount.h>
@@ -26,7 +26,7 @@ static const struct {
 
 /* What a tmpfs on it would take away from the sandbox, with all below it. */
 static const char *const kept_trees[] = { "/proc", "/sys", NULL };
-static const char *const kept_paths[] = { "/", "/dev", "/dev/pts", "/etc", NULL };
+static const char *const kept_paths[] = { "/", "/dev", "/dev/pts", NULL };
 
 static json_t *new_mount(const char *target, const char *type, const char *source)
 {
@@ -34,25 +34,10 @@ static json_t *new_mount(const char *target, const char *type, const char *sourc
                      "options");
 }
 
-/* Whether one entry of --tmpfs has this target. */
-static bool is_replaced(const char *target, const struct run_options *options)
-{
-    size_t length = strlen(target);
-    for (size_t i = 0; i < options->tmpfs.count; i++) {
-        const char *text = options->tmpfs.values[i];
-        if (strncmp(text, target, length) != 0)
-            continue;
-        const char *rest = text + length + (text[length] == '/' ? 1 : 0);
-        if (*rest == ':' || !*rest)
-            return true;
-    }
-    return false;
-}
-
-static int add_defaults(json_t *mounts, const struct run_options *options, struct error *err)
+static int add_defaults(json_t *mounts, const json_t *asked, struct error *err)
 {
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
-        if (is_replaced(defaults[i].target, options))
+        if (compose_has_target(asked, defaults[i].target))
             continue;
         json_t *mount = new_mount(defaults[i].target, defaults[i].type, defaults[i].source);
         json_t *list = json_object_get(mount, "options");
@@ -83,24 +68,25 @@ static const struct {
 
 enum { TMPFS_OPTION_COUNT = sizeof tmpfs_options / sizeof *tmpfs_options };
 
-static int check_tmpfs_value(const char *argument, const char *option, size_t known,
-                             struct error *err)
+static int check_tmpfs_value(const char *name, const char *argument, const char *option,
+                             size_t known, struct error *err)
 {
     const char *value = option + strlen(tmpfs_options[known].name) + 1;
     bool digit = *value >= '0' && *value <= '9';
     if (digit && value[strspn(value, tmpfs_options[known].characters)] == '\0')
         return 0;
-    return error_set(err, EXIT_OURS, "--tmpfs %.200s: %.80s is not valid; write it like %s",
+    return error_set(err, EXIT_OURS, "%s%.200s: %.80s is not valid; write it like %s", name,
                      argument, option, tmpfs_options[known].form);
 }
 
-static int check_tmpfs_option(const char *argument, const char *option, struct error *err)
+static int check_tmpfs_option(const char *name, const char *argument, const char *option,
+                              struct error *err)
 {
     size_t length = strcspn(option, "=");
     for (size_t i = 0; option[length] && i < TMPFS_OPTION_COUNT; i++)
         if (strlen(tmpfs_options[i].name) == length &&
             strncmp(tmpfs_options[i].name, option, length) == 0)
-            return check_tmpfs_value(argument, option, i, err);
+            return check_tmpfs_value(name, argument, option, i, err);
     struct plan_mount mount = { .target = "" };
     bool known = mount_option_apply(option, &mount);
     if (known && !mount.propagation && !mount.recursive_set && !mount.recursive_clear &&
@@ -108,55 +94,60 @@ static int check_tmpfs_option(const char *argument, const char *option, struct e
         return 0;
     if (known)
         return error_set(err, EXIT_OURS,
-                         "--tmpfs %.200s: %s has no meaning for a new file system; remove it",
+                         "%s%.200s: %s has no meaning for a new file system; remove it", name,
                          argument, option);
     const char *near = mount_option_nearest(option);
-    return error_set(err, EXIT_OURS, "--tmpfs %.200s: %.80s is not an option of tmpfs; %s %s",
+    return error_set(err, EXIT_OURS, "%s%.200s: %.80s is not an option of tmpfs; %s %s", name,
                      argument, option, near ? "did you mean" : "one of them is",
                      near ? near : "size=64m");
 }
 
-static int check_tmpfs_path(const char *argument, const char *path, struct error *err)
+int compose_check_target(const char *option, const char *argument, char *path, struct error *err)
 {
+    size_t length = strlen(path);
+    if (length > 1 && path[length - 1] == '/')
+        path[length - 1] = '\0';
     if (*path != '/' || strstr(path, "/../") || strstr(path, "//") ||
         (strlen(path) >= 3 && strcmp(path + strlen(path) - 3, "/..") == 0))
         return error_set(err, EXIT_OURS,
-                         "--tmpfs %.200s: the path must be absolute and without \"..\" or \"//\"",
+                         "%s%.200s: the path must be absolute and without \"..\" or \"//\"", option,
                          argument);
     for (size_t i = 0; kept_trees[i]; i++) {
-        size_t length = strlen(kept_trees[i]);
+        length = strlen(kept_trees[i]);
         if (strncmp(path, kept_trees[i], length) == 0 && (!path[length] || path[length] == '/'))
             return error_set(err, EXIT_OURS,
-                             "--tmpfs %.200s: %s is the kernel's and must stay "
+                             "%s%.200s: %s is the kernel's and must stay "
                              "visible; choose another path",
-                             argument, kept_trees[i]);
+                             option, argument, kept_trees[i]);
     }
     for (size_t i = 0; kept_paths[i]; i++)
         if (strcmp(path, kept_paths[i]) == 0)
             return error_set(err, EXIT_OURS,
-                             "--tmpfs %.200s: would hide files that every workload "
+                             "%s%.200s: would hide files that every workload "
                              "needs; choose a path below it",
-                             argument);
+                             option, argument);
     return 0;
 }
 
-static int add_tmpfs(json_t *mounts, const char *argument, struct error *err)
+int compose_tmpfs(json_t *mounts, const char *option, const char *argument, struct error *err)
 {
     static const char *const first[] = { "rw", "noexec", "nosuid", "nodev" };
     if (strlen(argument) > MAX_TEXT)
-        return error_set(err, EXIT_OURS, "--tmpfs %.80s...: too long", argument);
+        return error_set(err, EXIT_OURS, "%s%.80s...: too long", option, argument);
     json_auto_t *text = compose_string(argument, "--tmpfs", err);
     if (!text)
         return -1;
     char copy[MAX_TEXT + 1];
     (void)snprintf(copy, sizeof copy, "%s", argument);
     char *rest = copy;
-    const char *path = strsep(&rest, ":");
-    size_t length = strlen(path);
-    if (length > 1 && copy[length - 1] == '/')
-        copy[length - 1] = '\0';
-    if (check_tmpfs_path(argument, path, err) < 0)
+    char *path = strsep(&rest, ":");
+    if (compose_check_target(option, argument, path, err) < 0)
         return -1;
+    if (strcmp(path, "/etc") == 0)
+        return error_set(err, EXIT_OURS,
+                         "%s%.200s: would hide files that every workload "
+                         "needs; choose a path below it",
+                         option, argument);
     json_t *mount = new_mount(path, "tmpfs", "tmpfs");
     if (compose_append(mounts, mount, err) < 0)
         return -1;
@@ -164,9 +155,9 @@ static int add_tmpfs(json_t *mounts, const char *argument, struct error *err)
     for (size_t i = 0; i < sizeof first / sizeof *first; i++)
         if (compose_append(options, json_string(first[i]), err) < 0)
             return -1;
-    for (const char *option; (option = strsep(&rest, ",")) != NULL;)
-        if (check_tmpfs_option(argument, option, err) < 0 ||
-            compose_append(options, json_string(option), err) < 0)
+    for (const char *own; (own = strsep(&rest, ",")) != NULL;)
+        if (check_tmpfs_option(option, argument, own, err) < 0 ||
+            compose_append(options, json_string(own), err) < 0)
             return -1;
     return 0;
 }
@@ -178,6 +169,8 @@ static int add_tmpfs(json_t *mounts, const char *argument, struct error *err)
 static int add_file(json_t *mounts, const char *target, const char *content, bool readonly,
                     struct error *err)
 {
+    if (compose_has_target(mounts, target)) /* -v FILE:/etc/hosts */
+        return 0;
     json_t *mount = new_mount(target, "file", content);
     if (readonly)
         (void)json_array_append_new(json_object_get(mount, "options"), json_string("ro"));
@@ -205,11 +198,13 @@ static int add_files(json_t *mounts, const char *hostname, const char *resolver,
 json_t *compose_mounts(const struct run_options *options, const char *hostname, struct error *err)
 {
     json_auto_t *mounts = json_array();
-    if (add_defaults(mounts, options, err) < 0)
+    json_auto_t *asked = compose_volumes(options, err);
+    if (!asked || add_defaults(mounts, asked, err) < 0)
         return NULL;
-    for (size_t i = 0; i < options->tmpfs.count; i++)
-        if (add_tmpfs(mounts, options->tmpfs.values[i], err) < 0)
-            return NULL;
+    if (json_array_extend(mounts, asked) < 0) {
+        (void)error_set(err, EXIT_OURS, "out of memory");
+        return NULL;
+    }
     if (add_files(mounts, hostname, options->resolver, options->readonly, err) < 0)
         return NULL;
     return json_incref(mounts);

@@ -44,6 +44,18 @@ json_t *compose_mounts(const struct run_options *options, const char *hostname, 
 json_t *compose_linux(const struct run_options *options, struct error *err);
 int compose_disk_rates(json_t *annotations, const struct run_options *options, struct error *err);
 
+/* --tmpfs, --volume and --mount as entries of mounts, parents before what is mounted below them. */
+json_t *compose_volumes(const struct run_options *options, struct error *err);
+
+/* Appends a tmpfs for "PATH[:OPTIONS]"; `option` begins messages: "--tmpfs ". */
+int compose_tmpfs(json_t *mounts, const char *option, const char *argument, struct error *err);
+
+/* Checks a path to mount on and removes a slash at its end. */
+int compose_check_target(const char *option, const char *argument, char *path, struct error *err);
+
+/* Whether one of the mounts has this target. */
+bool compose_has_target(const json_t *mounts, const char *target);
+
 /* linux.resources. */
 json_t *compose_resources(const struct run_options *options, struct error *err);
 

@@ -102,10 +102,9 @@ static int open_disk(const struct workload_spec *spec, struct machine_files *fil
 }
 
 struct machine_numbers { /* descriptors as hybrid-vmm sees them */
-    int kvm, kernel, control, console, scratch;
+    int kvm, kernel, control, console, scratch, share;
 };
 
-/* Opens everything that the machine consists of. control_fd and console_fd are taken over. */
 /* What the machine lacks is told whole there. Returns -1. */
 static int point_at_doctor(struct error *err)
 {
@@ -115,11 +114,12 @@ static int point_at_doctor(struct error *err)
     return -1;
 }
 
+/* Opens everything that the machine consists of. control_fd and console_fd are taken over. */
 static int open_files(const struct workload_spec *spec, int control_fd, int console_fd,
                       struct machine_files *files, struct machine_numbers *numbers,
                       struct error *err)
 {
-    size_t most = spec->layer_count + 8 + NETWORK_MAX_INTERFACES;
+    size_t most = spec->layer_count + 9 + NETWORK_MAX_INTERFACES;
     files->fds = calloc(most, sizeof *files->fds);
     files->disk_sizes = calloc(most, sizeof *files->disk_sizes);
     if (!files->fds || !files->disk_sizes) {
@@ -189,7 +189,7 @@ static char *disk_option(const struct machine_files *files)
     return NULL;
 }
 
-enum { MAX_ARGUMENTS = 24 };
+enum { MAX_ARGUMENTS = 26 };
 
 struct arguments {
     char *values[MAX_ARGUMENTS + 1];
@@ -254,10 +254,40 @@ static void make_arguments(struct arguments *arguments, const struct machine_fil
     add_argument(arguments, "%s", disk ? disk : "");
     if (numbers->scratch >= 0)
         add_argument(arguments, "--scratch-fd=%d", numbers->scratch);
+    if (numbers->share >= 0) {
+        add_argument(arguments, "--share-fd=%d", numbers->share);
+        add_argument(arguments, "--share-tag=%s", WIRE_SHARE_TAG);
+    }
     add_argument(arguments, "--uid=%u", uid);
     add_argument(arguments, "--gid=%u", uid);
     if (!disk)
         arguments->failed = true;
+}
+
+static int keep_config(struct workload *vm, const struct workload_spec *spec,
+                       const struct shares *shares, struct error *err)
+{
+    json_t *config = shares_rewrite(spec, shares, err);
+    if (!config)
+        return -1;
+    vm->guest_config = json_dumps(config, JSON_COMPACT);
+    json_decref(config);
+    return vm->guest_config ? 0 : error_set(err, EXIT_OURS, "out of memory");
+}
+
+/* Starts the server of the host's files, where the workload asks for any. */
+static int start_shares(struct workload *vm, const struct workload_spec *spec,
+                        const struct shares *shares, struct machine_files *files,
+                        struct machine_numbers *numbers, struct error *err)
+{
+    int socket = -1;
+    if (keep_config(vm, spec, shares, err) < 0)
+        return -1;
+    if (shares->count > 0 && share_server_start(&vm->server, shares, spec->paths.state_dir,
+                                                vm->cgroup, &socket, err) < 0)
+        return -1;
+    numbers->share = add_fd(files, socket);
+    return 0;
 }
 
 static int execute_monitor(struct workload *vm, const struct workload_spec *spec,
@@ -281,31 +311,44 @@ static int execute_monitor(struct workload *vm, const struct workload_spec *spec
     return spawn_program(&request, &vm->monitor, err);
 }
 
-/* Makes the cgroup and starts hybrid-vmm in it. */
-static int start_monitor(struct workload *vm, const struct workload_spec *spec,
-                         const struct machine_files *files, const struct machine_numbers *numbers,
-                         struct error *err)
+/* Starts hybrid-vmm, and the server of its shares, in the cgroup. */
+static int start_processes(struct workload *vm, const struct workload_spec *spec,
+                           const struct shares *shares, struct machine_files *files,
+                           struct machine_numbers *numbers, uint64_t ram, int cpus,
+                           struct error *err)
 {
-    const struct plan_resources *resources = &spec->plan->resources;
-    uint64_t ram = vm_ram_size(vm_memory_limit(resources));
-    int cpus = vm_cpu_count(resources, err);
-    if (cpus < 0)
+    struct arguments arguments = { 0 };
+    if (start_shares(vm, spec, shares, files, numbers, err) < 0)
         return -1;
     _cleanup_free_ char *command_line = vm_command_line(files->disk_sizes, files->disk_count,
                                                         getenv("HYBRID_VM_KERNEL_ARGUMENTS"), err);
     if (!command_line)
         return -1;
-    struct plan_resources host = vm_host_resources(resources, ram, cpus);
-    vm->cgroup = cgroup_create(vm->cgroup_name, NULL, &host, err);
-    if (!vm->cgroup)
-        return -1;
-    struct arguments arguments = { 0 };
     make_arguments(&arguments, files, numbers, ram, cpus, command_line);
-    add_disk_rates(&arguments, resources);
+    add_disk_rates(&arguments, &spec->plan->resources);
     add_net_arguments(&arguments, files, &vm->network);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)
         free(arguments.values[i]);
+    return result;
+}
+
+static int start_monitor(struct workload *vm, const struct workload_spec *spec,
+                         struct machine_files *files, struct machine_numbers *numbers,
+                         struct error *err)
+{
+    const struct plan_resources *resources = &spec->plan->resources;
+    struct shares shares = { 0 };
+    uint64_t ram = vm_ram_size(vm_memory_limit(resources));
+    int cpus = vm_cpu_count(resources, err);
+    int result = cpus < 0 ? -1 : shares_list(spec, &shares, err);
+    if (result == 0) {
+        struct plan_resources host = vm_host_resources(resources, ram, cpus, shares.count > 0);
+        vm->cgroup = cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
+        result =
+            vm->cgroup ? start_processes(vm, spec, &shares, files, numbers, ram, cpus, err) : -1;
+    }
+    shares_free(&shares);
     return result;
 }
 
@@ -331,7 +374,7 @@ static int make_console(struct workload *vm, struct error *err)
 int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
 {
     struct machine_files files = { 0 };
-    struct machine_numbers numbers = { .scratch = -1 };
+    struct machine_numbers numbers = { .scratch = -1, .share = -1 };
     struct timeval patience = { .tv_sec = CONTROL_SEND_SECONDS };
     int control = make_pair(SOCK_SEQPACKET, &vm->control_fd, err);
     if (control < 0)

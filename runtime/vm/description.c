@@ -17,6 +17,12 @@ static const uint64_t MONITOR_SHARE = 128;
 /* Threads of hybrid-vmm beside its vCPUs, and the kernel's helpers of KVM. */
 static const int64_t MONITOR_THREADS = 32;
 
+/* virtiofsd: itself, and an open file with its inode in the host's kernel for every one that the
+ * guest's kernel remembers, whose own memory bounds their number. */
+static const uint64_t SERVER_MIB = 64;
+static const uint64_t SERVER_SHARE = 2;
+static const int64_t SERVER_THREADS = 32;
+
 static const uint64_t RAM_STEP = 2 << 20;
 
 uint64_t vm_memory_limit(const struct plan_resources *resources)
@@ -45,10 +51,11 @@ int vm_cpu_count(const struct plan_resources *resources, struct error *err)
 }
 
 struct plan_resources vm_host_resources(const struct plan_resources *resources, uint64_t ram_size,
-                                        int cpu_count)
+                                        int cpu_count, bool shares)
 {
+    uint64_t server = shares ? ram_size / SERVER_SHARE + SERVER_MIB * MIB : 0;
     struct plan_resources host = {
-        .memory_limit = (int64_t)(ram_size + ram_size / MONITOR_SHARE + MONITOR_MIB * MIB),
+        .memory_limit = (int64_t)(ram_size + ram_size / MONITOR_SHARE + MONITOR_MIB * MIB + server),
         .memory_swap = -1,
         .memory_reservation = -1,
         .cpu_shares = resources->cpu_shares,
@@ -56,7 +63,10 @@ struct plan_resources vm_host_resources(const struct plan_resources *resources, 
         .cpu_period = resources->cpu_period,
         .cpuset_cpus = resources->cpuset_cpus,
         .cpuset_mems = resources->cpuset_mems,
-        .pids_limit = MONITOR_THREADS + cpu_count,
+        .settings = resources->settings,
+        .setting_count = resources->setting_count,
+        .every_controller = resources->every_controller,
+        .pids_limit = MONITOR_THREADS + cpu_count + (shares ? SERVER_THREADS : 0),
     };
     return host;
 }

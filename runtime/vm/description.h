@@ -21,9 +21,12 @@ uint64_t vm_ram_size(uint64_t memory_limit);
  */
 int vm_cpu_count(const struct plan_resources *resources, struct error *err);
 
-/* Limits of hybrid-vmm's own cgroup on the host: processor time as asked, memory as it needs. */
+/*
+ * Limits of the cgroup of hybrid-vmm on the host: processor time as asked, memory as it needs.
+ * shares: a virtiofsd runs in it too.
+ */
 struct plan_resources vm_host_resources(const struct plan_resources *resources, uint64_t ram_size,
-                                        int cpu_count);
+                                        int cpu_count, bool shares);
 
 /*
  * The guest kernel's command line. sizes: bytes of the files that make up the read-only disk, the

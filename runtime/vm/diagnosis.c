@@ -63,6 +63,17 @@ static void describe_silence(struct workload *vm, char *text, size_t size)
         (void)snprintf(text, size, "hybrid-vmm exited with status %d", info.si_status);
 }
 
+/* Whether hybrid-vmm gave up because the server of its shares did not do its part. */
+static bool blame_server(const struct workload *vm, char *text, size_t size)
+{
+    static const char words[] = "vhost-user:";
+    struct pollfd ended = { .fd = vm->server.process.pidfd, .events = POLLIN };
+    if (strncmp(vm->machine_text, words, sizeof words - 1) != 0)
+        return false;
+    (void)poll(&ended, 1, LAST_BREATH);
+    return share_server_failed(&vm->server, text, size);
+}
+
 void diagnose_end(struct workload *vm, struct error *err)
 {
     char what[1200];
@@ -77,7 +88,7 @@ void diagnose_end(struct workload *vm, struct error *err)
     else if (vm->machine_end == MACHINE_END_SHUTDOWN)
         (void)snprintf(what, sizeof what, "the guest ended with a triple fault (%s)",
                        vm->machine_text);
-    else
+    else if (!blame_server(vm, what, sizeof what))
         (void)snprintf(what, sizeof what, "%s", vm->machine_text);
     diagnose(vm, what, err);
 }

@@ -308,13 +308,29 @@ static void give_up(struct workload *vm, int milliseconds)
 /* Waits for the machine and for whoever may end it. Returns whether it is still wanted. */
 static bool wait_for_events(const struct workload *vm, int milliseconds)
 {
-    struct pollfd fds[3 + WORKLOAD_WATCHED_FDS] = { { .fd = vm->wire_fd, .events = POLLIN },
-                                                    { .fd = vm->control_fd, .events = POLLIN },
-                                                    { .fd = vm->console.fd, .events = POLLIN } };
+    struct pollfd fds[4 + WORKLOAD_WATCHED_FDS] = {
+        { .fd = vm->wire_fd, .events = POLLIN },
+        { .fd = vm->control_fd, .events = POLLIN },
+        { .fd = vm->console.fd, .events = POLLIN },
+        { .fd = vm->server.process.pidfd, .events = POLLIN },
+    };
     const struct workload_watch *watch = vm->watch;
-    size_t watched = watch ? watch->poll_fds(watch->context, fds + 3, WORKLOAD_WATCHED_FDS) : 0;
-    (void)poll(fds, 3 + watched, milliseconds);
+    size_t watched = watch ? watch->poll_fds(watch->context, fds + 4, WORKLOAD_WATCHED_FDS) : 0;
+    (void)poll(fds, 4 + watched, milliseconds);
     return !watch || watch->serve(watch->context);
+}
+
+void link_check_server(struct workload *vm)
+{
+    char what[512];
+    struct pollfd monitor = { .fd = vm->monitor.pidfd };
+    if (vm->exit.failed || vm->machine_ended || vm->stage >= VM_EXITED ||
+        !share_server_failed(&vm->server, what, sizeof what))
+        return;
+    /* It ends with hybrid-vmm, whose own end says more. */
+    monitor.events = POLLIN;
+    if (poll(&monitor, 1, 0) == 0)
+        fail(vm, what);
 }
 
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err)
@@ -323,6 +339,7 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
     for (;;) {
         if (link_pump(vm))
             deadline = wire_clock_milliseconds() + milliseconds;
+        link_check_server(vm);
         if (vm->command_failed) {
             *err = vm->command_error;
             return -1;

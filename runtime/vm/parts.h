@@ -3,6 +3,7 @@
 #define HYBRID_VM_PARTS_H
 
 #include "console.h"
+#include "shares.h"
 #include "spawn.h"
 #include "vm.h"
 
@@ -36,9 +37,11 @@ struct workload {
     struct spawned monitor; /* hybrid-vmm */
     struct cgroup *cgroup;  /* of hybrid-vmm */
     char *cgroup_name;
-    int control_fd;            /* to hybrid-vmm; -1: it is gone */
-    int wire_fd;               /* to hybrid-init; -1: it is gone */
-    struct wire_reader reader; /* of wire_fd */
+    struct share_server server; /* where there are shares */
+    char *guest_config;         /* the configuration as the guest gets it */
+    int control_fd;             /* to hybrid-vmm; -1: it is gone */
+    int wire_fd;                /* to hybrid-init; -1: it is gone */
+    struct wire_reader reader;  /* of wire_fd */
     struct console console;
     struct network network; /* with netlink_fd -1: the machine has none */
     enum vm_stage stage;
@@ -46,6 +49,7 @@ struct workload {
     int landlock;                       /* that confines hybrid-vmm: its version; 0: none */
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
+    bool held;          /* the cgroup is somebody else's to remove */
     bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
     uint32_t machine_end;
     char machine_text[1024];
@@ -66,6 +70,9 @@ struct workload {
  * Returns whether there was a frame.
  */
 bool link_pump(struct workload *vm);
+
+/* A VM whose shares are not served any more fails; one that has ended already does not. */
+void link_check_server(struct workload *vm);
 
 /* Reads the messages of hybrid-vmm that are there. */
 void link_drain_control(struct workload *vm);
@@ -108,6 +115,9 @@ struct vm_session *link_find_session(struct workload *vm, uint32_t number);
  * also on failure. Returns 0, or -1 with *err.
  */
 int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* stand_in.c: workload_ops.stand_in */
+int stand_in(struct workload *vm, const struct workload_spec *spec, struct error *err);
 
 /* diagnosis.c: what to tell the user when a machine is lost. */
 

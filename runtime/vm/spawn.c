@@ -71,11 +71,18 @@ static bool is_orphan(int report_fd)
     return poll(&asked, 1, 0) != 0;
 }
 
+/* What the child tells of a failure. */
+struct report {
+    int cause;      /* an errno value */
+    bool preparing; /* request->prepare failed */
+};
+
 __attribute__((noreturn)) static void run_child(const struct spawn_request *request,
                                                 const int report_fds[2])
 {
     char *const no_environment[] = { NULL }; /* may hold secrets, and no helper needs it */
     int report = report_fds[1];
+    struct report failure = { 0 };
     (void)close(report_fds[0]);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && !is_orphan(report) &&
         join_cgroup(request->cgroup) == 0) {
@@ -84,11 +91,13 @@ __attribute__((noreturn)) static void run_child(const struct spawn_request *requ
             report = placed;
             (void)setsid(); /* Ctrl-C at the terminal is not for it */
             reset_signals();
-            (void)execve(request->path, request->argv, no_environment);
+            failure.preparing = request->prepare && request->prepare(request->context) < 0;
+            if (!failure.preparing)
+                (void)execve(request->path, request->argv, no_environment);
         }
     }
-    int cause = errno;
-    (void)!write(report, &cause, sizeof cause);
+    failure.cause = errno;
+    (void)!write(report, &failure, sizeof failure);
     _exit(EXIT_OURS);
 }
 
@@ -124,15 +133,17 @@ int spawn_program(const struct spawn_request *request, struct spawned *spawned, 
                                request->namespaces && cause == EPERM
                                    ? " in namespaces of its own (is CAP_SYS_ADMIN missing?)"
                                    : "");
+    struct report failure = { 0 };
     ssize_t n;
     do
-        n = read(report_read, &cause, sizeof cause);
+        n = read(report_read, &failure, sizeof failure);
     while (n < 0 && errno == EINTR);
     if (n == 0)
         return 0; /* execve closed the pipe */
     (void)spawn_wait(spawned);
-    return error_set_errno(err, EXIT_OURS, n == (ssize_t)sizeof cause ? cause : EPIPE,
-                           "cannot execute %s", request->path);
+    return error_set_errno(err, EXIT_OURS, n == (ssize_t)sizeof failure ? failure.cause : EPIPE,
+                           failure.preparing ? "cannot build the jail of %s" : "cannot execute %s",
+                           request->path);
 }
 
 int spawn_wait(struct spawned *spawned)

@@ -13,8 +13,12 @@ struct spawn_request {
     const int *fds; /* become 3, 4, ... in the program */
     size_t fd_count;
     int stdout_fd, stderr_fd;    /* -1: /dev/null */
-    int namespaces;              /* CLONE_NEWPID: it is process 1 of a pid namespace; or 0 */
+    int namespaces;              /* CLONE_NEW*: it is born in such; NEWPID makes it process 1 */
     const struct cgroup *cgroup; /* it is born or moves there; NULL: stays in ours */
+    /* What else is to be done in the new process before it is executed. Returns 0, or -1 with
+     * errno. NULL: nothing. */
+    int (*prepare)(void *context);
+    void *context;
 };
 
 struct spawned {

@@ -56,7 +56,8 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
         .layer_count = (uint32_t)spec->layer_count,
         .process = { .rows = spec->rows,
                      .columns = spec->columns,
-                     .flags = spec->keep_writable ? WIRE_SCRATCH_DISK : 0 },
+                     .flags = (spec->keep_writable ? WIRE_SCRATCH_DISK : 0) |
+                              (vm->server.process.pid > 0 ? WIRE_SHARES : 0) },
     };
     describe_limits(config.limits);
     if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
@@ -66,8 +67,8 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
     (void)clock_gettime(CLOCK_REALTIME, &now);
     config.clock_seconds = now.tv_sec;
     config.clock_nanoseconds = (uint32_t)now.tv_nsec;
-    if (link_send(vm, WIRE_CONFIG, WIRE_MAIN_PROCESS, &config, sizeof config, spec->config_text,
-                  strlen(spec->config_text), err) < 0)
+    if (link_send(vm, WIRE_CONFIG, WIRE_MAIN_PROCESS, &config, sizeof config, vm->guest_config,
+                  strlen(vm->guest_config), err) < 0)
         return -1;
     return link_wait_for(vm, VM_PREPARED, PREPARE_TIMEOUT, err);
 }
@@ -78,6 +79,7 @@ static struct workload *vm_new(const struct workload_spec *spec)
     if (!vm)
         return NULL;
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
+    vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
     vm->watch = spec->watch;
     vm->network.netlink_fd = -1;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
@@ -85,7 +87,7 @@ static struct workload *vm_new(const struct workload_spec *spec)
     vm->keep_writable = spec->keep_writable;
     vm->id = strdup(spec->id);
     if (spec->plan->cgroup_path)
-        vm->cgroup_name = strdup(spec->plan->cgroup_path);
+        vm->cgroup_name = strdup(spec->plan->cgroup_path + strspn(spec->plan->cgroup_path, "/"));
     else if (asprintf(&vm->cgroup_name, "hybrid-%s", spec->id) < 0)
         vm->cgroup_name = NULL;
     if (vm->id && vm->cgroup_name)
@@ -104,15 +106,18 @@ static void vm_release(struct workload *vm)
         (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
     (void)spawn_wait(&vm->monitor);
     network_detach(&vm->network);
+    share_server_stop(&vm->server);
     if (vm->cgroup) {
         cgroup_close(vm->cgroup);
-        (void)cgroup_remove(vm->cgroup_name, &ignored);
+        if (!vm->held) /* or we are in it ourselves */
+            (void)cgroup_remove(vm->cgroup_name, &ignored);
     }
     cleanup_close(&vm->control_fd);
     cleanup_close(&vm->wire_fd);
     cleanup_close(&vm->console.fd);
     cleanup_close(&vm->kill_timer);
     wire_next(&vm->reader);
+    free(vm->guest_config);
     free(vm->cgroup_name);
     free(vm->id);
     free(vm);
@@ -174,7 +179,8 @@ static int vm_landlock(const struct workload *vm)
 
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
-    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd, vm->kill_timer };
+    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd, vm->kill_timer,
+                            vm->server.process.pidfd };
     size_t count = 0;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
         if (watched[i] >= 0)
@@ -206,6 +212,7 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     vm->exec_context = context;
     while (link_pump(vm) && !vm->exit.failed && vm->stage < VM_EXITED)
         ;
+    link_check_server(vm);
     vm->exec_ended = NULL;
     end_unresponsive(vm);
     if (!vm->exit.failed && vm->stage < VM_EXITED)
@@ -312,6 +319,12 @@ static int vm_exec(struct workload *vm, const struct workload_exec *exec, int *t
     return -1;
 }
 
+static bool vm_exec_started(struct workload *vm, uint32_t number)
+{
+    const struct vm_session *session = link_find_session(vm, number);
+    return session && session->started;
+}
+
 static int vm_exec_signal(struct workload *vm, uint32_t number, int signal, struct error *err)
 {
     return send_signal(vm, number, signal, false, err);
@@ -339,6 +352,7 @@ int vm_remove_leftovers(const char *cgroup, const char *network_path, struct err
 const struct workload_ops vm_ops = {
     .name = "vm",
     .create = vm_create,
+    .stand_in = stand_in,
     .start = vm_start,
     .pid = vm_pid,
     .cgroup = vm_cgroup,
@@ -349,6 +363,7 @@ const struct workload_ops vm_ops = {
     .pause = vm_pause,
     .resize = vm_resize,
     .exec = vm_exec,
+    .exec_started = vm_exec_started,
     .exec_signal = vm_exec_signal,
     .destroy = vm_destroy,
 };

@@ -118,9 +118,9 @@ in_own_network() {
     ip link set lo up
 }
 
-# Functions end by themselves; programs are given two minutes.
+# Functions end by themselves; programs are given two minutes, or LIMIT seconds.
 limited() {
-    if [ "$(type -t "$1")" = function ]; then "$@"; else timeout 120 "$@"; fi
+    if [ "$(type -t "$1")" = function ]; then "$@"; else timeout "${LIMIT:-120}" "$@"; fi
 }
 
 # Runs a command and judges it: check NAME STATUS EXPRESSION COMMAND... STATUS is an expression too.

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 SECTOR = 512
@@ -72,13 +73,55 @@ class Disks:
         return os.path.getsize(self.scratch) == SCRATCH_SECTORS * SECTOR
 
 
+class Server:
+    """What a virtiofsd says of itself, and nothing more: the far end of a share."""
+
+    FEATURES = 1 << 32 | 1 << 30 | 1 << 29  # VIRTIO_F_VERSION_1, VHOST_USER_F_PROTOCOL_FEATURES, EVENT_IDX
+    ACKNOWLEDGES = 1 << 3                   # VHOST_USER_PROTOCOL_F_REPLY_ACK
+    HEAD = struct.Struct("<III")
+
+    def __init__(self):
+        self.end, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def receive(self, length):
+        data, _, _, _ = self.end.recvmsg(length, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC | socket.MSG_WAITALL)
+        if len(data) != length:
+            raise ConnectionError
+        return data
+
+    def serve(self):
+        answers = {1: self.FEATURES, 15: self.ACKNOWLEDGES, 11: None}
+        try:
+            while True:
+                request, flags, size = self.HEAD.unpack(self.receive(self.HEAD.size))
+                body = self.receive(size) if size else b""
+                if request in answers or flags & 8:
+                    value = answers.get(request, 0)
+                    answer = body if value is None else struct.pack("<Q", value)
+                    self.end.sendall(self.HEAD.pack(request, 5, len(answer)) + answer)
+        except OSError:
+            pass
+
+    def hang_up(self):
+        self.end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.hang_up()
+        self.thread.join()
+        self.end.close()
+
+
 class Monitor:
     """One machine. launcher and vmm are programs; kernel is the guest's ELF file.
 
     before: a command that executes the launcher with its arguments.
+    share: a descriptor of a file system's server.
     """
 
-    def __init__(self, launcher, vmm, kernel, disks, command_line, memory=MEMORY, cpus=2, environment=None, before=(), options=()):
+    def __init__(self, launcher, vmm, kernel, disks, command_line, memory=MEMORY, cpus=2, environment=None, before=(),
+                 options=(), share=None):
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.console, console = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.net, net = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # stands for a tap
@@ -89,6 +132,9 @@ class Monitor:
         arguments = ["--control-fd=3", "--console-fd=4", "--kvm-fd=5", "--kernel-fd=6", "--disk-fds=7",
                      "--scratch-fd=8", "--net=9,1500,02:00:00:00:00:01", f"--memory={memory}", f"--cpus={cpus}",
                      f"--command-line={command_line}", f"--uid={UID}", f"--gid={UID}", *options]
+        if share is not None:
+            fds.append(share)
+            arguments += ["--share-fd=10", "--share-tag=test"]
         self.launcher = subprocess.Popen([*before, launcher, ",".join(map(str, fds)), vmm, *arguments], pass_fds=fds,
                                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                          stderr=subprocess.STDOUT, env=environment)

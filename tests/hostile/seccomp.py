@@ -2,7 +2,7 @@
 """No entry of vmm/seccomp_rules.c is redundant: seccomp.py BUILD; needs root and a KVM that runs guests.
 
 The tour of guest/cases_end.c has a monitor do all that it does for a good guest, and the host pauses it, stops it and
-offers more streams than fit into its heap. That succeeds with the whole table. Then each entry is taken out of each
+offers more streams than fit into its heap, and hangs up on its share. That succeeds with the whole table. Then each entry is taken out of each
 list it is in (vmm/seccomp.h, enum seccomp_thread), and the kernel must kill the monitor: PASS seccomp/KIND/ENTRY.
 """
 
@@ -24,7 +24,7 @@ STREAMS = 1000     # offered at the end: their blocks make the heap grow
 BACKLOG = 3 * 65536
 SECONDS = 90
 JOBS = 2           # tours at a time
-KINDS = {1: "startup", 2: "vcpu", 4: "disk", 8: "loop"}
+KINDS = {1: "startup", 2: "vcpu", 4: "disk", 8: "loop", 16: "share"}
 
 
 class Tour:
@@ -39,23 +39,26 @@ class Tour:
         if not os.path.islink(path):
             os.symlink(f"{self.build}/hostile/without", path)
         self.disks.set_mailbox(0)
+        server = monitor.Server()
         try:
             vmm = monitor.Monitor(f"{self.build}/hostile/launch", path, f"{self.build}/hostile/guest.elf", self.disks,
-                                  "only=end.tour",
+                                  "only=end.tour", share=server.other.detach(),
                                   options=["--disk-read-iops=5", "--disk-write-iops=5"])
         except monitor.Ended as ended:
+            server.close()
             return ("nothing", str(ended)), ""
         said = ""
         try:
-            said = self.lead(vmm)
+            said = self.lead(vmm, server)
         except monitor.Ended as ended:
             said = str(ended)
         finally:
             ended = vmm.wait(20)
             vmm.destroy()
+            server.close()
         return ended, said
 
-    def lead(self, vmm):
+    def lead(self, vmm, server):
         number, sinks, received, toured = None, [], 0, False
         deadline = time.monotonic() + SECONDS
         while not vmm.over() and time.monotonic() < deadline:
@@ -68,6 +71,7 @@ class Tour:
                 elif "TOUR" in line:
                     toured = True
                     self.disturb(vmm)
+                    server.hang_up()
                     self.disks.set_mailbox(1)
             for sink in sinks if toured else []:  # until then the monitor keeps what the pipes do not take
                 try:

@@ -229,6 +229,44 @@ static void test_tmpfs_replaces_default(void **state)
     json_decref(config);
 }
 
+/* Parents come before what is mounted below them; defaults and files make room. */
+static void test_volumes(void **state)
+{
+    static const char *const order[] = {
+        "/proc",       "/dev",          "/dev/pts",         "/sys",       "/sys/fs/cgroup",
+        "/dev/mqueue", "/data",         "/scratch",         "/etc/hosts", "/dev/shm",
+        "/data/a/b",   "/etc/hostname", "/etc/resolv.conf",
+    };
+    (void)state;
+    struct run_options options = defaults();
+    options.directory = "/home/me";
+    options.volumes =
+        (struct option_list)LIST("/x,y:/data/a/b:ro", "./src:/data/", "/h:/etc/hosts");
+    options.mounts =
+        (struct option_list)LIST("type=bind,source=/shm,target=/dev/shm,bind-nonrecursive",
+                                 "type=tmpfs,dst=/scratch,tmpfs-size=1m,readonly");
+    json_t *config = compose_well(NONE, &options);
+    const json_t *mounts = json_object_get(config, "mounts");
+    assert_int_equal(json_array_size(mounts), ROWS(order));
+    assert_json(mount_on(config, "/data/a/b"),
+                "{'destination':'/data/a/b','type':'bind','source':'/x,y','options':['rbind',"
+                "'rprivate','rro','ro']}");
+    assert_json(mount_on(config, "/data"),
+                "{'destination':'/data','type':'bind','source':'/home/me/./src','options':['rbind',"
+                "'rprivate','rw']}");
+    assert_json(mount_on(config, "/dev/shm"),
+                "{'destination':'/dev/shm','type':'bind','source':'/shm','options':['bind',"
+                "'rprivate','rw']}");
+    assert_json(json_object_get(mount_on(config, "/scratch"), "options"),
+                "['rw','noexec','nosuid','nodev','ro','size=1m']");
+    assert_string_equal(json_string_value(json_object_get(mount_on(config, "/etc/hosts"), "type")),
+                        "bind");
+    for (size_t i = 0; i < ROWS(order); i++)
+        assert_string_equal(
+            json_string_value(json_object_get(json_array_get(mounts, i), "destination")), order[i]);
+    json_decref(config);
+}
+
 /* --- exec ---------------------------------------------------------------------------------------
  */
 
@@ -274,7 +312,7 @@ int main(void)
         cmocka_unit_test(test_command),      cmocka_unit_test(test_environment),
         cmocka_unit_test(test_capabilities), cmocka_unit_test(test_seccomp_choice),
         cmocka_unit_test(test_mounts),       cmocka_unit_test(test_tmpfs_replaces_default),
-        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_volumes),      cmocka_unit_test(test_exec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static void test_host_limits(void **state)
     resources.cpu_period = 100000;
     resources.cpuset_cpus = "0-1";
     resources.pids_limit = 5;
-    struct plan_resources host = vm_host_resources(&resources, 320 * MIB, 2);
+    struct plan_resources host = vm_host_resources(&resources, 320 * MIB, 2, false);
     assert_int_equal(host.cpu_quota, 150000);
     assert_string_equal(host.cpuset_cpus, "0-1");
     assert_true(host.memory_limit > (int64_t)(320 * MIB));

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 static const enum seccomp_thread KINDS[] = { SECCOMP_STARTUP, SECCOMP_VCPU, SECCOMP_DISK,
-                                             SECCOMP_LOOP };
+                                             SECCOMP_LOOP, SECCOMP_SHARE };
 
 static void test_table(void **state)
 {
@@ -51,7 +51,6 @@ static const struct {
     { "openat", __NR_openat, -100, 0, 0 },
     { "openat2", __NR_openat2, -100, 0, 0 },
     { "open_by_handle_at", __NR_open_by_handle_at, 0, 0, 0 },
-    { "memfd_create", __NR_memfd_create, 0, 0, 0 },
     { "execve", __NR_execve, 0, 0, 0 },
     { "execveat", __NR_execveat, -100, 0, 0 },
     { "fork", __NR_fork, 0, 0, 0 },
@@ -100,6 +99,8 @@ static const struct {
     const char *name;
     long call, first, second, third;
 } FORBIDDEN_LATER[] = {
+    { "memfd_create", __NR_memfd_create, 0, 0, 0 },
+    { "ftruncate", __NR_ftruncate, 0, 0, 0 },
     { "clone3", __NR_clone3, 0, 0, 0 },
     { "mprotect", __NR_mprotect, 0, 0, PROT_READ },
     { "seccomp", __NR_seccomp, 0, 0, 0 },

@@ -92,9 +92,12 @@ int virtio_device_describe(const struct virtio_device *device, char *text, size_
         const struct queue *queue = &device->queues[i];
         if (!queue->ready || length < 0 || (size_t)length >= size)
             continue;
-        int more = snprintf(
-            text + length, size - (size_t)length, ", queue %u: offered %u taken %u returned %u", i,
-            *(volatile uint16_t *)&queue->available->idx, queue->next_available, queue->next_used);
+        uint16_t taken = queue->next_available, returned = queue->next_used;
+        if (device->ops->standing_interrupts) /* another process serves it: by the ring alone */
+            taken = returned = *(volatile uint16_t *)&queue->used->idx;
+        int more = snprintf(text + length, size - (size_t)length,
+                            ", queue %u: offered %u taken %u returned %u", i,
+                            *(volatile uint16_t *)&queue->available->idx, taken, returned);
         length += more > 0 ? more : 0;
     }
     return length;
@@ -308,7 +311,7 @@ static uint32_t virtio_read_register(struct virtio_device *device, uint64_t offs
     case VIRTIO_MMIO_VENDOR_ID:
         return VIRTIO_VENDOR;
     case VIRTIO_MMIO_INTERRUPT_STATUS:
-        return atomic_load(&device->interrupt_status);
+        return atomic_load(&device->interrupt_status) | device->ops->standing_interrupts;
     default:
         break;
     }

@@ -30,6 +30,9 @@ struct virtio_device_ops {
     uint32_t device_id; /* section 5 */
     unsigned queue_count;
     uint16_t queue_size;
+    /* Causes of interrupts that always read as pending: of a device whose queues another process
+     * serves, which interrupts the guest without our knowing. */
+    uint32_t standing_interrupts;
     /* The driver is ready (DRIVER_OK). Called with the lock held. May be NULL. */
     void (*activate)(struct virtio_device *device);
     /*

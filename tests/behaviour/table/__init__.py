@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 ISOLATIONS = ("container", "vm")
-MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "security", "limits",
+MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "volumes", "security", "limits",
            "lifecycle", "hardships", "options", "policy", "userlands", "corpus", "machines", "doctor", "bundles", "engines",
            "leaks", "networks", "documents")
 TABLE = []

@@ -320,17 +320,112 @@ def update(t):
 
 @test("bundle/isolation-is-never-weaker", **CONTAINERS)
 def isolation(t):
+    """What a VM cannot give is refused by its field, before anything is started."""
     bundle = Bundle(t, ["true"])
-    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
-    t.match("by annotation", "nothing weaker", bundle.create(status=125))
     bundle.config["annotations"] = {"hybrid.isolation": "vms"}
     t.match("a misspelt one", "must be", bundle.create(status=125))
+    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
+    good = copy.deepcopy(bundle.config)
+
+    def refused(field, **settings):
+        t.match(field, f"as a VM: {field}.*nothing weaker", bundle.create(status=125, **settings))
+        bundle.config = copy.deepcopy(good)
+
+    for kind in ("pid", "ipc", "uts", "network"):
+        for namespace in bundle.config["linux"]["namespaces"]:
+            if namespace["type"] == kind:
+                namespace["path"] = "/proc/1/ns/" + {"network": "net"}.get(kind, kind)
+        refused(f"linux.namespaces: {kind}")
+    bundle.config["linux"]["namespaces"] = [each for each in good["linux"]["namespaces"] if each["type"] != "network"]
+    refused("linux.namespaces: network")
+    bundle.config["linux"]["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]
+    refused(r"linux.devices\[0\] \(/dev/fuse\)")
+    bundle.config["hooks"] = {"createContainer": [{"path": "/bin/true"}]}
+    refused("hooks.createContainer")
+    refused("--cgroup-manager=disabled", before=("--cgroup-manager", "disabled"))
+    bundle.config = copy.deepcopy(good)
     del bundle.config["annotations"]
     link = bundle.path + "/hybrid-vm"
     os.symlink(t.host.hybrid, link)
-    t.match("by name", "called as hybrid-vm", bundle.create(status=125, program=link))
+    bundle.config["hooks"] = {"createContainer": [{"path": "/bin/true"}]}
+    t.match("by name", "as a VM: hooks", bundle.create(status=125, program=link))
     plan = t.finish([link, "run", "--dry-run", "--isolation=container", t.host.image("test")], None, 20, None)
     t.match("an image by that name", "isolation +vm", plan.out)
+
+
+def in_vm(t, command, **process):
+    bundle = Bundle(t, command, **process)
+    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 96 << 20}}
+    return bundle
+
+
+@test("bundle/vm-life", isolations=("vm",))
+def vm_life(t):
+    """Every call of an engine, on a bundle in a VM; its files are the host's, and nothing is left."""
+    bundle = in_vm(t, "echo up; cat /volume/in > /out; trap 'echo down; exit 7' TERM; while :; do sleep 0.1; done")
+    volume = bundle.path + "/volume"
+    os.makedirs(volume)
+    with open(volume + "/in", "w", encoding="utf-8") as file:
+        file.write("through a volume\n")
+    bundle.config["mounts"].append({"destination": "/volume", "type": "bind", "source": "volume", "options": ["rbind", "ro"]})
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}-vm"
+    t.equal("create", "", bundle.create("--pid-file", bundle.path + "/pid"))
+    pid = int(open(bundle.path + "/pid", encoding="ascii").read())
+    state = bundle.state()
+    t.equal("state", ("created", pid), (state["status"], state["pid"]))
+    t.match("the cgroup of its process", f"/{bundle.id}-vm", open(f"/proc/{pid}/cgroup", encoding="ascii").read())
+    t.equal("the root directory of its process", sorted(os.listdir(bundle.path + "/rootfs")),
+            sorted(os.listdir(f"/proc/{pid}/root")))
+    t.equal("output before the start", "", bundle.output())
+    t.verb("start", bundle.id)
+    bundle.await_output("up\n")
+    t.match("start again", "is running", t.hybrid("start", bundle.id).err)
+    t.eventually("what it wrote", lambda: os.path.exists(bundle.path + "/rootfs/out") and bundle.read("out"))
+    t.equal("what it wrote", "through a volume\n", bundle.read("out"))
+    t.check(t.verb("exec", bundle.id, "cat", "/proc/sys/kernel/random/boot_id")
+            != open("/proc/sys/kernel/random/boot_id", encoding="ascii").read(), "it runs on the host's kernel")
+    t.equal("exec", 3, t.hybrid("exec", bundle.id, "sh", "-c", "exit 3").exit)
+    process = {"cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+    good = t.file("process.json", json.dumps({**process, "args": ["sh", "-c", "echo ran > /ran"]}))
+    bad = t.file("process.json", json.dumps({**process, "args": ["nosuch"]}))
+    t.verb("exec", "--detach", "--pid-file", bundle.path + "/pid2", "--process", good, bundle.id)
+    t.eventually("exec --detach", lambda: os.path.exists(bundle.path + "/rootfs/ran"))
+    t.check(int(open(bundle.path + "/pid2", encoding="ascii").read()) > 1, "no pid file")
+    failed = t.hybrid("exec", "--detach", "--process", bad, bundle.id)
+    t.equal("exec --detach of nothing", 127, failed.exit, failed)
+    t.match("its message", "nosuch", failed.err)
+    t.check(pid in [int(line.split()[0]) for line in t.verb("ps", bundle.id).splitlines()[1:]], "ps does not list it")
+    t.check(json.loads(t.verb("events", "--stats", bundle.id))["data"]["memory"]["usage"]["usage"] > 0, "no memory is used")
+    t.verb("pause", bundle.id)
+    t.equal("status", "paused", bundle.status())
+    t.verb("resume", bundle.id)
+    t.equal("update of memory", 125, t.hybrid("update", "--memory", "1g", bundle.id).exit)
+    t.verb("update", "--cpu-quota", "200000", bundle.id)
+    t.verb("kill", bundle.id, "TERM")
+    bundle.await_output("down\n")
+    bundle.await_status("stopped")
+    t.verb("delete", bundle.id)
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+
+
+@test("bundle/vm-run", isolations=("vm",))
+def vm_run(t):
+    """The status and the output of run --bundle; a command that does not exist; the end by kill -9 of the monitor."""
+    t.equal("output", "out\n", in_vm(t, "echo out; exit 5").run(status=5))
+    missing = in_vm(t, ["nosuch"])
+    missing.write()
+    result = t.hybrid("run", "--bundle", missing.path, missing.id)
+    t.equal("exit status", 127, result.exit, result)
+    t.match("stderr", "nosuch", result.err)
+    killed = in_vm(t, "echo up; sleep 1000")
+    killed.create("--pid-file", killed.path + "/pid")
+    t.verb("start", killed.id)
+    killed.await_output("up\n")
+    os.kill(int(open(killed.path + "/pid", encoding="ascii").read()), signal.SIGKILL)
+    killed.await_status("stopped")
+    t.verb("delete", killed.id)
+    t.equal("what is left of it", [], t.host.traces(killed.id))
 
 
 @test("bundle/log", **CONTAINERS)

@@ -19,7 +19,7 @@ row("option/isolation-unknown", ["true"], options=["--isolation=vmm"], exit=125,
 row("option/isolation-empty", ["true"], options=["--isolation="], exit=125, stderr=re.compile("isolation.*container.*vm"))
 row("option/network-bridge-refused", ["true"], options=["--network=bridge"], exit=125, stderr=re.compile("bridge.*none"))
 row("option/network-none", ["echo", "x"], options=["--network", "none"], stdout="x\n")
-for word in ("-v", "--volume", "-p", "--publish", "--mount", "--privileged", "--device"):
+for word in ("--volumes-from", "-p", "--publish", "--privileged", "--device"):
     row(f"option/unsupported-{word.strip('-')}", ["true"], options=[word, "/a:/b"], exit=125,
         stderr=re.compile(re.escape(word) + ".*"))
 row("option/value-missing", options=["-m"], image="--help-is-no-image", exit=125, stderr=re.compile("."))

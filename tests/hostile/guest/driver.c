@@ -1,13 +1,14 @@
 #include "driver.h"
 
-static struct rings all_rings[DEVICES][QUEUES];
+static struct rings all_rings[PLACES][QUEUES];
 uint8_t scratch_memory[1 << 20] __attribute__((aligned(4096)));
 
-struct device devices[DEVICES] = {
+struct device devices[PLACES] = {
     [LAYERS] = { .name = "layers", .base = MMIO_BASE, .queue_count = 1, .id = 2 },
     [SCRATCH] = { .name = "scratch", .base = MMIO_BASE + 0x1000, .queue_count = 1, .id = 2 },
     [VSOCK] = { .name = "vsock", .base = MMIO_BASE + 0x2000, .queue_count = 3, .id = 19 },
     [NET] = { .name = "net", .base = MMIO_BASE + 0x3000, .queue_count = 2, .id = 1 },
+    [SHARE] = { .name = "share", .base = MMIO_BASE + 0x4000, .queue_count = 2, .id = 26 },
 };
 
 uint32_t get(const struct device *device, uint32_t offset)

@@ -19,7 +19,9 @@ enum {
     SCRATCH,
     VSOCK,
     NET,
-    DEVICES,
+    DEVICES,         /* that every machine has */
+    SHARE = DEVICES, /* the file system, in the tour's machine */
+    PLACES,
     QUEUES = 3,
     QUEUE_SIZE = 64,
     STATUS_READY =
@@ -57,7 +59,7 @@ struct device {
     struct queue queues[QUEUES];
 };
 
-extern struct device devices[DEVICES];
+extern struct device devices[PLACES];
 
 /* One part of a chain, as the driver wants it: flags besides NEXT, which is added. */
 struct part {

@@ -1,0 +1,55 @@
+/*
+ * Bundles that run in a VM. Here a process of hybrid's does stay between an engine's calls: the
+ * monitor, which stands for the container on the host, as its first process does for the others.
+ */
+#ifndef HYBRID_ENGINE_MACHINE_H
+#define HYBRID_ENGINE_MACHINE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "exec.h"
+#include "runtime/monitor/workload.h"
+#include "runtime/runtime.h"
+#include "runtime/state/state.h"
+
+/*
+ * Refuses what has no meaning in a machine with a kernel of its own, naming the field. Returns 0,
+ * or -1 with *err.
+ */
+int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err);
+
+/* The monitor of a VM that waits for its start. */
+struct machine {
+    pid_t pid;       /* our child, until somebody adopts it */
+    int terminal_fd; /* the terminal's master, the caller's; -1 */
+};
+
+/*
+ * Boots the VM and sets the workload up. lock: the state's, which the monitor must not inherit.
+ * Returns 0, or -1 with *err and no process left.
+ */
+int machine_create(const struct workload_spec *spec, int lock, struct machine *machine,
+                   struct error *err);
+
+/* Ends a machine that was just created. */
+void machine_abandon(struct machine *machine);
+
+/* What `start`, `pause`, `resume` and `kill` tell the monitor. Return 0, or -1 with *err. */
+int machine_start(const struct runtime *runtime, const struct state *state, struct error *err);
+int machine_pause(const struct runtime *runtime, const struct state *state, bool pause,
+                  struct error *err);
+int machine_signal(const struct runtime *runtime, const struct state *state, int signal, bool all,
+                   struct error *err);
+
+/*
+ * Starts a process in it. A process of ours stands for it on the host and is left to whoever adopts
+ * it; it exits as the process in the VM does. Returns 0, an exit status whose cause has been told,
+ * or -1 with *err.
+ */
+int machine_exec_detached(const struct runtime *runtime, const struct state *state,
+                          int process_file, const struct plan *plan,
+                          const struct engine_exec_options *options, struct error *err);
+
+#endif

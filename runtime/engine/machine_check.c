@@ -1,0 +1,113 @@
+/* What a bundle can ask of the host that a machine with a kernel of its own cannot give. */
+#include <jansson.h>
+#include <sched.h>
+#include <string.h>
+
+#include "machine.h"
+
+static int refuse(const char *field, const char *why, struct error *err)
+{
+    return error_set(err, EXIT_OURS,
+                     "cannot run this bundle as a VM: %s: %s; nothing weaker is done instead",
+                     field, why);
+}
+
+/*
+ * The network of a VM: a new namespace has nothing but loopback so far, in the guest; one that
+ * exists on the host cannot be joined. (This function alone decides about it.)
+ */
+static int check_network(const struct plan *plan, struct error *err)
+{
+    if (plan->namespaces.path[PLAN_NS_NETWORK])
+        return refuse("linux.namespaces: network",
+                      "a VM cannot join a network namespace of the host yet; leave the path out "
+                      "for loopback only",
+                      err);
+    if (!(plan->namespaces.create & CLONE_NEWNET))
+        return refuse("linux.namespaces: network",
+                      "a VM does not have the host's network; ask for a network namespace", err);
+    return 0;
+}
+
+static int check_namespaces(const struct plan *plan, struct error *err)
+{
+    static const struct {
+        enum plan_namespace kind;
+        const char *field;
+    } kinds[] = {
+        { PLAN_NS_PID, "linux.namespaces: pid" },   { PLAN_NS_MOUNT, "linux.namespaces: mount" },
+        { PLAN_NS_IPC, "linux.namespaces: ipc" },   { PLAN_NS_UTS, "linux.namespaces: uts" },
+        { PLAN_NS_USER, "linux.namespaces: user" }, { PLAN_NS_CGROUP, "linux.namespaces: cgroup" },
+        { PLAN_NS_TIME, "linux.namespaces: time" },
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (plan->namespaces.path[kinds[i].kind])
+            return refuse(kinds[i].field,
+                          "a namespace of the host cannot be joined from within a VM", err);
+    return check_network(plan, err);
+}
+
+/* Those that every container has, by the specification: the guest's kernel has them too. */
+static bool is_default_device(const json_t *device)
+{
+    static const struct {
+        json_int_t major, minor;
+    } defaults[] = { { 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 }, { 1, 9 }, { 5, 0 }, { 5, 2 } };
+    const char *type = json_string_value(json_object_get(device, "type"));
+    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
+        if (type && strcmp(type, "c") == 0 &&
+            json_integer_value(json_object_get(device, "major")) == defaults[i].major &&
+            json_integer_value(json_object_get(device, "minor")) == defaults[i].minor)
+            return true;
+    return false;
+}
+
+static int check_devices(const struct plan *plan, struct error *err)
+{
+    const json_t *lin = json_object_get(plan->document, "linux"), *device;
+    size_t index;
+    json_array_foreach(json_object_get(lin, "devices"), index, device)
+    {
+        char field[256];
+        if (is_default_device(device))
+            continue;
+        (void)snprintf(field, sizeof field, "linux.devices[%zu] (%.200s)", index,
+                       json_string_value(json_object_get(device, "path")));
+        return refuse(field, "a VM has none of the host's devices", err);
+    }
+    return 0;
+}
+
+static int check_hooks(const struct plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < plan->step_count; i++) {
+        enum plan_step_kind kind = plan->steps[i].kind;
+        if (kind == PLAN_HOOK_CREATE || kind == PLAN_HOOK_START)
+            return refuse(kind == PLAN_HOOK_CREATE ? "hooks.createContainer"
+                                                   : "hooks.startContainer",
+                          "it would run in the namespaces of a container, which are the guest's "
+                          "here",
+                          err);
+    }
+    return 0;
+}
+
+static int check_seccomp(const struct plan *plan, struct error *err)
+{
+    return plan->listener_path
+               ? refuse("linux.seccomp.listenerPath",
+                        "an agent of the host cannot decide about the calls of a guest", err)
+               : 0;
+}
+
+int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err)
+{
+    if (hold->keep_fds > 0)
+        return refuse("--preserve-fds", "descriptors cannot be passed into a VM", err);
+    if (hold->no_cgroup)
+        return refuse("--cgroup-manager=disabled", "a VM is bounded by its cgroup", err);
+    if (check_seccomp(plan, err) < 0)
+        return -1;
+    return check_namespaces(plan, err) < 0 || check_devices(plan, err) < 0 ? -1
+                                                                           : check_hooks(plan, err);
+}
