@@ -719,10 +719,12 @@ def receiving(store):
 
 def end_load(store, path, moment, number, **options):
     """Starts a load and ends it with a signal at a moment; its status. How long anything takes depends on the machine,
-    so the moment is one of the store's states, and a load that was over all the same is made again."""
+    so the moment is one of the store's states, and a load that was over all the same is made again. What a shell
+    starts in the background ignores SIGINT, and would hand that on."""
     for _ in range(20):
-        process = subprocess.Popen(store.command("load", path), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(store.command("load", path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         while process.poll() is None and moment and not moment(store):
             time.sleep(0.001)
         with contextlib.suppress(ProcessLookupError):
