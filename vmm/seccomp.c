@@ -97,7 +97,10 @@ void seccomp_print(FILE *out)
     static const struct {
         uint32_t thread;
         const char *name;
-    } kinds[] = { { SECCOMP_VCPU, "vcpu" }, { SECCOMP_DISK, "disk" }, { SECCOMP_LOOP, "loop" } };
+    } kinds[] = { { SECCOMP_VCPU, "vcpu" },
+                  { SECCOMP_DISK, "disk" },
+                  { SECCOMP_LOOP, "loop" },
+                  { SECCOMP_SHARE, "share" } };
     for (size_t i = 0; i < seccomp_rule_count; i++) {
         uint32_t threads = threads_of_call(i);
         const char *comma = "";
