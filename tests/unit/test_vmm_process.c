@@ -131,6 +131,7 @@ static struct monitor monitor_start(const char *kernel)
                                .control_fd = control[1],
                                .console_fd = console[1],
                                .scratch_fd = -1,
+                               .share_fd = -1,
                                .memory = MICRO_MEMORY,
                                .cpus = 2,
                                .command_line = "quiet" };
