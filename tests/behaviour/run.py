@@ -72,6 +72,10 @@ def parse_arguments():
     return options
 
 
+def one_line(text):
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class Report:
     """Prints verdicts as they come and counts them."""
 
@@ -80,7 +84,7 @@ class Report:
         self.quiet, self.results, self.lock = options.quiet, options.results, threading.Lock()
 
     def verdict(self, kind, isolation, name, message="", seconds=0.0):
-        flat = "".join(c if c.isprintable() else " " for c in message)  # one line a row
+        flat = one_line(message)
         with self.lock:
             self.counts[kind] += 1
             if kind != "PASS" or not self.quiet:
@@ -141,7 +145,7 @@ class Runner:
         # In an emulated host QEMU now and then stalls or crashes a guest, or one of its processes (see
         # tests/testbed/README.md). Only there, only for VMs, and not for ever, there is a second try.
         if kind == "FAIL" and isolation == "vm" and os.environ.get("TESTBED") and self.emulator_may_fault():
-            print(f"NOTE vm {entry.name}: a fault of the emulated processor? second try after: {message}", flush=True)
+            print(f"NOTE vm {entry.name}: the emulated processor's fault? second try: {one_line(message)}", flush=True)
             kind, message, seconds = self.attempt(isolation, entry)
         self.report.verdict(kind, isolation, entry.name, message, seconds)
 
