@@ -201,6 +201,7 @@ const char *reference_familiar(const char *reference)
     const char *path = reference + strlen(docker);
     const char *name = path + strlen(library);
     if (strncmp(path, library, strlen(library)) == 0 && !strchr(name, '/'))
-        return name;
+        /* 64 hex digits alone are an image's id. */
+        return strspn(name, "0123456789abcdef") == 64 && strcspn(name, ":@") == 64 ? path : name;
     return domain_length(path) == 0 ? path : reference;
 }

@@ -333,7 +333,7 @@ def test_crowd(store):
 # --- faults -------------------------------------------------------------------------------------------
 
 # Each call that changes something, or may fail for want of it; the most of them that one process makes.
-FAULTS = (("fsync", 8), ("renameat", 8), ("mkdirat", 4), ("linkat", 4), ("ftruncate", 4), ("fchmod", 4), ("flock", 3),
+FAULTS = (("fsync", 8), ("renameat", 8), ("mkdirat", 4), ("linkat", 4), ("ftruncate", 4), ("flock", 3),
           ("unlinkat", 6), ("write", 8), ("pwrite64", 6), ("openat", 40), ("clone", 3), ("getdents64", 8),
           ("pipe2", 3))
 OPENED_BEFORE = 14  # by the dynamic loader

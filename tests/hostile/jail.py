@@ -111,7 +111,7 @@ def own_memory(vmm):
     """What one VM costs beside its guest's RAM. The program's pages are not counted: all VMs share them."""
     text = read(f"/proc/{vmm.pid}/smaps")
     sizes = [[int(number) for number in re.findall(rf"^{key}:\s+(\d+) kB", text, re.M)]
-             for key in ("Size", "Private_Dirty")]
+             for key in ("Size", "Anonymous")]
     own = sum(dirty for size, dirty in zip(*sizes) if size < monitor.MEMORY >> 10)
     return "" if own < OWN_MEMORY else f"{own} KiB"
 

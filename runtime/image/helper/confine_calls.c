@@ -65,7 +65,7 @@ const struct confine_call confine_calls[] = {
     CALL_IF(STORE, fcntl, CONFINE_EQUALS, 1, F_GETFD, "directories, as libarchive opens them"),
     CALL_IF(STORE, ioctl, CONFINE_EQUALS, 1, TCGETS, "is it a terminal?"),
     RARE_IF(NETWORK | LAYER | TOOL, ioctl, CONFINE_EQUALS, 1, TCGETS, "what is printed"),
-    RARE_IF(NETWORK, ioctl, CONFINE_EQUALS, 1, TIOCGWINSZ, "progress of a push"),
+    RARE_IF(STORE | NETWORK, ioctl, CONFINE_EQUALS, 1, TIOCGWINSZ, "progress on a terminal"),
     CALL_IF(STORE, ioctl, CONFINE_EQUALS, 1, FS_IOC_GETFLAGS, "flags of what is imported"),
     CALL_IF(NETWORK, ioctl, CONFINE_EQUALS, 1, FIONREAD, "the name service's answer"),
 

@@ -1,15 +1,14 @@
 """What goes wrong around a workload: a full disk, a file cut short, processes that are stopped, clocks that jump."""
 
 import contextlib
-import io
 import json
 import os
 import signal
 import subprocess
-import tarfile
 import tempfile
 import time
 
+import archives
 import harness
 from observe import cgroup_directories
 from table import test
@@ -131,19 +130,16 @@ def layer_cut_short(t):
     """A layer's file is truncated under a running VM: reads fail in there, and nothing else does."""
     with tempfile.TemporaryDirectory(dir=t.host.directory) as data:
         env = {"HYBRID_DATA": data}
-        archive = f"{data}/large.tar"
-        with tarfile.open(archive, "w") as tar:
-            large = tarfile.TarInfo("large")
-            large.size = 32 * MIB
-            tar.addfile(large, io.BytesIO(os.urandom(large.size)))
-            with open("/bin/busybox", "rb") as busybox:
-                shell = tarfile.TarInfo("bin/busybox")
-                shell.mode, shell.size = 0o755, os.fstat(busybox.fileno()).st_size
-                tar.addfile(shell, busybox)
-        t.verb("import", "-q", archive, "large", env=env)
-        os.unlink(archive)
+        path = f"{data}/large.tar"
+        with open("/bin/busybox", "rb") as busybox:
+            shell = archives.tar([archives.entry("bin/busybox", data=busybox.read(), mode=0o755)])
+        large = archives.tar([archives.entry("large", data=os.urandom(32 * MIB))])
+        with open(path, "wb") as file:
+            file.write(archives.Image([shell, large], "large:1").archive())
+        t.verb("load", "-q", path, env=env)
+        os.unlink(path)
         name = t.name()
-        t.verb("run", "-d", "--name", name, "--isolation=vm", "large", "/bin/busybox", "sleep", "1000", env=env)
+        t.verb("run", "-d", "--name", name, "--isolation=vm", "large:1", "/bin/busybox", "sleep", "1000", env=env)
         try:
             layers = [os.path.join(top, file) for top, _, files in os.walk(data) for file in files
                       if file.endswith(".erofs") and os.path.getsize(os.path.join(top, file)) > 32 * MIB]
