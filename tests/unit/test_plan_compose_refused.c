@@ -2,122 +2,120 @@
 /* link: plan */
 #include "test_plan_compose.h"
 
+static const struct {
+    struct run_options options;
+    const char *message;
+} refused_options[] = {
+    { { .user = "" }, "--user \"\": write USER or USER:GROUP, names or numbers" },
+    { { .user = ":5" }, "--user \":5\": write USER or USER:GROUP, names or numbers" },
+    { { .user = "a:b:c" }, "--user \"a:b:c\": write USER or USER:GROUP, names or numbers" },
+    { { .user = "a:" }, "--user \"a:\": write USER or USER:GROUP, names or numbers" },
+    { { .user = "a b" }, "--user \"a b\": write USER or USER:GROUP, names or numbers" },
+    { { .workdir = "opt" }, "--workdir \"opt\": must be an absolute path, such as /opt" },
+    { { .workdir = "" }, "--workdir \"\": must be an absolute path" },
+    { { .hostname = "bad name" },
+      "--hostname \"bad name\": not a host name; use 1 to 64 letters, digits, dots and "
+      "hyphens" },
+    { { .env = LIST("=x") }, "--env \"=x\": no name; write NAME=VALUE" },
+    { { .env = LIST("A=\xff") },
+      "--env is not valid UTF-8, which an OCI configuration cannot carry" },
+    { { .labels = LIST("=x") }, "--label \"=x\": no key; write KEY=VALUE" },
+    { { .annotations = LIST("hybrid.init=true") },
+      "--annotation hybrid.init=true: keys that begin with \"hybrid.\" are hybrid's own; "
+      "choose "
+      "another name" },
+    { { .cap_add = LIST("NET_ADMN") },
+      "--cap-add NET_ADMN: unknown capability; did you mean NET_ADMIN" },
+    { { .cap_drop = LIST("") }, "--cap-drop : unknown capability; one of them is NET_ADMIN" },
+    { { .cap_add = LIST("ALL"), .cap_drop = LIST("ALL") },
+      "--cap-add ALL and --cap-drop ALL contradict each other; leave one out" },
+    { { .security = LIST("secomp=unconfined") },
+      "--security-opt secomp=unconfined: not supported; did you mean seccomp" },
+    { { .security = LIST("apparmor=x") },
+      "--security-opt apparmor=x: not supported; possible are seccomp=FILE, seccomp=unconfined "
+      "and no-new-privileges[=true|false]" },
+    { { .security = LIST("no-new-privileges=maybe") },
+      "--security-opt no-new-privileges=maybe: the value must be true or false" },
+    { { .security = LIST("seccomp=") },
+      "--security-opt seccomp=: no value; write seccomp=FILE or seccomp=unconfined" },
+    { { .ulimits = LIST("nofile=9:1") },
+      "--ulimit nofile=9:1: the soft limit is above the hard limit" },
+    { { .stop_signal = "SIGTREM" }, "--stop-signal SIGTREM: unknown signal; did you mean TERM" },
+    { { .memory = 4096 }, "--memory: 4096 bytes are too few to start anything; the least is 6m" },
+    { { .memory_swap = 67108864 }, "--memory-swap: only together with --memory" },
+    { { .memory = 67108864, .memory_swap = 1 },
+      "--memory-swap: 1 bytes are fewer than --memory (67108864); it counts memory plus swap" },
+    { { .cpus = -1 }, "--cpus: -1 is not a number of CPUs from 0.01 to 8192" },
+    { { .cpus = 1e300 * 1e300 }, "--cpus: inf is not a number of CPUs from 0.01 to 8192" },
+    { { .disk_rates = { "/dev/sda:1mb" } },
+      "--device-read-bps \"/dev/sda:1mb\": a rate without a device, such as 10m: it holds for "
+      "all of the workload's disks together" },
+    { { .disk_rates = { NULL, "4095" } },
+      "--device-write-bps \"4095\": bytes a second, from 4096 to 1099511627776" },
+    { { .disk_rates = { NULL, NULL, "0" } },
+      "--device-read-iops \"0\": a number of requests a second, from 1 to 1099511627776" },
+    { { .disk_rates = { NULL, NULL, NULL, "1k" } },
+      "--device-write-iops \"1k\": a number of requests a second, from 1 to 1099511627776" },
+    { { .cpuset_cpus = "0-" }, "--cpuset-cpus \"0-\": not a list of CPUs, such as 0-3,5" },
+    { { .cpuset_cpus = "3-1" }, "--cpuset-cpus \"3-1\": not a list of CPUs, such as 0-3,5" },
+    { { .cpuset_cpus = "" }, "--cpuset-cpus \"\": not a list of CPUs, such as 0-3,5" },
+    { { .cpuset_cpus = "0, 1" }, "--cpuset-cpus \"0, 1\": not a list of CPUs, such as 0-3,5" },
+    { { .pids_limit = -2 }, "--pids-limit -2: a number of processes, or -1 for no limit" },
+    { { .volumes = LIST("/data") },
+      "-v /data: volumes without a host directory are not supported; write HOST:TARGET, or use "
+      "--tmpfs for scratch space" },
+    { { .volumes = LIST("data:/data") },
+      "-v data:/data: \"data\" would be the name of a volume, which are not supported; for a "
+      "directory write ./data, or its absolute path" },
+    { { .volumes = LIST(":/data") }, "-v :/data: there is no path of the host in it" },
+    { { .volumes = LIST("/a:data") },
+      "-v /a:data: the path must be absolute and without \"..\" or \"//\"" },
+    { { .volumes = LIST("/a:") },
+      "-v /a:: the path must be absolute and without \"..\" or \"//\"" },
+    { { .volumes = LIST("/a:/sys/x") },
+      "-v /a:/sys/x: /sys is the kernel's and must stay visible; choose another path" },
+    { { .volumes = LIST("/a:/b:") }, "-v /a:/b:: \"\" is not an option of a mount; ro and rw are" },
+    { { .volumes = LIST("/a:/b:ro,delegated") },
+      "-v /a:/b:ro,delegated: \"delegated\" is not an option of a mount; ro and rw are" },
+    { { .volumes = LIST("/a:/b"), .mounts = LIST("type=bind,src=/c,dst=/b/") },
+      "/b is mounted twice (-v, --mount, --tmpfs)" },
+    { { .mounts = LIST("") },
+      "--mount : \"\" is not known; type, source, target, readonly, bind-recursive, tmpfs-size "
+      "and tmpfs-mode are" },
+    { { .mounts = LIST("type=bind,src=/a,source=/b,dst=/c") },
+      "--mount type=bind,src=/a,source=/b,dst=/c: source is given twice" },
+    { { .mounts = LIST("type=tmpfs,dst=/c,tmpfs-mode=9") },
+      "--mount type=tmpfs,target=/c:rw,mode=9: mode=9 is not valid; write it like mode=1777" },
+    { { .mounts = LIST("type=bind,src=/a,dst=/c,bind-propagation=shared") },
+      "--mount type=bind,src=/a,dst=/c,bind-propagation=shared: mounts do not propagate "
+      "between "
+      "host and workload: bind-propagation can only be rprivate" },
+    { { .tmpfs = LIST("run") },
+      "--tmpfs run: the path must be absolute and without \"..\" or \"//\"" },
+    { { .tmpfs = LIST("/a/../b") },
+      "--tmpfs /a/../b: the path must be absolute and without \"..\" or \"//\"" },
+    { { .tmpfs = LIST("/proc/sys") },
+      "--tmpfs /proc/sys: /proc is the kernel's and must stay visible; choose another path" },
+    { { .tmpfs = LIST("/") },
+      "--tmpfs /: would hide files that every workload needs; choose a path below it" },
+    { { .tmpfs = LIST("/t:noexce") },
+      "--tmpfs /t:noexce: noexce is not an option of tmpfs; did you mean noexec" },
+    { { .tmpfs = LIST("/t:colour=red") },
+      "--tmpfs /t:colour=red: colour=red is not an option of tmpfs; one of them is size=64m" },
+    { { .tmpfs = LIST("/t:size=big") },
+      "--tmpfs /t:size=big: size=big is not valid; write it like size=64m or size=50%" },
+    { { .tmpfs = LIST("/t:bind") },
+      "--tmpfs /t:bind: bind has no meaning for a new file system; remove it" },
+};
+
 static void test_refused_options(void **state)
 {
-    const struct {
-        struct run_options options;
-        const char *message;
-    } rows[] = {
-        { { .user = "" }, "--user \"\": write USER or USER:GROUP, names or numbers" },
-        { { .user = ":5" }, "--user \":5\": write USER or USER:GROUP, names or numbers" },
-        { { .user = "a:b:c" }, "--user \"a:b:c\": write USER or USER:GROUP, names or numbers" },
-        { { .user = "a:" }, "--user \"a:\": write USER or USER:GROUP, names or numbers" },
-        { { .user = "a b" }, "--user \"a b\": write USER or USER:GROUP, names or numbers" },
-        { { .workdir = "opt" }, "--workdir \"opt\": must be an absolute path, such as /opt" },
-        { { .workdir = "" }, "--workdir \"\": must be an absolute path" },
-        { { .hostname = "bad name" },
-          "--hostname \"bad name\": not a host name; use 1 to 64 letters, digits, dots and "
-          "hyphens" },
-        { { .env = LIST("=x") }, "--env \"=x\": no name; write NAME=VALUE" },
-        { { .env = LIST("A=\xff") },
-          "--env is not valid UTF-8, which an OCI configuration cannot carry" },
-        { { .labels = LIST("=x") }, "--label \"=x\": no key; write KEY=VALUE" },
-        { { .annotations = LIST("hybrid.init=true") },
-          "--annotation hybrid.init=true: keys that begin with \"hybrid.\" are hybrid's own; "
-          "choose "
-          "another name" },
-        { { .cap_add = LIST("NET_ADMN") },
-          "--cap-add NET_ADMN: unknown capability; did you mean NET_ADMIN" },
-        { { .cap_drop = LIST("") }, "--cap-drop : unknown capability; one of them is NET_ADMIN" },
-        { { .cap_add = LIST("ALL"), .cap_drop = LIST("ALL") },
-          "--cap-add ALL and --cap-drop ALL contradict each other; leave one out" },
-        { { .security = LIST("secomp=unconfined") },
-          "--security-opt secomp=unconfined: not supported; did you mean seccomp" },
-        { { .security = LIST("apparmor=x") },
-          "--security-opt apparmor=x: not supported; possible are seccomp=FILE, seccomp=unconfined "
-          "and no-new-privileges[=true|false]" },
-        { { .security = LIST("no-new-privileges=maybe") },
-          "--security-opt no-new-privileges=maybe: the value must be true or false" },
-        { { .security = LIST("seccomp=") },
-          "--security-opt seccomp=: no value; write seccomp=FILE or seccomp=unconfined" },
-        { { .ulimits = LIST("nofile=9:1") },
-          "--ulimit nofile=9:1: the soft limit is above the hard limit" },
-        { { .stop_signal = "SIGTREM" },
-          "--stop-signal SIGTREM: unknown signal; did you mean TERM" },
-        { { .memory = 4096 },
-          "--memory: 4096 bytes are too few to start anything; the least is 6m" },
-        { { .memory_swap = 67108864 }, "--memory-swap: only together with --memory" },
-        { { .memory = 67108864, .memory_swap = 1 },
-          "--memory-swap: 1 bytes are fewer than --memory (67108864); it counts memory plus swap" },
-        { { .cpus = -1 }, "--cpus: -1 is not a number of CPUs from 0.01 to 8192" },
-        { { .cpus = 1e300 * 1e300 }, "--cpus: inf is not a number of CPUs from 0.01 to 8192" },
-        { { .disk_rates = { "/dev/sda:1mb" } },
-          "--device-read-bps \"/dev/sda:1mb\": a rate without a device, such as 10m: it holds for "
-          "all of the workload's disks together" },
-        { { .disk_rates = { NULL, "4095" } },
-          "--device-write-bps \"4095\": bytes a second, from 4096 to 1099511627776" },
-        { { .disk_rates = { NULL, NULL, "0" } },
-          "--device-read-iops \"0\": a number of requests a second, from 1 to 1099511627776" },
-        { { .disk_rates = { NULL, NULL, NULL, "1k" } },
-          "--device-write-iops \"1k\": a number of requests a second, from 1 to 1099511627776" },
-        { { .cpuset_cpus = "0-" }, "--cpuset-cpus \"0-\": not a list of CPUs, such as 0-3,5" },
-        { { .cpuset_cpus = "3-1" }, "--cpuset-cpus \"3-1\": not a list of CPUs, such as 0-3,5" },
-        { { .cpuset_cpus = "" }, "--cpuset-cpus \"\": not a list of CPUs, such as 0-3,5" },
-        { { .cpuset_cpus = "0, 1" }, "--cpuset-cpus \"0, 1\": not a list of CPUs, such as 0-3,5" },
-        { { .pids_limit = -2 }, "--pids-limit -2: a number of processes, or -1 for no limit" },
-        { { .volumes = LIST("/data") },
-          "-v /data: volumes without a host directory are not supported; write HOST:TARGET, or use "
-          "--tmpfs for scratch space" },
-        { { .volumes = LIST("data:/data") },
-          "-v data:/data: \"data\" would be the name of a volume, which are not supported; for a "
-          "directory write ./data, or its absolute path" },
-        { { .volumes = LIST(":/data") }, "-v :/data: there is no path of the host in it" },
-        { { .volumes = LIST("/a:data") },
-          "-v /a:data: the path must be absolute and without \"..\" or \"//\"" },
-        { { .volumes = LIST("/a:") },
-          "-v /a:: the path must be absolute and without \"..\" or \"//\"" },
-        { { .volumes = LIST("/a:/sys/x") },
-          "-v /a:/sys/x: /sys is the kernel's and must stay visible; choose another path" },
-        { { .volumes = LIST("/a:/b:") },
-          "-v /a:/b:: \"\" is not an option of a mount; ro and rw are" },
-        { { .volumes = LIST("/a:/b:ro,delegated") },
-          "-v /a:/b:ro,delegated: \"delegated\" is not an option of a mount; ro and rw are" },
-        { { .volumes = LIST("/a:/b"), .mounts = LIST("type=bind,src=/c,dst=/b/") },
-          "/b is mounted twice (-v, --mount, --tmpfs)" },
-        { { .mounts = LIST("") },
-          "--mount : \"\" is not known; type, source, target, readonly, bind-recursive, tmpfs-size "
-          "and tmpfs-mode are" },
-        { { .mounts = LIST("type=bind,src=/a,source=/b,dst=/c") },
-          "--mount type=bind,src=/a,source=/b,dst=/c: source is given twice" },
-        { { .mounts = LIST("type=tmpfs,dst=/c,tmpfs-mode=9") },
-          "--mount type=tmpfs,target=/c:rw,mode=9: mode=9 is not valid; write it like mode=1777" },
-        { { .mounts = LIST("type=bind,src=/a,dst=/c,bind-propagation=shared") },
-          "--mount type=bind,src=/a,dst=/c,bind-propagation=shared: mounts do not propagate "
-          "between "
-          "host and workload: bind-propagation can only be rprivate" },
-        { { .tmpfs = LIST("run") },
-          "--tmpfs run: the path must be absolute and without \"..\" or \"//\"" },
-        { { .tmpfs = LIST("/a/../b") },
-          "--tmpfs /a/../b: the path must be absolute and without \"..\" or \"//\"" },
-        { { .tmpfs = LIST("/proc/sys") },
-          "--tmpfs /proc/sys: /proc is the kernel's and must stay visible; choose another path" },
-        { { .tmpfs = LIST("/") },
-          "--tmpfs /: would hide files that every workload needs; choose a path below it" },
-        { { .tmpfs = LIST("/t:noexce") },
-          "--tmpfs /t:noexce: noexce is not an option of tmpfs; did you mean noexec" },
-        { { .tmpfs = LIST("/t:colour=red") },
-          "--tmpfs /t:colour=red: colour=red is not an option of tmpfs; one of them is size=64m" },
-        { { .tmpfs = LIST("/t:size=big") },
-          "--tmpfs /t:size=big: size=big is not valid; write it like size=64m or size=50%" },
-        { { .tmpfs = LIST("/t:bind") },
-          "--tmpfs /t:bind: bind has no meaning for a new file system; remove it" },
-    };
     (void)state;
-    for (size_t i = 0; i < ROWS(rows); i++) {
-        struct run_options options = rows[i].options;
+    for (size_t i = 0; i < ROWS(refused_options); i++) {
+        struct run_options options = refused_options[i].options;
         options.id = "x";
         options.command = sh;
-        assert_refused(NONE, &options, rows[i].message);
+        assert_refused(NONE, &options, refused_options[i].message);
     }
 }
 
