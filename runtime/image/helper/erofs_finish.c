@@ -102,10 +102,10 @@ static int put_spooled_tail(struct writer *writer, const struct tree_inode *inod
             pread(writer->erofs->spool_fd, tail + got, size - got, (off_t)(inode->tail + got));
         if (length < 0 && errno == EINTR)
             continue;
-        if (length < 0)
+        if (length == 0) /* shorter than what was put there */
+            errno = EIO;
+        if (length <= 0)
             return -1;
-        if (length == 0)
-            break;
         got += (size_t)length;
     }
     return put(writer, inode->position + erofs_head_size(inode), tail, size);
