@@ -70,7 +70,7 @@ def attributes():
 def sparse_layer(form):
     with tempfile.TemporaryDirectory(prefix="hybrid-corpus-") as top:
         for name, size, pieces in (("end", 50 << 20, ()), ("start", 0, ((5 << 20, b"end"),)), ("tail", 4 << 20, ((100, b"x"),)),
-                                   ("holes", 3 << 20, ((0, b"a" * 5000), (1 << 20, b"b" * 4096), (2 << 20, b"c")))):
+                                   ("holes", (3 << 20) + 5, ((0, b"a" * 5000), (1 << 20, b"b" * 4096), (2 << 20, b"c")))):
             with open(f"{top}/{name}", "wb") as file:
                 for offset, data in pieces:
                     file.seek(offset)

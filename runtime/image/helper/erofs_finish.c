@@ -91,7 +91,6 @@ static int put_head(struct writer *writer, const struct tree_inode *inode)
     return put(writer, behind + sizeof header, inode->attributes, inode->attributes_size);
 }
 
-/* The spool is shorter than what it holds if holes are at its end: they read as zeros. */
 static int put_spooled_tail(struct writer *writer, const struct tree_inode *inode)
 {
     char tail[EROFS_BLOCK] = { 0 };
@@ -173,18 +172,6 @@ static int put_inodes(const struct erofs *erofs, const struct erofs_layout *layo
 
 /* --- the superblock -------------------------------------------------------------------------- */
 
-/* CRC-32C (Castagnoli) as the kernel computes it: bits reversed, and not inverted at the end. */
-static uint32_t checksum(const unsigned char *data, size_t size)
-{
-    uint32_t sum = UINT32_MAX;
-    for (size_t i = 0; i < size; i++) {
-        sum ^= data[i];
-        for (int bit = 0; bit < 8; bit++)
-            sum = (sum >> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
-    }
-    return sum;
-}
-
 static int put_super(const struct erofs *erofs, const struct erofs_layout *layout)
 {
     unsigned char block[EROFS_BLOCK] = { 0 };
@@ -199,7 +186,7 @@ static int put_super(const struct erofs *erofs, const struct erofs_layout *layou
         .meta_block = (uint32_t)layout->meta_block,
     };
     memcpy(at, &super, sizeof super);
-    super.checksum = checksum(at, sizeof block - EROFS_SUPER_OFFSET);
+    super.checksum = erofs_checksum(at, sizeof block - EROFS_SUPER_OFFSET);
     memcpy(at, &super, sizeof super);
     return erofs_write_at(erofs->fd, block, sizeof block, 0);
 }
@@ -207,6 +194,9 @@ static int put_super(const struct erofs *erofs, const struct erofs_layout *layou
 int erofs_finish(struct erofs *erofs, struct tree *tree)
 {
     struct erofs_layout layout;
+    /* Holes at the spool's end were not written: they count, and read as zeros. */
+    if (ftruncate(erofs->spool_fd, (off_t)erofs->spooled) < 0)
+        return -1;
     if (erofs_lay_out(erofs, tree, &layout) < 0 || put_inodes(erofs, &layout) < 0 ||
         put_super(erofs, &layout) < 0)
         return -1;

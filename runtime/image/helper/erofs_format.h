@@ -10,6 +10,7 @@
 #ifndef HYBRID_EROFS_FORMAT_H
 #define HYBRID_EROFS_FORMAT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -46,6 +47,18 @@ struct erofs_super {
     uint8_t unused[44];
 };
 _Static_assert(sizeof(struct erofs_super) == 128, "EROFS: the superblock has 128 bytes");
+
+/* CRC-32C (Castagnoli) as the kernel computes it: bits reversed, and not inverted at the end. */
+static inline uint32_t erofs_checksum(const unsigned char *data, size_t size)
+{
+    uint32_t sum = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        sum ^= data[i];
+        for (int bit = 0; bit < 8; bit++)
+            sum = (sum >> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
+    }
+    return sum;
+}
 
 struct erofs_inode { /* the extended form: times, and ids of 32 bits */
     uint16_t format;
