@@ -237,6 +237,7 @@ def test_layer_replaced_entries(store):
         directory("tree"), entry("tree/a/b"), entry("tree", data=b"now a file"),
         link("l", "d"), directory("l"), entry("l/in"),
         link("usr-merge", "d"), entry("usr-merge/through"),
+        link("again", "x", tarfile.LNKTYPE), link("again", "x", tarfile.LNKTYPE),
     ])
     store.load(Image([layer], "replaced").archive())
     with Mounted(store.layer(layer)) as root:
@@ -246,6 +247,8 @@ def test_layer_replaced_entries(store):
         equal(sorted(os.listdir(f"{root}/d")), ["keep", "through"], "content of d")
         check(stat.S_ISREG(os.lstat(f"{root}/tree").st_mode), "tree")
         check(stat.S_ISDIR(os.lstat(f"{root}/l").st_mode), "l")
+        check(os.path.samefile(f"{root}/again", f"{root}/x"), "again")
+        equal(os.lstat(f"{root}/x").st_nlink, 2, "links of x")
 
 
 def test_layer_sparse(store):

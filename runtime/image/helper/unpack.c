@@ -285,7 +285,8 @@ static int apply_hard_link(struct unpack *unpack, const struct place *place, con
     if (!directory && (errno == EXDEV || errno == ELOOP))
         return refuse(place->path, "its hard link leaves the root of the image", err);
     struct tree_inode *inode = directory ? tree_find(directory, base) : NULL;
-    if (!inode || tree_is_whiteout(inode) || inode == place->former)
+    const bool itself = directory == place->parent && strcmp(base, place->base) == 0;
+    if (!inode || tree_is_whiteout(inode) || itself)
         return refuse(place->path, "a hard link to what the layer does not hold", err);
     if (S_ISDIR(inode->mode))
         return refuse(place->path, "a hard link to a directory", err);
