@@ -867,6 +867,19 @@ def test_killed(store):
         same_files(store.snapshot(), before, "the store after kill -9 and a load")
 
 
+def test_killed_push(store):
+    """Nothing goes on sending when the command is gone."""
+    with Registry() as registry:
+        registry.answer("/blobs/uploads/", lambda handler: time.sleep(30))
+        store.load(small().archive())
+        store.run("tag", "small:1", registry.name + ":1")
+        process = store.start("push", registry.name + ":1")
+        wait_for(lambda: registry.paths("/blobs/uploads/"), "the request to upload")
+        process.kill()
+        process.communicate(timeout=20)
+        wait_for(lambda: images.processes_of(store) == [], "the end of all processes")
+
+
 def only_leftovers(store, options=()):
     """What `hybrid system check` finds: at most what killed commands leave, and the next one removes."""
     result = store.run("system", "check", "--format=json", *options, status=None)

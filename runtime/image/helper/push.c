@@ -189,9 +189,12 @@ int push_run(const char *store_path, const struct push_options *options, struct 
     if (result == 0)
         result = remote_open(reference, options->settings, options->plain_http, &remote, err);
     if (result == 0) {
+        const pid_t parent = getppid();
         result = privileges_drop(err);
-        if (result == 0)
+        if (result == 0) {
+            staging_die_with(parent); /* once more: the change of user undid it */
             result = confine_enter(CONFINE_NETWORK, NULL, 0, err);
+        }
         if (result == 0)
             result = send_image(push, &remote, err);
         remote_free(&remote);
