@@ -169,6 +169,10 @@ def test_check_workloads(store):
     store.run("system", "check", "--repair", status=1)
     store.load(image.archive())
     store.sound("with the image again")
+    with open(store.part("layers", diff_id + ".erofs"), "r+b") as file:
+        file.truncate(4096)
+    said = store.run("system", "check", "--repair", status=1).stdout.decode()
+    check("workload sleeper" in said, f"a layer was taken away from the workload, and that is not told: {said}")
 
 
 def test_check_usage(store):
@@ -182,8 +186,8 @@ def test_check_usage(store):
 
 HELPER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "runtime", "image", "helper")
 # The kinds of processes, as they call themselves; each list holds what those do that its processes start.
-LISTS = {"NETWORK": {"network"}, "STORE": {"store", "layer", "tool"}, "LAYER": {"layer", "tool"}, "TOOL": {"tool"}}
-GROUPS = {"ALL": set(LISTS), "FROM_TOOL": {"STORE", "LAYER", "TOOL"}, "FROM_LAYER": {"STORE", "LAYER"}}
+LISTS = {"NETWORK": {"network"}, "STORE": {"store", "layer", "tool"}, "LAYER": {"layer"}, "TOOL": {"tool"}}
+GROUPS = {"ALL": set(LISTS), "FROM_TOOL": {"STORE", "TOOL"}, "FROM_LAYER": {"STORE", "LAYER"}}
 
 
 def entries():

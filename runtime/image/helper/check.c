@@ -156,19 +156,33 @@ static int repair(const struct check *check, struct error *err)
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
+static void release(int *lock)
+{
+    cleanup_close(lock);
+    *lock = -1;
+}
+
+/* A workload of which a layer was removed is not mended by it: that is a finding of its own. */
+static int repair_and_look(struct check *check, struct error *err)
+{
+    const struct workload_visit workloads = { check_workload, check };
+    return repair(check, err) < 0 ? -1
+                                  : collect_visit_workloads(check->options->root, &workloads, err);
+}
+
 static int check_store(struct check *check, struct error *err)
 {
     int lock = store_lock(&check->store, err);
     int result = lock < 0 ? -1 : check_structure(check, err);
     if (!check->options->repair) /* reading all takes its time: others need not wait for it */
-        cleanup_close(&lock);
+        release(&lock);
     if (result == 0)
         result = check_content(check, err);
     if (result == 0)
         result = check_name_users(check, err);
     if (result == 0 && check->options->repair && check->findings.count > 0)
-        result = repair(check, err);
-    cleanup_close(&lock);
+        result = repair_and_look(check, err);
+    release(&lock);
     return result;
 }
 

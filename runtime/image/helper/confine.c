@@ -17,16 +17,16 @@ static const struct {
     struct landlock_place place;
     const char *reason;
 } common_places[] = {
-    { CONFINE_STORE | CONFINE_LAYER | CONFINE_TOOL,
+    { CONFINE_STORE | CONFINE_TOOL,
       { .access = LANDLOCK_EXECUTE, .path = "/usr" },
-      "mkfs.erofs, fsck.erofs and their libraries" },
-    { CONFINE_STORE | CONFINE_LAYER | CONFINE_TOOL,
+      "fsck.erofs and its libraries" },
+    { CONFINE_STORE | CONFINE_TOOL,
       { .access = LANDLOCK_EXECUTE, .path = "/lib" },
       "the dynamic loader and libraries, where /usr does not have them" },
-    { CONFINE_STORE | CONFINE_LAYER | CONFINE_TOOL,
+    { CONFINE_STORE | CONFINE_TOOL,
       { .access = LANDLOCK_EXECUTE, .path = "/lib64" },
       "the dynamic loader, where /usr does not have it" },
-    { CONFINE_STORE | CONFINE_LAYER | CONFINE_TOOL,
+    { CONFINE_STORE | CONFINE_TOOL,
       { .access = LANDLOCK_READ, .path = "/etc/ld.so.cache" },
       "where libraries are" },
     { CONFINE_NETWORK,

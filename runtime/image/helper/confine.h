@@ -13,8 +13,8 @@
 enum confine_kind {
     CONFINE_NETWORK = 1, /* speaks to registries, as nobody; writes to descriptors it is given */
     CONFINE_STORE = 2,   /* writes the store, waits for the others; has no network */
-    CONFINE_LAYER = 4,   /* unpacks one layer into a staging directory, and makes its file */
-    CONFINE_TOOL = 8,    /* a program of another package that the latter two run */
+    CONFINE_LAYER = 4,   /* unpacks one layer, and makes its file */
+    CONFINE_TOOL = 8,    /* a program of another package that STORE runs */
 };
 
 enum confine_condition {

@@ -16,7 +16,7 @@
 #define TOOL    CONFINE_TOOL
 
 /* A list holds what the lists of those that it starts hold: see confine.h. */
-#define FROM_TOOL  (STORE | LAYER | TOOL)
+#define FROM_TOOL  (STORE | TOOL)
 #define FROM_LAYER (STORE | LAYER)
 #define ALL        (NETWORK | STORE | LAYER | TOOL)
 
@@ -49,14 +49,15 @@ const struct confine_call confine_calls[] = {
     CALL(NETWORK | FROM_LAYER, write, "blobs, messages"),
     RARE(TOOL, write, "what a tool says of its failure"),
     CALL(ALL, close, "descriptors"),
-    CALL(NETWORK | FROM_TOOL, pread64, "a blob to push; a program's header"),
+    CALL(NETWORK | FROM_TOOL | LAYER, pread64, "a blob to push; a program's header"),
     CALL(STORE | LAYER, pwrite64, "the EROFS file"),
     CALL(NETWORK | STORE, lseek, "blobs from their start"),
     RARE(LAYER | TOOL, lseek, "holes"),
     CALL(NETWORK | STORE | LAYER, ftruncate,
          "a blob from its start; the EROFS file to whole blocks"),
     CALL(FROM_LAYER, fsync, "what must outlive a power cut"),
-    CALL_IF(FROM_TOOL, fcntl, CONFINE_EQUALS, 1, F_DUPFD_CLOEXEC, "descriptors of directories"),
+    CALL_IF(FROM_TOOL | LAYER, fcntl, CONFINE_EQUALS, 1, F_DUPFD_CLOEXEC,
+            "descriptors of directories"),
     CALL_IF(NETWORK | STORE, fcntl, CONFINE_EQUALS, 1, F_GETFL,
             "is it non-blocking, can it be a DIR?"),
     RARE_IF(TOOL, fcntl, CONFINE_EQUALS, 1, F_GETFL, "the C library's directories"),
@@ -75,7 +76,7 @@ const struct confine_call confine_calls[] = {
     CALL(ALL, newfstatat, "sizes and types"),
     RARE(ALL, fstat, "newer C libraries, in place of newfstatat"),
     RARE(ALL, statx, "other C libraries"),
-    CALL(FROM_TOOL, access, "the dynamic loader; is there a mkfs.erofs?"),
+    CALL(FROM_TOOL, access, "the dynamic loader; is there an fsck.erofs?"),
     RARE(NETWORK, access, "the name service"),
     CALL(STORE, faccessat2, "has the store a file?"),
     CALL(STORE, getdents64, "directories"),
@@ -83,11 +84,12 @@ const struct confine_call confine_calls[] = {
     CALL(STORE, readlink, "the real path of a tree"),
     RARE(NETWORK, readlink, "configuration of the name service"),
     CALL(FROM_TOOL, statfs, "where the tool's memory comes from"),
-    RARE(NETWORK | FROM_TOOL, fadvise64, "libarchive, and the C library's reading of files"),
+    RARE(NETWORK | FROM_TOOL | LAYER, fadvise64,
+         "libarchive, and the C library's reading of files"),
 
     /* Memory. */
     CALL(ALL, brk, "heap"),
-    CALL(FROM_TOOL, mmap, "heap; libraries of what is executed"),
+    CALL(FROM_TOOL | LAYER, mmap, "heap; libraries of what is executed"),
     CALL(NETWORK, mmap, "heap, stacks of threads; libraries of the name service"),
     CALL(ALL, munmap, "heap, libraries"),
     CALL(FROM_TOOL, mprotect, "libraries of what is executed"),
@@ -110,15 +112,15 @@ const struct confine_call confine_calls[] = {
     CALL_IF(STORE, prctl, CONFINE_EQUALS, 0, PR_SET_CHILD_SUBREAPER,
             "to wait for the workers of a worker"),
     CALL(NETWORK | FROM_LAYER, futex, "locks of libraries"),
-    RARE(TOOL, futex, "newer mkfs.erofs, which has threads"),
-    RARE_IF(TOOL, clone, CONFINE_CLEAR, 0, NAMESPACES, "newer mkfs.erofs"),
-    RARE(FROM_TOOL, exit, "newer mkfs.erofs"),
-    RARE(LAYER | TOOL, sched_getaffinity, "newer mkfs.erofs"),
-    CALL(ALL, set_robust_list, "start of a process or thread"),
+    RARE(TOOL, futex, "a newer fsck.erofs, which has threads"),
+    RARE_IF(TOOL, clone, CONFINE_CLEAR, 0, NAMESPACES, "a newer fsck.erofs"),
+    RARE(FROM_TOOL, exit, "a newer fsck.erofs"),
+    RARE(TOOL, sched_getaffinity, "a newer fsck.erofs"),
+    CALL(NETWORK | FROM_TOOL, set_robust_list, "start of a process or thread"),
     CALL(NETWORK | FROM_TOOL, rseq, "start of a thread or program"),
     CALL(FROM_TOOL, set_tid_address, "start of a program"),
     CALL(FROM_TOOL, arch_prctl, "start of a program: thread-local storage"),
-    CALL(FROM_TOOL, execve, "mkfs.erofs, fsck.erofs"),
+    CALL(FROM_TOOL, execve, "fsck.erofs"),
     CALL(ALL, prlimit64, "resource limits, downwards; the stack's size"),
     CALL(FROM_TOOL, geteuid, "start of fsck.erofs"),
     CALL(NETWORK | STORE, uname, "libraries"),
@@ -138,8 +140,8 @@ const struct confine_call confine_calls[] = {
     /* Signals. */
     CALL(NETWORK | STORE, rt_sigaction, "which end this process, and which another answers"),
     CALL(NETWORK | STORE, rt_sigprocmask, "the same"),
-    RARE(LAYER | TOOL, rt_sigaction, "newer mkfs.erofs"),
-    RARE(LAYER | TOOL, rt_sigprocmask, "newer mkfs.erofs"),
+    RARE(TOOL, rt_sigaction, "a newer fsck.erofs"),
+    RARE(TOOL, rt_sigprocmask, "a newer fsck.erofs"),
     RARE(ALL, rt_sigreturn, "the end of a handler"),
     RARE(ALL, restart_syscall, "a wait that SIGSTOP and SIGCONT interrupted"),
     CALL(STORE, rt_sigtimedwait, "the end of a worker, or a signal to end it"),
@@ -151,9 +153,9 @@ const struct confine_call confine_calls[] = {
     CALL(FROM_LAYER, seccomp, "the worker's, the tool's"),
 
     /* Changing the store. */
-    CALL(STORE, mkdirat, "staging directories; directories of a layer"),
-    CALL(FROM_LAYER, unlinkat, "what is not needed any more; entries that are replaced"),
-    CALL(STORE, linkat, "blobs of the store, held for a command; links of a layer"),
+    CALL(STORE, mkdirat, "staging directories"),
+    CALL(FROM_LAYER, unlinkat, "what is not needed any more"),
+    CALL(STORE, linkat, "blobs of the store, held for a command"),
     CALL(STORE, renameat, "into the store"),
     CALL(STORE, flock, "one change at a time"),
 

@@ -32,8 +32,8 @@ bool tool_exists(const char *program)
 __attribute__((noreturn)) static void exec_tool(const struct tool *tool, int output_fd,
                                                 pid_t parent)
 {
-    const char *const environment[] = { "LC_ALL=C", "PATH=" TOOL_PATH, tool->setting, NULL };
-    const struct landlock_place place = { .access = LANDLOCK_CHANGE, .fd = tool->dir_fd };
+    const char *const environment[] = { "LC_ALL=C", "PATH=" TOOL_PATH, NULL };
+    const struct landlock_place place = { .access = LANDLOCK_READ, .fd = tool->dir_fd };
     struct error err = { 0 };
     staging_die_with(parent);
     if (dup2(output_fd, STDERR_FILENO) >= 0 && confine_enter(CONFINE_TOOL, &place, 1, &err) < 0)
@@ -75,8 +75,10 @@ static int report(const struct tool *tool, int status, char *output, struct erro
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_FOUND)
         return error_set(err, EXIT_OURS, "cannot run %s: not found; install the package %s",
                          program, tool->package);
-    if (WIFSIGNALED(status))
-        return confine_explain(program, status, err);
+    if (WIFSIGNALED(status)) {
+        (void)confine_explain(program, status, err);
+        return WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGKILL ? -1 : 1;
+    }
     (void)error_set(err, EXIT_OURS, "%s failed: %s", program,
                     document_printable(find_message(output), printable, sizeof printable));
     return WIFEXITED(status) && WEXITSTATUS(status) != EXIT_NOT_EXECUTABLE ? 1 : -1;
