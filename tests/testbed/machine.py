@@ -18,6 +18,7 @@ FAILED = 125
 TIMED_OUT = 124
 CONSOLE_TAIL = 4096
 PR_SET_PDEATHSIG = 1
+TICK_SECONDS = 1.0
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -97,6 +98,7 @@ class Machine:
         self.options = options
         self.started = False
         self.interrupts = 0
+        self.next_tick = 0.0
         self.console = b""
         self.pending = b""
         self.selector = selectors.DefaultSelector()
@@ -137,6 +139,12 @@ class Machine:
             self.ports["control"].sendall(text.encode() + b"\n")
         except OSError:
             pass
+
+    def tick(self):
+        """An interrupt now and then, with which the host notices what QEMU lost before: see README.md."""
+        if self.started and time.monotonic() >= self.next_tick:
+            self.next_tick = time.monotonic() + TICK_SECONDS
+            self.order("tick")
 
     # --- what happens ---------------------------------------------------------------------------
     def on_console(self, data):
@@ -240,8 +248,9 @@ class Machine:
             except PermissionError:  # a regular file: epoll has no use for it, always readable
                 self.feed_file()
         while True:
-            left = None if deadline is None else max(0, deadline - time.monotonic())
+            left = TICK_SECONDS if deadline is None else max(0, min(TICK_SECONDS, deadline - time.monotonic()))
             events = self.selector.select(left)
+            self.tick()
             if deadline is not None and time.monotonic() >= deadline:
                 print(f"testbed: not done after {self.options.timeout:g} s, ended", file=sys.stderr)
                 raise Ended(TIMED_OUT)
