@@ -26,8 +26,8 @@ struct signature_claim {
 
 /*
  * Whether `signature` (base64) is the key's, over the payload, and the payload says what is
- * claimed. Nothing of the payload is parsed before the signature was found good. Returns 0, or -1
- * with *err saying what is wrong.
+ * claimed. What an unsigned payload says is not looked at. Returns 0, or -1 with *err saying what
+ * is wrong.
  */
 int signature_check(const struct signature_key *key, const char *payload, size_t length,
                     const char *signature, const struct signature_claim *claim, struct error *err);

@@ -103,6 +103,9 @@ static int check_entries(struct fetch *fetch, const struct verify *verify, struc
     for (size_t i = 0; i < count && i < MAX_SIGNATURES; i++)
         if (check_entry(fetch, verify, json_array_get(entries, i), err) == 0)
             return 0;
+    if (count > MAX_SIGNATURES) /* anybody may add some: how many are tried must end */
+        return error_set(err, EXIT_OURS, "there are %zu, and none of the first %d is good", count,
+                         MAX_SIGNATURES);
     return -1; /* *err says what was wrong with the last one */
 }
 
