@@ -34,13 +34,21 @@ static const struct boot_mount SYSTEM[] = {
     { "/layers", "tmpfs", "mode=0755,size=1m", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
-/* Looking for fragmented memory twice a second wakes an idle guest most often of all. */
+/* What wakes an idle guest most often. */
+static const struct {
+    const char *path, *value;
+} QUIET[] = {
+    { "/proc/sys/vm/compaction_proactiveness", "0" }, /* looks for fragments twice a second */
+    { "/proc/sys/vm/stat_interval", "10" },           /* sums up statistics, in seconds */
+};
+
 static void quieten_kernel(void)
 {
-    static const char COMPACTION[] = "/proc/sys/vm/compaction_proactiveness";
-    _cleanup_close_ int fd = open(COMPACTION, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0", 1) < 0)
-        log_error("cannot write %s: %s", COMPACTION, strerror(errno));
+    for (size_t i = 0; i < sizeof QUIET / sizeof QUIET[0]; i++) {
+        _cleanup_close_ int fd = open(QUIET[i].path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, QUIET[i].value, strlen(QUIET[i].value)) < 0)
+            log_error("cannot write %s: %s", QUIET[i].path, strerror(errno));
+    }
 }
 
 int boot_mount_system(struct error *err)
