@@ -1,7 +1,8 @@
 #include "vmm/console.h"
 
+#include "io.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -89,8 +90,7 @@ void console_flush(struct console *console)
     while (console->length > 0 && console->output_fd >= 0) {
         /* The descriptor may be shared, so it is not made non-blocking: a pipe that polls as
          * writable takes PIPE_BUF (4096) bytes at once, see pipe(7). */
-        struct pollfd poll_output = { .fd = console->output_fd, .events = POLLOUT };
-        if (poll(&poll_output, 1, 0) <= 0) {
+        if (!io_is_ready(console->output_fd, POLLOUT)) {
             waiting = true;
             break;
         }

@@ -127,8 +127,7 @@ static bool control_receive(struct control *control)
     struct machine_message message;
     int fds[IO_MAX_FDS];
     size_t fd_count;
-    struct pollfd readable = { .fd = control->fd, .events = POLLIN };
-    if (control->fd < 0 || poll(&readable, 1, 0) <= 0)
+    if (control->fd < 0 || !io_is_ready(control->fd, POLLIN))
         return false;
     ssize_t n = io_receive_fds(control->fd, &message, sizeof message, fds, &fd_count);
     if (n != (ssize_t)sizeof message) {

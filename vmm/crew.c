@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,16 +115,23 @@ static void *crew_vcpu_main(void *argument)
     return NULL;
 }
 
-/* A disk that is used faster than it may be. A signal only makes it ask again. */
+/*
+ * A disk that is used faster than it may be. A signal only makes it ask again. Until a point in
+ * time: a sleep for a while that was stopped goes on by restart_syscall(2), which is not allowed.
+ */
 static void crew_sleep(uint64_t nanoseconds)
 {
-    const uint64_t second = 1000000000; /* of a long debt: a driver may have reset the disk */
+    const long second = 1000000000;
+    struct timespec until;
     if (nanoseconds == 0)
         return;
-    if (nanoseconds >= second)
-        nanoseconds = second - 1;
-    const struct timespec duration = { .tv_nsec = (long)nanoseconds };
-    (void)nanosleep(&duration, NULL);
+    if (nanoseconds >= (uint64_t)second) /* of a long debt: a driver may have reset the disk */
+        nanoseconds = (uint64_t)second - 1;
+    (void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &until); /* as in blk.c */
+    until.tv_nsec += (long)nanoseconds;
+    until.tv_sec += until.tv_nsec / second;
+    until.tv_nsec %= second;
+    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
 static void *crew_disk_main(void *argument)

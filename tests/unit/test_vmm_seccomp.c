@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "io.h"
 #include "vmm/seccomp.h"
 
 #include <linux/kvm.h>
@@ -176,12 +177,44 @@ static void test_allowed(void **state)
     assert_true(killed_at(SECCOMP_DISK, __NR_sendmsg, -1, 0, 0));
 }
 
+/* A pause stops the process in the midst of a call, which goes on as one that is allowed. */
+static void test_stopped(void **state)
+{
+    (void)state;
+    int status, ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct error err;
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (seccomp_enter(SECCOMP_LOOP, &err) == 0)
+            while (!io_is_ready(ends[0], POLLIN))
+                ;
+        (void)syscall(__NR_exit_group, 1);
+    }
+    for (int i = 0; i < 100; i++) {
+        (void)usleep((useconds_t)(1000 + 37 * i));
+        assert_int_equal(kill(child, SIGSTOP), 0);
+        assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+        assert_true(WIFSTOPPED(status)); /* not killed */
+        assert_int_equal(kill(child, SIGCONT), 0);
+        assert_int_equal(waitpid(child, &status, WCONTINUED), child);
+        assert_true(WIFCONTINUED(status));
+    }
+    (void)kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_forbidden_classes),
         cmocka_unit_test(test_allowed),
+        cmocka_unit_test(test_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,12 @@
 #include "vmm/virtio/stream.h"
 
+#include "io.h"
 #include "vmm/virtio/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/virtio_vsock.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,8 +99,7 @@ static ssize_t stream_write_once(const struct stream_endpoint *output, struct io
     ssize_t n;
     struct iovec first = parts[0];
     if (!output->is_socket && !output->non_blocking && output->watched) {
-        struct pollfd asked = { .fd = output->fd, .events = POLLOUT };
-        if (poll(&asked, 1, 0) <= 0) {
+        if (!io_is_ready(output->fd, POLLOUT)) {
             errno = EAGAIN;
             return -1;
         }

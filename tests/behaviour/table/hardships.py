@@ -96,6 +96,31 @@ def disk_read_rate(t):
             t.check(after - before >= least, f"{options}: 20 reads took {after - before:.2f} s")
 
 
+@test("limit/disk-rate-and-pauses", alone=True, seconds=120)
+def disk_rate_and_pauses(t):
+    """Paused while it waits for its turn to read, a workload goes on afterwards."""
+    script = "dd if=/dev/zero of=/x bs=64k count=10 conv=fsync 2>/dev/null; " \
+             "while dd if=/x of=/dev/null bs=64k iflag=direct 2>/dev/null; do echo read; done"
+    with block_device(t, 192 * MIB) as data:
+        env = {"HYBRID_DATA": data}
+        result = with_data(t, data, "-d", "--name", name := t.name(), "--device-read-iops=10",
+                           command=["sh", "-c", script])
+        t.equal("exit status of run -d", 0, result.exit, result)
+
+        def await_rounds(more):
+            wanted = t.hybrid("logs", name, env=env).out.count("read") + more
+            t.eventually("it reads", lambda: t.hybrid("logs", name, env=env).out.count("read") >= wanted)
+
+        await_rounds(1)
+        for _ in range(5):
+            for verb in ("pause", "resume"):
+                result = t.hybrid(verb, name, env=env)
+                t.equal(f"exit status of {verb}", 0, result.exit, result)
+            time.sleep(0.15)
+        await_rounds(2)
+        t.hybrid("rm", "-f", name, env=env)
+
+
 @test("limit/disk-rate-refused")
 def disk_rate_refused(t):
     for options, wanted in ((["--device-read-bps=/dev/sda:1mb"], "a rate without a device, such as 10m"),
