@@ -5,11 +5,14 @@
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -20,6 +23,9 @@ enum {
     /* Bytes of a guest's frames that may wait in the host for a slow device; then the guest waits.
      */
     SEND_BUFFER = 1 << 20,
+    /* Whoever holds the namespace's lock is done in a moment, or is a stranger: anybody may. */
+    LOCK_SECONDS = 10,
+    LOCK_TRIES_A_SECOND = 100,
 };
 
 /* How a tap is called beside the interface that it is tied to. */
@@ -77,6 +83,30 @@ static int visit(int namespace_fd, int (*inside)(struct network *network, struct
     if (setns(own, CLONE_NEWNET) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot leave the network namespace");
     return result;
+}
+
+/*
+ * Between looking at the filters of a namespace and changing them nobody else may do that. A
+ * namespace is one inode, by whatever path it is opened: that is what is locked, until the
+ * descriptor is closed. Returns the descriptor, or -1 with *err.
+ */
+static int lock_namespace(int netlink_fd, struct error *err)
+{
+    const struct timespec pause = { .tv_nsec = 1000 * 1000 * 1000 / LOCK_TRIES_A_SECOND };
+    _cleanup_close_ int fd = ioctl(netlink_fd, SIOCGSKNS);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open the network namespace");
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if (errno != EWOULDBLOCK)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot lock the network namespace");
+        if (i == LOCK_SECONDS * LOCK_TRIES_A_SECOND)
+            return error_set(err, EXIT_OURS,
+                             "another process has locked the network namespace (flock(2)) for %d "
+                             "seconds; `lslocks` names it",
+                             LOCK_SECONDS);
+        (void)nanosleep(&pause, NULL);
+    }
+    return take_fd(&fd);
 }
 
 /* --- taps ----------------------------------------------------------------------------------------
@@ -166,35 +196,50 @@ static int claim_interface(int netlink_fd, int index, const char *name, struct e
     return 0;
 }
 
-static int tie_interface(struct network *network, uint32_t number, struct error *err)
+/*
+ * Describes the namespace, once its interfaces are nobody else's: the tap of a VM that is just
+ * ending may be among those that are seen first, but not after the filter that led to it was stale.
+ */
+static int claim_interfaces(struct network *network, int *indices, struct error *err)
+{
+    struct network_description *description = &network->description;
+    if (network_describe(network->netlink_fd, description, indices, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < description->interface_count; i++) {
+        if (claim_interface(network->netlink_fd, indices[i], description->interfaces[i].name, err) <
+            0)
+            return -1;
+    }
+    return network_describe(network->netlink_fd, description, indices, err);
+}
+
+/* index: of the interface. It is noted in *network once there is something to undo. */
+static int tie_interface(struct network *network, uint32_t number, int index, struct error *err)
 {
     const struct network_interface *interface = &network->description.interfaces[number];
     char tap[IFNAMSIZ];
-    int index = network->indices[number];
-    network->indices[number] = 0; /* nothing to undo so far */
-    if (claim_interface(network->netlink_fd, index, interface->name, err) < 0)
-        return -1;
     network->tap_fds[number] = make_tap(tap, err);
     if (network->tap_fds[number] < 0)
         return -1;
     int tap_index = (int)if_nametoindex(tap);
     if (bring_up_tap(network->netlink_fd, tap_index, interface, err) < 0 ||
-        network_redirect(network->netlink_fd, tap_index, index, tap, err) < 0)
+        network_redirect(network->netlink_fd, tap_index, index, tap, err) < 0 ||
+        network_redirect(network->netlink_fd, index, tap_index, interface->name, err) < 0)
         return -1;
     network->indices[number] = index;
-    return network_redirect(network->netlink_fd, index, tap_index, interface->name, err);
+    return 0;
 }
 
 static int attach_inside(struct network *network, struct error *err)
 {
     int indices[NETWORK_MAX_INTERFACES] = { 0 };
     network->netlink_fd = netlink_open(err);
-    if (network->netlink_fd < 0 || network_refuse_rules(err) < 0 ||
-        network_describe(network->netlink_fd, &network->description, indices, err) < 0)
+    _cleanup_close_ int lock_fd =
+        network->netlink_fd < 0 ? -1 : lock_namespace(network->netlink_fd, err);
+    if (lock_fd < 0 || network_refuse_rules(err) < 0 || claim_interfaces(network, indices, err) < 0)
         return -1;
     for (uint32_t i = 0; i < network->description.interface_count; i++) {
-        network->indices[i] = indices[i];
-        if (tie_interface(network, i, err) < 0)
+        if (tie_interface(network, i, indices[i], err) < 0)
             return -1;
     }
     return 0;
@@ -212,15 +257,33 @@ int network_attach(const char *path, struct network *network, struct error *err)
     return -1;
 }
 
+/*
+ * With its tap, a VM gives the interface up: another one may have it already. What cannot be taken
+ * away now is taken away by the next that comes.
+ */
+static void release_interfaces(struct network *network)
+{
+    struct error ignored;
+    _cleanup_close_ int lock_fd = lock_namespace(network->netlink_fd, &ignored);
+    for (size_t i = 0; i < NETWORK_MAX_INTERFACES && lock_fd >= 0; i++) {
+        int index = network->indices[i];
+        int found = index > 0 ? network_filters_of(network->netlink_fd, index, &ignored) : -1;
+        if (found >= 0 && found != NETWORK_FILTERS_OURS)
+            (void)network_remove_filters(network->netlink_fd, index);
+    }
+}
+
 void network_detach(struct network *network)
 {
+    bool tied = false;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++) {
-        if (network->netlink_fd >= 0 && network->indices[i] > 0)
-            (void)network_remove_filters(network->netlink_fd, network->indices[i]);
-        network->indices[i] = 0;
         cleanup_close(&network->tap_fds[i]);
         network->tap_fds[i] = -1;
+        tied |= network->indices[i] > 0;
     }
+    if (tied && network->netlink_fd >= 0)
+        release_interfaces(network);
+    memset(network->indices, 0, sizeof network->indices);
     cleanup_close(&network->netlink_fd);
     network->netlink_fd = -1;
 }
@@ -236,7 +299,9 @@ static int remove_inside(struct network *network, struct error *err)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot list the interfaces of the network namespace");
     network->netlink_fd = netlink_open(err);
-    if (network->netlink_fd < 0)
+    _cleanup_close_ int lock_fd =
+        network->netlink_fd < 0 ? -1 : lock_namespace(network->netlink_fd, err);
+    if (lock_fd < 0)
         result = -1;
     for (const struct if_nameindex *at = all; result == 0 && at->if_index != 0; at++) {
         int found = network_filters_of(network->netlink_fd, (int)at->if_index, err);

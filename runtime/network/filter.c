@@ -1,8 +1,9 @@
 /*
  * tc-u32(8) and tc-mirred(8): the one classifier that is everywhere, with a key that matches
  * anything, and the action that hands the packet to another interface. (matchall, made for this, is
- * missing from some kernels.) Handle and priority are fixed: a second filter of ours is refused by
- * the kernel, whoever comes first.
+ * missing from some kernels.) Handle and priority are fixed, and the kernel refuses a second qdisc
+ * or filter of ours. It does not refuse to remove another's: whoever looks first and acts then
+ * holds the namespace's lock (attach.c).
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -83,6 +84,8 @@ int network_redirect(int netlink_fd, int from, int to, const char *name, struct 
         put_filter(&message, from, to);
         cause = netlink_request(netlink_fd, &message);
         what = "redirect what comes in on";
+        if (cause != 0)
+            (void)network_remove_filters(netlink_fd, from);
     }
     if (cause == 0)
         return 0;

@@ -35,7 +35,10 @@ int network_check_path(const char *path, struct error *err);
  */
 int network_attach(const char *path, struct network *network, struct error *err);
 
-/* Takes the filters away and closes all descriptors. The VM must have ended. */
+/*
+ * Closes all descriptors and takes the filters away, unless another VM has the interface by now.
+ * The VM must have ended.
+ */
 void network_detach(struct network *network);
 
 /*
@@ -95,7 +98,10 @@ enum network_filters {
 /* What handles the packets that come in on the interface. Returns -1 with *err, or which. */
 int network_filters_of(int netlink_fd, int index, struct error *err);
 
-/* All that comes in on `from` goes out on `to`. 0, or -1 with *err; name: of `from`, for it. */
+/*
+ * All that comes in on `from` goes out on `to`. 0, or -1 with *err and nothing done; name: of
+ * `from`, for it.
+ */
 int network_redirect(int netlink_fd, int from, int to, const char *name, struct error *err);
 
 /* Removes the ingress qdisc of the interface with its filters. 0, or a positive errno. */

@@ -413,6 +413,23 @@ static void test_filters(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Goes to another namespace from the one that it makes a pair in. Returns that one's path in
+ * path[64], and 0, or a status. */
+static int leave_pair(char *path)
+{
+    struct network network;
+    struct error err;
+    int fd = netlink_open(&err);
+    if (fd < 0 || make_pair(fd) < 0)
+        return NOT_HERE;
+    (void)snprintf(path, 64, "/proc/%d/ns/net", (int)getpid());
+    if (network_attach(path, &network, &err) == 0 || !strstr(err.message, "the host's own"))
+        return 1; /* we are in it ourselves */
+    int namespace_fd = open(path, O_RDONLY | O_CLOEXEC);
+    (void)snprintf(path, 64, "/proc/self/fd/%d", namespace_fd);
+    return unshare(CLONE_NEWNET) < 0 ? NOT_HERE : 0;
+}
+
 /* From a namespace by its path to a tap, twice: what the first left when it was killed is no
  * obstacle, while it lives it is. */
 static int attach_inside(void)
@@ -420,16 +437,9 @@ static int attach_inside(void)
     struct network network, second;
     struct error err;
     char path[64];
-    int fd = netlink_open(&err);
-    if (fd < 0 || make_pair(fd) < 0)
-        return NOT_HERE;
-    (void)snprintf(path, sizeof path, "/proc/%d/ns/net", (int)getpid());
-    if (network_attach(path, &network, &err) == 0 || !strstr(err.message, "the host's own"))
-        return 1; /* we are in it ourselves */
-    int namespace_fd = open(path, O_RDONLY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", namespace_fd);
-    if (unshare(CLONE_NEWNET) < 0)
-        return NOT_HERE;
+    int status = leave_pair(path);
+    if (status != 0)
+        return status;
     if (network_attach(path, &network, &err) < 0)
         return strstr(err.message, "/dev/net/tun") ? NOT_HERE : 2;
     if (if_nametoindex("net0") != 0 || network.tap_fds[0] < 0 || network.tap_fds[1] >= 0)
@@ -440,10 +450,61 @@ static int attach_inside(void)
     network.tap_fds[0] = -1;
     if (network_attach(path, &second, &err) < 0)
         return 5;
-    network_detach(&second);
-    if (network_filters_of(network.netlink_fd, network.indices[0], &err) != NETWORK_FILTERS_NONE)
+    network_detach(&network); /* somebody else has its interface */
+    if (network_filters_of(second.netlink_fd, second.indices[0], &err) != NETWORK_FILTERS_OURS)
         return 6;
+    int index = second.indices[0];
+    int netlink_fd = dup(second.netlink_fd);
+    network_detach(&second);
+    return network_filters_of(netlink_fd, index, &err) == NETWORK_FILTERS_NONE ? 0 : 7;
+}
+
+enum { RACERS = 3, RACES = 40 };
+
+/* Gets the interface RACES times, in competition; it is nobody else's then. Returns a status. */
+static int race(const char *path)
+{
+    for (int won = 0; won < RACES;) {
+        struct network network;
+        struct error err;
+        if (network_attach(path, &network, &err) < 0) {
+            if (!strstr(err.message, "belongs to another VM") &&
+                !strstr(err.message, "changed while they were read")) /* a tap came or went */
+                return strstr(err.message, "/dev/net/tun") ? NOT_HERE : 8;
+            continue;
+        }
+        for (int looks = 0; looks < 3; looks++) {
+            if (network_filters_of(network.netlink_fd, network.indices[0], &err) !=
+                NETWORK_FILTERS_OURS)
+                return 9;
+            (void)usleep(200);
+        }
+        network_detach(&network);
+        won++;
+    }
     return 0;
+}
+
+static int race_inside(void)
+{
+    char path[64];
+    int result = leave_pair(path);
+    pid_t racers[RACERS];
+    if (result != 0)
+        return result;
+    for (int i = 0; i < RACERS; i++) {
+        racers[i] = fork();
+        if (racers[i] == 0)
+            _exit(race(path));
+    }
+    for (int i = 0; i < RACERS; i++) {
+        int status;
+        if (waitpid(racers[i], &status, 0) != racers[i] || !WIFEXITED(status))
+            result = 10;
+        else if (WEXITSTATUS(status) != 0)
+            result = WEXITSTATUS(status);
+    }
+    return result;
 }
 
 /* Adds a part of a transaction of nf_tables to the bytes. */
@@ -499,6 +560,16 @@ static void test_attach(void **state)
     assert_int_equal(status, 0);
 }
 
+/* VMs that are started on one namespace at once, and end. */
+static void test_attach_at_once(void **state)
+{
+    (void)state;
+    int status = run_in_namespace(race_inside);
+    if (status == NOT_HERE)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,7 +578,7 @@ int main(void)
         cmocka_unit_test(test_unpack_refuses), cmocka_unit_test(test_resolver_of_nobody),
         cmocka_unit_test(test_describe),       cmocka_unit_test(test_apply),
         cmocka_unit_test(test_filters),        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_attach),
+        cmocka_unit_test(test_attach),         cmocka_unit_test(test_attach_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
