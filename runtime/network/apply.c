@@ -1,6 +1,7 @@
 /* In the guest: the interfaces, addresses and routes of a description. */
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/ipv6.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <stdlib.h>
@@ -86,7 +87,8 @@ static int rename_devices(const struct applying *applying, struct error *err)
 
 /*
  * Addresses and routes are exactly those of the namespace: the guest's kernel must not make others,
- * by itself or because a router tells it to.
+ * by itself or because a router tells it to. A device whose MTU is too small for IPv6
+ * (RFC 8200, section 5) has no such settings; it tells the guest's kernel not to raise the MTU.
  */
 static int set_ipv6(const struct network_interface *interface, struct error *err)
 {
@@ -94,6 +96,8 @@ static int set_ipv6(const struct network_interface *interface, struct error *err
         const char *name, *value;
     } settings[] = { { "accept_ra", "0" }, { "autoconf", "0" }, { "addr_gen_mode", "1" } };
     char path[96];
+    if (interface->mtu < IPV6_MIN_MTU)
+        return 0;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         (void)snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/%s", interface->name,
                        settings[i].name);

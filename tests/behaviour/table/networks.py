@@ -162,6 +162,17 @@ def is_joined(t):
     return seen
 
 
+@test("network/small-mtu", seconds=60)
+def small_mtu(t):
+    """Below what IPv6 needs, an interface has none."""
+    network = Network(t)
+    run("ip", "-n", network.own, "link", "set", "net0", "mtu", "1200")
+    script = ("cat /sys/class/net/net0/mtu; ip -o -6 addr show dev net0; "
+              f"ping -s 1172 -c 1 -w 20 {PEER_4} >/dev/null && echo full")
+    result = t.run(f"--network=ns:{network.path}", command=["sh", "-c", script])
+    t.equal("stdout", "1200\nfull\n", result.out, result)
+
+
 @test("network/transfer", seconds=300)
 def transfers(t):
     """64 MiB each way on a machine of ordinary speed, byte by byte; the emulated host moves 1 MiB in a second."""
