@@ -307,6 +307,35 @@ static void test_malformed(void **state)
     }
 }
 
+/* A buffer must hold a whole frame: one that is filled is good, one byte less breaks the device. */
+static void test_buffer_too_small(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t length = 0;
+    const uint32_t size = NET_HEADER + ETH_HLEN + PAYLOAD;
+    for (uint32_t lacking = 0; lacking <= 1; lacking++) {
+        restart(f, 0);
+        *(uint8_t *)guest_at(&f->guest, GUEST_BUFFERS + size - lacking) = 0x5a;
+        post_buffers(f, 1, size - lacking);
+        run(f);
+        make_frame(f);
+        assert_int_equal(send(f->host, &f->frame, size, 0), size);
+        turn(f);
+        assert_int_equal(guest_needs_reset(&f->guest), lacking);
+        assert_int_equal(guest_take_used(&f->guest, NET_QUEUE_RX, &length), !lacking);
+        assert_int_equal(*(uint8_t *)guest_at(&f->guest, GUEST_BUFFERS + size - lacking), 0x5a);
+    }
+    assert_int_equal(length, size);
+    restart(f, 0); /* the driver has no room for what it did not ask for */
+    post_buffers(f, 1, size - 1);
+    run(f);
+    f->frame.header.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+    assert_int_equal(send(f->host, &f->frame, size, 0), size);
+    turn(f);
+    assert_int_equal(f->net.discarded, 1);
+    assert_false(guest_needs_reset(&f->guest));
+}
+
 /* A guest without buffers: frames wait in the host, and come when there is one. */
 static void test_guest_full(void **state)
 {
@@ -455,6 +484,7 @@ int main(void)
         TEST(test_mtu),
         cmocka_unit_test_setup_teardown(test_own_source, set_up_own, tear_down),
         TEST(test_malformed),
+        TEST(test_buffer_too_small),
         TEST(test_guest_full),
         TEST(test_host_full),
         TEST(test_offloads_in),

@@ -163,14 +163,19 @@ static bool net_frame_wanted(const struct net *net, const struct virtio_net_hdr_
                                 VIRTIO_NET_F_GUEST_TSO6);
 }
 
-/* Reads one frame straight into the buffer of net->chain. Returns as readv, header included. */
+/*
+ * Reads one frame straight into the buffer of net->chain. Returns as readv, header included: more
+ * than the buffer has if the frame does not fit.
+ */
 static ssize_t net_read(struct net *net, struct virtio_net_hdr_v1 *header)
 {
     const struct queue_chain *chain = &net->chain;
+    uint8_t spill; /* a tap cuts off what has no room, and does not say so */
     ssize_t n;
     net->parts[0] = (struct iovec){ .iov_base = header, .iov_len = NET_HEADER };
     size_t count = 1 + queue_slice(chain->parts, chain->writable_count, NET_HEADER,
                                    chain->writable_bytes - NET_HEADER, net->parts + 1);
+    net->parts[count++] = (struct iovec){ .iov_base = &spill, .iov_len = sizeof spill };
     do
         n = readv(net->options.fd, net->parts, (int)count);
     while (n < 0 && errno == EINTR);
@@ -193,14 +198,14 @@ static int net_receive_frame(struct net *net, uint64_t *bytes)
         net->gone |= n >= 0 || errno != EAGAIN;
         return 0;
     }
-    if ((uint64_t)n > net->chain.writable_bytes) /* 5.1.6.3.1: the buffer is too small */
-        return -1;
     *bytes += (uint64_t)n;
     if (!net_frame_wanted(net, &header)) {
         queue_unpop(queue, 1);
         net->discarded++;
         return 1;
     }
+    if ((uint64_t)n > net->chain.writable_bytes) /* 5.1.6.3.1: the buffer is too small */
+        return -1;
     header.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
     if (!net_negotiated(net, VIRTIO_NET_F_GUEST_CSUM))
         header.flags = 0;

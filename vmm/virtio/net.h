@@ -45,7 +45,7 @@ struct net {
     uint64_t discarded; /* frames; for tests */
     /* Of the frame in progress. */
     struct queue_chain chain;
-    struct iovec parts[QUEUE_MAX_SIZE + 2];
+    struct iovec parts[QUEUE_MAX_SIZE + 2]; /* between our copy of its head and a byte too much */
 };
 
 /* Returns 0, or -1 with err; net_destroy is safe in both cases. */
