@@ -207,7 +207,7 @@ static int options_parse_one(struct options *options, const char *argument, stru
     return error_set(err, EXIT_OURS, "unknown option --%.*s; see --help", (int)length, name);
 }
 
-/* What a machine cannot be without. */
+/* What a machine cannot be without, and what an option cannot. */
 static int options_check(const struct options *options, struct error *err)
 {
     const struct {
@@ -220,6 +220,7 @@ static int options_check(const struct options *options, struct error *err)
         { options->uid == 0 && !options->probe, "uid" },
         { options->gid == 0 && !options->probe, "gid" },
         { options->share_fd >= 0 && !options->share_tag, "share-tag" },
+        { options->share_fd < 0 && options->share_tag, "share-fd" },
     };
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (needed[i].missing)

@@ -93,9 +93,10 @@ static void test_options_accepted(void **state)
     (void)snprintf(text[0], sizeof text[0], "--kvm-fd=%d", fd);
     (void)snprintf(text[1], sizeof text[1], "--kernel-fd=%d", fd);
     (void)snprintf(text[2], sizeof text[2], "--disk-fds=%d,%d", fd, other);
+    (void)snprintf(text[3], sizeof text[3], "--share-fd=%d", fd);
     char memory[] = "--memory=268435456", uid[] = "--uid=99", gid[] = "--gid=100",
-         line[] = "--command-line=a=b c";
-    char *arguments[] = { text[0], text[1], text[2], memory, uid, gid, line };
+         line[] = "--command-line=a=b c", tag[] = "--share-tag=t";
+    char *arguments[] = { text[0], text[1], text[2], memory, uid, gid, line, tag, text[3] };
     assert_int_equal(options_parse(&options, 7, arguments, &err), 0);
     assert_int_equal(options.memory, 256 << 20);
     assert_int_equal(options.disk_count, 2);
@@ -105,6 +106,12 @@ static void test_options_accepted(void **state)
     assert_string_equal(options.command_line, "a=b c");
     assert_int_equal(options_parse(&options, 6, arguments + 1, &err), -1); /* no --kvm-fd */
     assert_non_null(strstr(err.message, "--kvm-fd"));
+    assert_int_equal(options_parse(&options, 8, arguments, &err), -1); /* a tag of nothing */
+    assert_non_null(strstr(err.message, "--share-fd"));
+    assert_int_equal(options_parse(&options, 9, arguments, &err), 0);
+    arguments[7] = line;
+    assert_int_equal(options_parse(&options, 9, arguments, &err), -1);
+    assert_non_null(strstr(err.message, "--share-tag"));
     (void)close(fd);
     (void)close(other);
 }
