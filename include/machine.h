@@ -30,15 +30,16 @@
  *                                       together, from 1 on; without: no limit. Reading the first
  *                                       file of --disk-fds is not counted: it is the guest's own
  *              --share-fd=N             a file system device: a stream socket connected to a
- * virtiofsd, which is given all of the guest's memory
+ *                                       virtiofsd, which is given all of the guest's memory
  *              --share-tag=NAME         what the guest mounts it by, 1 to 36 bytes
  *              --console-fd=N           where the bounded console log goes (a pipe, written without
  *                                       blocking; what does not fit is dropped and counted);
  *                                       without it the machine has no serial port
  *              --net=FD,MTU,MAC[,own]   a network device on this tap, which does not block, has
  *                                       headers of 12 bytes (TUNSETVNETHDRSZ) and at most
- * TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6 set; `own`: frames of the guest with another source address
- * than MAC are dropped. May be repeated, in the order of the guest's names
+ *                                       TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6 set; `own`: frames of
+ *                                       the guest with another source address than MAC are
+ *                                       dropped. May be repeated, in the order of the guest's names
  *              --uid=N --gid=N          ids of its own, not 0, taken in the jail
  *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
  *                                       run a Linux guest, 1 if not (the line says what is wrong),
@@ -81,7 +82,9 @@ enum machine_message_type {
     MACHINE_OFFER = 1,
     /* hybrid -> vmm. Forget an offer not taken up; its descriptors are closed. DONE or FAILED. */
     MACHINE_WITHDRAW = 2,
-    /* hybrid -> vmm. Stop and continue all vCPUs (an answer MACHINE_DONE follows). */
+    /*
+     * hybrid -> vmm. Stop and continue all vCPUs, not the devices (an answer MACHINE_DONE follows).
+     */
     MACHINE_PAUSE = 3,
     MACHINE_RESUME = 4,
     /* hybrid -> vmm. The guest makes no progress: end the machine, and say where it stands. */

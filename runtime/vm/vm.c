@@ -252,7 +252,9 @@ static int vm_signal(struct workload *vm, int signal, bool all, struct error *er
 }
 
 /*
- * By signals, not by the cgroup's freezer: kernels up to 6.13 put a thread of their own, which no
+ * From outside, so that all of the process stands still, whatever its guest has made of it:
+ * MACHINE_PAUSE asks it to stop its vCPUs, and leaves the threads of its devices at their work. By
+ * signals, not by the cgroup's freezer: kernels up to 6.13 put a thread of their own, which no
  * freezer stops, into the cgroup of each VM, and on cgroup v2 such a cgroup never counts as frozen.
  */
 static int vm_pause(struct workload *vm, bool pause, struct error *err)

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* More than QUEUE_MAX_SIZE: no chain is popped here, the device has no `process`. */
 enum { FS_QUEUE_SIZE = 1024 };
 
 /* What the driver may choose of that which the back end offers. */

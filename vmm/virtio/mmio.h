@@ -5,7 +5,8 @@
  * Threads: registers are accessed by vCPU threads; queues are processed by the device loop or by
  * the device's own worker. `lock` orders the two. The vCPU takes it for set-up and reset only: the
  * interrupt registers are atomic and notifications are ioeventfds, so that no vCPU waits for a
- * device in operation. (A driver that resets a disk waits for the few requests in progress.)
+ * device in operation. (A driver that resets a disk waits for the few requests in progress; one
+ * that resets the share waits for virtiofsd, up to 30 seconds for an answer: fs.c.)
  */
 #ifndef HYBRID_VMM_VIRTIO_MMIO_H
 #define HYBRID_VMM_VIRTIO_MMIO_H

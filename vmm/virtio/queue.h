@@ -19,7 +19,11 @@ enum { QUEUE_MAX_SIZE = 256 };
 
 struct queue {
     const struct guest_memory *memory;
-    uint16_t max_size; /* a power of two, at most QUEUE_MAX_SIZE */
+    /*
+     * A power of two, at most QUEUE_MAX_SIZE, which is how many parts a chain that is popped can
+     * have. The share's are larger (fs.c): another process pops their chains, nobody does here.
+     */
+    uint16_t max_size;
     /* As the driver wrote them; frozen while ready. */
     uint32_t size;
     uint64_t descriptor_address, driver_address, device_address;
