@@ -23,16 +23,6 @@ static struct virtio_net_hdr_v1 *set_header(uint64_t fields)
     return header;
 }
 
-static bool start_with(struct device *device, uint64_t features)
-{
-    if (!negotiate(device, PLAIN | features))
-        return false;
-    for (unsigned i = 0; i < device->queue_count; i++)
-        set_own_queue(device, i, QUEUE_SIZE);
-    driver_ok(device);
-    return true;
-}
-
 /* a: fields of the header, b: features. The device needs a reset then. */
 static const char *bad_header(const struct hostile_case *this_case, struct device *device)
 {

@@ -194,13 +194,13 @@ static const char *into_rings(const struct hostile_case *this_case, struct devic
 static const char *used_scribbled(const struct hostile_case *this_case, struct device *device)
 {
     struct rings *rings = set_stage(device, MAIN);
-    uint64_t since = clock_ticks();
+    uint64_t since = clock_ticks(), left = since;
     (void)this_case;
     CHECK(rings);
     memset(&rings->used, 0xff, sizeof rings->used);
     kick(device, main_queue(device));
     while (*(volatile uint16_t *)&rings->used.idx != 1 && clock_ticks() - since < PATIENCE)
-        relax();
+        wait_turn(&left);
     CHECK(rings->used.idx == 1);
     CHECK(!needs_reset(device));
     return NULL;

@@ -86,6 +86,7 @@ void driver_ok(const struct device *device);
 
 /* Everything in order. Returns whether the device runs. */
 bool start(struct device *device);
+bool start_with(struct device *device, uint64_t features);
 
 /* Resets the device: done as soon as that returns. */
 void reset(struct device *device);
@@ -132,8 +133,9 @@ bool vsock_connect(uint32_t port);
 /* Whether bytes sent to a port come back. */
 bool vsock_echo(uint32_t port, uint32_t bytes);
 
-/* Brings the network device up and sends a frame. Returns whether the host sent it back. */
-bool net_echo(uint8_t mark);
+/* Brings the network device up and sends a frame until the host has sent it back. Returns NULL, or
+ * what failed. */
+const char *net_echo(uint8_t mark);
 
 extern uint8_t scratch_memory[1 << 20]; /* for the cases to use, page-aligned */
 

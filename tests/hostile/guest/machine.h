@@ -66,6 +66,16 @@ void mmio_write(uint64_t address, uint64_t value, unsigned width);
 extern const uint64_t PATIENCE;
 void wait_ticks(uint64_t ticks);
 
+/*
+ * A turn of a loop that waits for what somebody else does, and that looks once more when its
+ * patience is over: the guest may not have run meanwhile. Now and then this leaves the guest.
+ * *left: when it did so last; at first, when the loop began. An emulated host with one processor
+ * may need it: QEMU 7.2 (target/i386/tcg/sysemu/svm_helper.c, do_vmexit) clears a bit
+ * of interrupt_request without a lock and can so lose the one that its I/O thread sets for a
+ * timer's interrupt, which the host does not notice then until the next interrupt or exit.
+ */
+void wait_turn(uint64_t *left);
+
 /* The serial port. %s, %u (unsigned), %x (uint64_t) only. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

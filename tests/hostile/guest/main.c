@@ -35,7 +35,9 @@ static const char *still_works(void)
     CHECK(vsock_start());
     CHECK(vsock_connect(PORT_CHECK + case_number));
     CHECK(vsock_echo(PORT_CHECK + case_number, 3000));
-    CHECK(net_echo((uint8_t)(case_number + 1)));
+    const char *failure = net_echo((uint8_t)(case_number + 1));
+    if (failure)
+        return failure;
     for (unsigned i = 0; i < DEVICES; i++)
         reset(&devices[i]);
     return NULL;
