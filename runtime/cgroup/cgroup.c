@@ -65,20 +65,20 @@ void cgroup_close(struct cgroup *cgroup)
 /*
  * Makes each directory of the path that is missing. A cpuset of v1 starts empty and takes no
  * process before it has CPUs and memory nodes: it gets its parent's, at every level. Returns the
- * last one, or -1 with errno.
+ * last one, and in *made whether it was missing; or -1 with errno.
  */
-static int make_directories(int root_fd, const char *name, bool cpuset)
+static int make_directories(int root_fd, const char *name, bool cpuset, bool *made)
 {
     _cleanup_free_ char *path = strdup(name);
     _cleanup_close_ int at = path ? fcntl(root_fd, F_DUPFD_CLOEXEC, 0) : -1;
     char *rest = path;
     for (char *component; at >= 0 && (component = strsep(&rest, "/"));) {
-        bool made = mkdirat(at, component, 0755) == 0;
-        int next = made || errno == EEXIST
+        *made = mkdirat(at, component, 0755) == 0;
+        int next = *made || errno == EEXIST
                        ? openat(at, component, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
                        : -1;
         static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-        for (size_t i = 0; next >= 0 && made && cpuset && i < 2; i++) {
+        for (size_t i = 0; next >= 0 && *made && cpuset && i < 2; i++) {
             char value[1024];
             if (cgroup_read_file(at, files[i], value, sizeof value) > 0)
                 (void)cgroup_write_file(next, files[i], value);
@@ -123,34 +123,45 @@ static bool is_current(int root_fd, const char *name, int fd)
 }
 
 /*
- * Makes the directory in one hierarchy, for this container alone. Of several that want the same
- * name, whoever locks the first directory has it, until a process of the container is in there or
- * its maker has given up; what somebody else has is left as it is. Returns the descriptor, or -1
- * with *err.
+ * Makes the name this container's alone, by the directory of its first hierarchy. Of several that
+ * want it, whoever locks that directory has it, until a process of the container is in there or its
+ * maker has given up. What somebody else has, in whichever hierarchy, is left as it is. Returns 1
+ * if the directory must be made again, 0, or -1 with *err.
  */
-static int claim_directory(struct cgroup *cgroup, int root_fd, const char *owner, bool cpuset,
-                           struct error *err)
+static int claim(struct cgroup *cgroup, int root_fd, int fd, bool made, const char *owner,
+                 struct error *err)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK
+                   ? refuse_shared(cgroup, "another container is being made in", err)
+                   : error_set_errno(err, EXIT_OURS, errno, "cannot lock the cgroup %s",
+                                     cgroup->name);
+    if (!is_current(root_fd, cgroup->name, fd))
+        return 1;
+    if (cgroup_name_is_populated(cgroup->name)) {
+        if (made)
+            (void)unlinkat(root_fd, cgroup->name, AT_REMOVEDIR);
+        return refuse_shared(cgroup, "there are processes in", err);
+    }
+    cgroup->claimed = true;
+    if (owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s", cgroup->name);
+    return 0;
+}
+
+/* Makes the directory in one hierarchy. Returns the descriptor, or -1 with *err. */
+static int make_directory(struct cgroup *cgroup, int root_fd, const char *owner, bool cpuset,
+                          struct error *err)
 {
     for (;;) {
-        _cleanup_close_ int fd = make_directories(root_fd, cgroup->name, cpuset);
-        if (fd < 0) {
-            (void)error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s", cgroup->name);
-            return -1;
-        }
-        if (!cgroup->claimed && flock(fd, LOCK_EX | LOCK_NB) < 0)
-            return errno == EWOULDBLOCK
-                       ? refuse_shared(cgroup, "another container is being made in", err)
-                       : error_set_errno(err, EXIT_OURS, errno, "cannot lock the cgroup %s",
-                                         cgroup->name);
-        if (!cgroup->claimed && !is_current(root_fd, cgroup->name, fd))
-            continue;
-        if (cgroup_tree_is_populated(fd))
-            return refuse_shared(cgroup, "there are processes in", err);
-        if (!cgroup->claimed && owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s",
+        bool made = false;
+        _cleanup_close_ int fd = make_directories(root_fd, cgroup->name, cpuset, &made);
+        if (fd < 0)
+            return error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s",
                                    cgroup->name);
-        cgroup->claimed = true;
-        return take_fd(&fd);
+        int again = cgroup->claimed ? 0 : claim(cgroup, root_fd, fd, made, owner, err);
+        if (again <= 0)
+            return again < 0 ? -1 : take_fd(&fd);
     }
 }
 
@@ -164,7 +175,7 @@ static int create_v1(struct cgroup *cgroup, const char *owner,
         bool cpuset = hierarchy_has(options, "cpuset");
         if (root_fd < 0 || !hierarchy_is_wanted(options, resources))
             continue;
-        int fd = claim_directory(cgroup, root_fd, owner, cpuset, err);
+        int fd = make_directory(cgroup, root_fd, owner, cpuset, err);
         if (fd < 0)
             return -1;
         if (add_v1(cgroup, options, fd) < 0)
@@ -218,7 +229,7 @@ static int create_v2(struct cgroup *cgroup, const char *owner,
         hierarchy_needs_v2(cgroup, resources) ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
     if (root_fd < 0)
         return 0;
-    cgroup->v2_fd = claim_directory(cgroup, root_fd, owner, false, err);
+    cgroup->v2_fd = make_directory(cgroup, root_fd, owner, false, err);
     if (cgroup->v2_fd < 0)
         return -1;
     if (!has_controllers(cgroup->v2_fd, resources))
@@ -246,9 +257,8 @@ struct cgroup *cgroup_create(const char *name, const char *owner,
     struct cgroup *cgroup = cgroup_new(name, err);
     if (!cgroup || create(cgroup, owner, resources, err))
         return cgroup;
-    struct error ignored;
     if (cgroup->claimed)
-        (void)cgroup_remove(cgroup->name, &ignored);
+        cgroup_remove_empty(cgroup->name);
     cgroup_close(cgroup);
     return NULL;
 }

@@ -27,13 +27,13 @@ struct cgroup_stats {
 };
 
 /*
- * Makes the cgroup, for one container: where processes are in it already, or another container's is
- * being made or held open under that name, it is refused, and what is there stays as it is. owner:
- * what cgroup_belongs_to is to know it by; NULL: nobody asks. It is made in every hierarchy that is
- * needed and applies the limits. Fields of `resources`
- * that are -1 or NULL set nothing; a limit whose controller this host lacks is an error that names
- * it. Parents in `name` are made as needed. Returns the cgroup, or NULL with *err and nothing left
- * behind.
+ * Makes the cgroup, for one container: where processes are in it already, in whichever hierarchy of
+ * the host, or another container's is being made or held open under that name, it is refused, and
+ * what is there stays as it is. owner: what cgroup_belongs_to is to know it by; NULL: nobody asks.
+ * It is made in every hierarchy that is needed and applies the limits. Fields of `resources` that
+ * are -1 or NULL set nothing; a limit whose controller this host lacks is an error that names it.
+ * Parents in `name` are made as needed. Returns the cgroup, or NULL with *err: then nothing is left
+ * behind, and no process was ended.
  */
 struct cgroup *cgroup_create(const char *name, const char *owner,
                              const struct plan_resources *resources, struct error *err);

@@ -38,7 +38,7 @@ static const struct {
     { "misc", "misc", true },
 };
 
-enum { V1_COUNT = sizeof v1_table / sizeof *v1_table };
+_Static_assert(sizeof v1_table / sizeof *v1_table == HIERARCHY_V1_COUNT, "as announced");
 
 static bool is_file_system(int fd, long magic)
 {
@@ -90,7 +90,7 @@ int hierarchy_open_any_v2(void)
  */
 int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE])
 {
-    if (n >= V1_COUNT)
+    if (n >= HIERARCHY_V1_COUNT)
         return -2;
     char path[64];
     (void)snprintf(path, sizeof path, CGROUP_MOUNT "/%s", v1_table[n].directory);
@@ -121,9 +121,10 @@ bool hierarchy_has(const char *options, const char *controller)
 bool hierarchy_is_wanted(const char *options, const struct plan_resources *resources)
 {
     size_t n = 0;
-    while (n < V1_COUNT && !(v1_table[n].on_demand && hierarchy_has(options, v1_table[n].options)))
+    while (n < HIERARCHY_V1_COUNT &&
+           !(v1_table[n].on_demand && hierarchy_has(options, v1_table[n].options)))
         n++;
-    if (n == V1_COUNT || resources->every_controller ||
+    if (n == HIERARCHY_V1_COUNT || resources->every_controller ||
         (hierarchy_has(options, "cpuset") && (resources->cpuset_cpus || resources->cpuset_mems)))
         return true;
     for (size_t i = 0; i < resources->setting_count; i++)

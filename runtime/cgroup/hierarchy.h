@@ -10,7 +10,7 @@
 /* An extended attribute of the first of a cgroup's directories. */
 #define CGROUP_OWNER "trusted.hybrid.owner"
 
-enum { CGROUP_MAX_V1 = 20, CGROUP_OPTIONS_SIZE = 64 };
+enum { CGROUP_MAX_V1 = 20, CGROUP_OPTIONS_SIZE = 64, HIERARCHY_V1_COUNT = 15 };
 
 /* A cgroup directory of one v1 hierarchy. */
 struct v1_directory {
@@ -70,6 +70,12 @@ int cgroup_check_name(const char *name, struct error *err);
 
 /* Whether a process is in the directory's cgroup or in one below it. */
 bool cgroup_tree_is_populated(int directory_fd);
+
+/* The same in any of the host's hierarchies, for a cgroup of that name. */
+bool cgroup_name_is_populated(const char *name);
+
+/* Removes the cgroup of that name as far as no process is in it; ends none. */
+void cgroup_remove_empty(const char *name);
 
 /* Sends a signal to every process that is in the directory's cgroup or below it at the moment. */
 void cgroup_signal_tree(int directory_fd, int signal);

@@ -32,8 +32,11 @@ void cgroup_kill(struct cgroup *cgroup)
         (void)cgroup_write_file(freezer, "freezer.state", "THAWED");
 }
 
-/* Removes a directory and the cgroups below it. Returns 0 also if it is gone; -1 with errno. */
-static int remove_tree(int parent_fd, const char *name)
+/*
+ * Removes a directory and the cgroups below it, and if told so kills what keeps it from that.
+ * Returns 0 also if it is gone; -1 with errno.
+ */
+static int remove_tree(int parent_fd, const char *name, bool kill)
 {
     if (unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
         return 0;
@@ -46,35 +49,44 @@ static int remove_tree(int parent_fd, const char *name)
     bool complete = true;
     for (struct dirent *entry; (entry = readdir(directory));)
         if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-            strcmp(entry->d_name, "..") != 0 && remove_tree(fd, entry->d_name) < 0)
+            strcmp(entry->d_name, "..") != 0 && remove_tree(fd, entry->d_name, kill) < 0)
             complete = false;
     if (!complete) {
-        cgroup_signal_tree(fd, SIGKILL);
+        if (kill)
+            cgroup_signal_tree(fd, SIGKILL);
         errno = EBUSY;
         return -1;
     }
     return unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
 }
 
-/* One attempt in all hierarchies. Returns 0, or -1 with errno of the last failure. */
-static int remove_everywhere(const char *name)
+/*
+ * One attempt in all hierarchies. The first comes last: who has claimed the name has locked it
+ * there. Returns 0, or -1 with errno of the last failure.
+ */
+static int remove_everywhere(const char *name, bool kill)
 {
-    int result = 0, cause = 0, root;
+    int result = 0, cause = 0;
     char options[CGROUP_OPTIONS_SIZE];
-    for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
-        _cleanup_close_ int root_fd = root;
-        if (root_fd >= 0 && remove_tree(root_fd, name) < 0) {
+    _cleanup_close_ int v2_root = hierarchy_open_any_v2();
+    if (v2_root >= 0 && remove_tree(v2_root, name, kill) < 0) {
+        result = -1;
+        cause = errno;
+    }
+    for (size_t n = HIERARCHY_V1_COUNT; n-- > 0;) {
+        _cleanup_close_ int root_fd = hierarchy_open_v1(n, options);
+        if (root_fd >= 0 && remove_tree(root_fd, name, kill) < 0) {
             result = -1;
             cause = errno;
         }
     }
-    _cleanup_close_ int v2_root = hierarchy_open_any_v2();
-    if (v2_root >= 0 && remove_tree(v2_root, name) < 0) {
-        result = -1;
-        cause = errno;
-    }
     errno = cause;
     return result;
+}
+
+void cgroup_remove_empty(const char *name)
+{
+    (void)remove_everywhere(name, false);
 }
 
 int cgroup_remove(const char *name, struct error *err)
@@ -85,7 +97,7 @@ int cgroup_remove(const char *name, struct error *err)
     if (cgroup_check_name(name, err) < 0)
         return -1;
     for (unsigned int waited = 0;; waited += wait, wait *= 2) {
-        if (remove_everywhere(name) == 0)
+        if (remove_everywhere(name, true) == 0)
             return 0;
         int cause = errno;
         if (cause != EBUSY || waited > PATIENCE_US)
@@ -119,6 +131,25 @@ bool cgroup_tree_is_populated(int directory_fd)
     return false;
 }
 
+/* Whether there is a cgroup of that name below the root, and a process in it or below it. */
+static bool is_populated_below(int root_fd, const char *name)
+{
+    _cleanup_close_ int fd = openat(root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && cgroup_tree_is_populated(fd);
+}
+
+bool cgroup_name_is_populated(const char *name)
+{
+    bool populated = false;
+    char options[CGROUP_OPTIONS_SIZE];
+    for (size_t n = 0; n < HIERARCHY_V1_COUNT && !populated; n++) {
+        _cleanup_close_ int root_fd = hierarchy_open_v1(n, options);
+        populated = root_fd >= 0 && is_populated_below(root_fd, name);
+    }
+    _cleanup_close_ int v2_root = populated ? -1 : hierarchy_open_any_v2();
+    return populated || (v2_root >= 0 && is_populated_below(v2_root, name));
+}
+
 bool cgroup_belongs_to(const char *name, const char *owner)
 {
     struct error missing;
@@ -130,7 +161,7 @@ bool cgroup_belongs_to(const char *name, const char *owner)
     ssize_t length = fgetxattr(fd, CGROUP_OWNER, found, sizeof found);
     /* Without a mark, its maker was killed before anything was in it; or it is a stranger's. */
     bool ours = length < 0
-                    ? !cgroup_tree_is_populated(fd)
+                    ? !cgroup_name_is_populated(cgroup->name)
                     : (size_t)length == strlen(owner) && memcmp(found, owner, (size_t)length) == 0;
     cgroup_close(cgroup);
     return ours;

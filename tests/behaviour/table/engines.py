@@ -56,6 +56,41 @@ def one_cgroup(t):
     t.check(not any(path[1:] in names for _, names, _ in os.walk("/sys/fs/cgroup")), "the cgroup is still there")
 
 
+@contextlib.contextmanager
+def stranger(t, places):
+    """These directories of cgroups, and a process of nobody's in the first."""
+    sleeper = t.spawn(["sleep", "1000"])
+    try:
+        for place in places:
+            os.mkdir(place)
+        for file in ("cpuset.cpus", "cpuset.mems") if "/cpuset/" in places[0] else ():
+            shutil.copyfile(f"/sys/fs/cgroup/cpuset/{file}", f"{places[0]}/{file}")
+        with open(places[0] + "/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(sleeper.pid))
+        yield sleeper
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        for place in filter(os.path.isdir, places):
+            os.rmdir(place)
+
+
+@test("engine/cgroup-of-a-stranger", **CONTAINERS)
+def strangers_cgroup(t):
+    """Who is in one hierarchy only is neither joined nor harmed; what was there before stays, and nothing else."""
+    name, v1 = f"hybrid-stranger-{t.name()}", os.path.isdir("/sys/fs/cgroup/cpu")
+    for controllers in (("cpu",), ("cpu", "memory"), ("cpuset",)) if v1 else (("",),):
+        places = [os.path.realpath(f"/sys/fs/cgroup/{controller}") + "/" + name for controller in controllers]
+        bundle = Bundle(t, ["sleep", "1000"])
+        bundle.config["linux"]["cgroupsPath"] = "/" + name
+        with stranger(t, places) as sleeper:
+            t.match(f"create, {controllers}", "there are processes in the cgroup", bundle.create(status=125))
+            t.verb("delete", "--force", bundle.id)
+            t.equal("the stranger's exit status", None, sleeper.poll())
+            t.equal("directories", sorted(places),
+                    sorted(f"{parent}/{name}" for parent, names, _ in os.walk("/sys/fs/cgroup") if name in names))
+
+
 @test("engine/signal-to-all", **CONTAINERS)
 def signal_all(t):
     """Also to processes in cgroups that the container made for itself."""
