@@ -8,12 +8,15 @@ int monitor_freeze(struct monitor *monitor, bool frozen, struct error *err)
         return error_set(err, EXIT_OURS, "the workload has just ended");
     if (!monitor->started)
         return error_set(err, EXIT_OURS, "the workload is still being started; try again");
+    /* Its state is recorded by who asks, who may have been killed between asking and recording. */
+    if (!state && monitor->frozen == frozen)
+        return 0;
     if (monitor->frozen == frozen)
         return error_set(err, EXIT_OURS, "it is %s", frozen ? "paused already" : "not paused");
     if (monitor->request->ops->pause(monitor->workload, frozen, err) < 0)
         return -1;
     monitor->frozen = frozen;
-    if (!state) /* who asks for it records it */
+    if (!state)
         return 0;
     state->status = frozen ? STATE_PAUSED : STATE_RUNNING;
     return state_write(monitor->request->spec.paths.root, state, err);

@@ -360,6 +360,18 @@ def in_vm(t, command, **process):
     return bundle
 
 
+def resume_half_paused(t, bundle):
+    """As a pause leaves it that is killed before it reaches the monitor, and a resume after it did."""
+    path = f"{t.host.root}/{bundle.id}/state.json"
+    with open(path, encoding="utf-8") as file:
+        recorded = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**recorded, "status": "paused"}, file)
+    t.equal("recorded status", "paused", bundle.status())
+    t.verb("resume", bundle.id)
+    t.equal("status", "running", bundle.status())
+
+
 @test("bundle/vm-life", isolations=("vm",))
 def vm_life(t):
     """Every call of an engine, on a bundle in a VM; its files are the host's, and nothing is left."""
@@ -400,6 +412,7 @@ def vm_life(t):
     t.verb("pause", bundle.id)
     t.equal("status", "paused", bundle.status())
     t.verb("resume", bundle.id)
+    resume_half_paused(t, bundle)
     t.equal("update of memory", 125, t.hybrid("update", "--memory", "1g", bundle.id).exit)
     t.verb("update", "--cpu-quota", "200000", bundle.id)
     t.verb("kill", bundle.id, "TERM")
