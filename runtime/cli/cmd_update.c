@@ -1,8 +1,5 @@
-/* hybrid update: other limits for a running container of a bundle. */
-#include <string.h>
-
+/* hybrid update: other limits for a running workload. */
 #include "cleanup.h"
-#include "runtime/cgroup/cgroup.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/exec.h"
 #include "runtime/launch/change.h"
@@ -131,21 +128,6 @@ static json_t *compose(const struct settings *settings, struct error *err)
     return resources;
 }
 
-/* The size of a machine stays what it was made with; its cgroup bounds what it uses of the host. */
-static int refuse_fixed(const struct state *state, const struct plan_resources *resources,
-                        struct error *err)
-{
-    bool memory = resources->memory_limit != -1 || resources->memory_swap != -1 ||
-                  resources->memory_reservation != -1;
-    if (!memory && resources->pids_limit == -1)
-        return 0;
-    return error_set(err, EXIT_OURS,
-                     "cannot change %s of %s: it is a VM, whose %s stays as it was made; processor "
-                     "and I/O limits can be changed",
-                     memory ? "the memory limits" : "the number of processes", state->id,
-                     memory ? "memory" : "guest's limit");
-}
-
 static int apply(const struct state *state, const struct plan_resources *resources,
                  struct error *err)
 {
@@ -153,12 +135,7 @@ static int apply(const struct state *state, const struct plan_resources *resourc
         return error_set(err, EXIT_OURS, "%s: container not running", state->id);
     if (!state->cgroup || !*state->cgroup)
         return error_set(err, EXIT_OURS, "cannot limit %s: it has no cgroup of its own", state->id);
-    if (strcmp(state->isolation, "vm") == 0 && refuse_fixed(state, resources, err) < 0)
-        return -1;
-    struct cgroup *cgroup = cgroup_open(state->cgroup, err);
-    int result = cgroup ? cgroup_set_resources(cgroup, resources, err) : -1;
-    cgroup_close(cgroup);
-    return result;
+    return workload_set_limits(state, resources, err);
 }
 
 static int update_container(const struct cli *cli, const char *id,
@@ -198,10 +175,9 @@ const struct verb verb_update = {
     .synopsis = "[OPTIONS] NAME",
     .summary = "Change the limits of a running workload",
     .description =
-        "Until it ends: `hybrid start` gives it again what it was made with. The processors of a "
-        "VM\n"
-        "can be limited so (--cpu-*, --cpuset-*); its memory and what its own kernel limits "
-        "cannot.",
+        "Until it ends: `hybrid start` gives it again what it was made with. What can be changed\n"
+        "of a VM are its processors and block I/O (--cpu-*, --cpuset-*, --blkio-weight), not its\n"
+        "memory and what its own kernel limits.",
     .examples = "  hybrid update --memory 256m --pids-limit 100 web\n"
                 "  echo '{\"cpu\":{\"shares\":512}}' | hybrid update --resources - web",
     .options = options,

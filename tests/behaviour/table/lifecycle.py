@@ -476,7 +476,7 @@ def pause(t):
 
 @test("update/of-a-running-workload")
 def update(t):
-    """Processors of both; memory and processes of containers, since a VM's are its own kernel's."""
+    """Processors and I/O of both; memory and processes of containers, since a VM's are its own kernel's."""
     name = t.detached("-m", "64m", "--pids-limit", "20", command=["sleep", "1000"])
     cgroup = "hybrid-" + name
     t.verb("update", "--cpu-quota", "50000", "--cpu-period", "100000", name)
@@ -492,5 +492,12 @@ def update(t):
         else:
             t.equal(f"{options}", 0, result.exit, result)
             t.equal(f"{options}", value, cgroup_file(cgroup, v1, v2))
+    settings = {"unified": {"memory.low": "4096"}}
+    result = t.hybrid("update", "--resources", "-", name, stdin=json.dumps(settings).encode())
+    if t.isolation == "vm":
+        t.match("a setting of memory", "is a VM: .* --cpu-", result.err)
+    if os.path.exists(f"/sys/fs/cgroup/{cgroup}/io.weight"):
+        t.verb("update", "--blkio-weight", "200", name)
+        t.check(cgroup_file(cgroup, "blkio.weight", "io.weight") != "default 100", "the weight is what it was")
     t.verb("rm", "-f", name)
     t.match("one that does not exist", "no such workload", t.hybrid("update", "--cpu-share", "512", name).err)
