@@ -102,16 +102,29 @@ static int check_tmpfs_option(const char *name, const char *argument, const char
                      near ? near : "size=64m");
 }
 
+/* Whether the path names its directory in one way only: what must stay is known by its name. */
+static bool is_plain_path(const char *path)
+{
+    const char *at = path;
+    while (*at == '/') {
+        size_t length = strcspn(++at, "/");
+        if ((length == 0 && (*at || at > path + 1)) || (length == 1 && at[0] == '.') ||
+            (length == 2 && at[0] == '.' && at[1] == '.'))
+            return false;
+        at += length;
+    }
+    return *path == '/';
+}
+
 int compose_check_target(const char *option, const char *argument, char *path, struct error *err)
 {
     size_t length = strlen(path);
     if (length > 1 && path[length - 1] == '/')
         path[length - 1] = '\0';
-    if (*path != '/' || strstr(path, "/../") || strstr(path, "//") ||
-        (strlen(path) >= 3 && strcmp(path + strlen(path) - 3, "/..") == 0))
+    if (!is_plain_path(path))
         return error_set(err, EXIT_OURS,
-                         "%s%.200s: the path must be absolute and without \"..\" or \"//\"", option,
-                         argument);
+                         "%s%.200s: the path must be absolute and without \".\", \"..\" or \"//\"",
+                         option, argument);
     for (size_t i = 0; kept_trees[i]; i++) {
         length = strlen(kept_trees[i]);
         if (strncmp(path, kept_trees[i], length) == 0 && (!path[length] || path[length] == '/'))

@@ -16,6 +16,7 @@ REFUSED = (
     ("missing", ("-v", "/no/such/place:/data"), "/no/such/place.*no such file.*make it first"),
     ("relative-target", ("-v", "/tmp:data"), "must be absolute"),
     ("dotdot", ("-v", "/tmp:/a/../b"), "must be absolute and without"),
+    ("dot", ("-v", "/tmp:/./proc"), "must be absolute and without"),
     ("root", ("-v", "/tmp:/"), "would hide"),
     ("proc", ("-v", "/tmp:/proc/sys"), "kernel's"),
     ("option", ("-v", "/tmp:/data:row"), "\"row\" is not an option"),
