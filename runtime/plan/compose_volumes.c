@@ -232,6 +232,8 @@ static int add_bind(json_t *mounts, const struct run_options *options, const cha
                       "bind-recursive can be enabled, readonly (what readonly means here) or "
                       "disabled",
                       err);
+    if (recursive && strcmp(recursive, "readonly") == 0 && !volume.read_only)
+        return refuse("--mount", argument, "bind-recursive=readonly needs readonly", err);
     return add_volume(mounts, options, &volume, err);
 }
 

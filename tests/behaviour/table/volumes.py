@@ -29,6 +29,7 @@ REFUSED = (
     ("mount-target", ("--mount", "type=bind,source=/tmp"), "target is missing"),
     ("mount-source", ("--mount", "type=bind,target=/data"), "needs a source"),
     ("mount-value", ("--mount", "type=bind,source=/tmp,target=/data,readonly=maybe"), "neither true nor false"),
+    ("mount-recursive", ("--mount", "type=bind,source=/tmp,target=/data,bind-recursive=readonly"), "needs readonly"),
     ("mount-tmpfs-source", ("--mount", "type=tmpfs,source=/tmp,target=/data"), "no source"),
     ("mount-tmpfs-size", ("--mount", "type=tmpfs,target=/data,tmpfs-size=many"), "size=64m"),
 )
