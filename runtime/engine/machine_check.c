@@ -1,5 +1,6 @@
 /* What a bundle can ask of the host that a machine with a kernel of its own cannot give. */
 #include <jansson.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <string.h>
 
@@ -92,10 +93,11 @@ static int check_hooks(const struct plan *plan, struct error *err)
     return 0;
 }
 
+/* The back end looks as well, but a bundle is refused when it is created. */
 static int check_seccomp(const struct plan *plan, struct error *err)
 {
-    return plan->listener_path
-               ? refuse("linux.seccomp.listenerPath",
+    return plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER
+               ? refuse("linux.seccomp: SCMP_ACT_NOTIFY",
                         "an agent of the host cannot decide about the calls of a guest", err)
                : 0;
 }

@@ -129,7 +129,7 @@ static int check_filter(const struct plan *plan, struct error *err)
         return 0;
     return error_set(err, EXIT_OURS,
                      "linux.seccomp: SCMP_ACT_NOTIFY asks an agent on this machine, which cannot "
-                     "look into a VM's processes; use SCMP_ACT_ERRNO, or --isolation=container");
+                     "look into a VM's processes; use SCMP_ACT_ERRNO, or run it as a container");
 }
 
 static struct workload *vm_create(const struct workload_spec *spec, int *terminal_fd,

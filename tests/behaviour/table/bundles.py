@@ -340,6 +340,8 @@ def isolation(t):
     refused("linux.namespaces: network")
     bundle.config["linux"]["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]
     refused(r"linux.devices\[0\] \(/dev/fuse\)")
+    bundle.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/agent"}
+    refused("linux.seccomp: SCMP_ACT_NOTIFY")
     bundle.config["hooks"] = {"createContainer": [{"path": "/bin/true"}]}
     refused("hooks.createContainer")
     refused("--cgroup-manager=disabled", before=("--cgroup-manager", "disabled"))
