@@ -17,6 +17,10 @@ struct runtime {
 
     /* Tells the user at once of what is no failure: one line, without the newline. */
     void (*warn)(const char *message);
+
+    /* The same for what engines do every day: where there is a log (--log), only it is told. */
+    void (*note)(const void *log, const char *message);
+    const void *log; /* for note */
 };
 
 #endif

@@ -72,6 +72,11 @@ struct exec {
     char *process_text;
 };
 
+static bool is_machine(const struct exec *exec)
+{
+    return strcmp(exec->state.isolation, "vm") == 0;
+}
+
 /* Turns the workload's configuration and the options into the process's own plan. */
 static int compose(struct exec *exec, char **operands, struct error *err)
 {
@@ -95,6 +100,8 @@ static int compose(struct exec *exec, char **operands, struct error *err)
         json_decref(process);
         return -1;
     }
+    if (is_machine(exec))
+        (void)machine_leave_out_profile(process);
     exec->process_text = json_dumps(process, JSON_COMPACT);
     if (plan_parse_process(process, &exec->base, own && !file ? PLAN_PARSE_OWN : 0, &exec->plan,
                            err) < 0)
@@ -202,8 +209,7 @@ static int run_exec(const struct cli *cli, const void *settings, char **operands
     if (status == 0)
         status = compose(&exec, operands, err);
     if (status == 0)
-        status = strcmp(exec.state.isolation, "vm") == 0 ? exec_in_machine(&exec, err)
-                                                         : exec_in_container(&exec, err);
+        status = is_machine(&exec) ? exec_in_machine(&exec, err) : exec_in_container(&exec, err);
     free_exec(&exec);
     return status;
 }

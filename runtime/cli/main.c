@@ -26,8 +26,8 @@ static const char *const cgroup_managers[] = { "cgroupfs", "systemd", "disabled"
 static const struct cli_option global_options[] = {
     { "root", 0, CLI_TEXT, "DIR", "Runtime directory", offsetof(struct globals, root), NULL, 0, 0 },
     { "data", 0, CLI_TEXT, "DIR", "Data directory", offsetof(struct globals, data), NULL, 0, 0 },
-    { "log", 0, CLI_TEXT, "FILE", "Append errors to this file too", offsetof(struct globals, log),
-      NULL, 0, 0 },
+    { "log", 0, CLI_TEXT, "FILE", "Append errors and warnings to this file",
+      offsetof(struct globals, log), NULL, 0, 0 },
     { "log-format", 0, CLI_CHOICE, "FORMAT", "Form of the log",
       offsetof(struct globals, log_format), log_formats, 0, 0 },
     { "debug", 0, CLI_FLAG, NULL, "Log calls too", offsetof(struct globals, debug), NULL, 0, 0 },
@@ -159,6 +159,15 @@ static int open_log(const struct globals *globals, struct log_file *log, struct 
     return 0;
 }
 
+static void note(const void *log, const char *message)
+{
+    const struct log_file *file = log;
+    if (file->fd < 0)
+        cli_warn(message);
+    else
+        log_file_write(file, "warning", message);
+}
+
 static void log_call(const struct log_file *log, char **operands)
 {
     char text[256];
@@ -186,7 +195,10 @@ int main(int argc, char **argv)
     _cleanup_free_ char **arguments = calloc((size_t)argc + 1, sizeof *arguments);
     int status = -1;
     struct log_file log = { .fd = -1 };
-    struct cli cli = { .out = stdout, .runtime = { .called_as = "hybrid", .warn = cli_warn } };
+    struct cli cli = {
+        .out = stdout,
+        .runtime = { .called_as = "hybrid", .warn = cli_warn, .note = note, .log = &log },
+    };
     if (!arguments || argc < 1) {
         (void)error_set(&err, EXIT_OURS, "cannot read the arguments");
     } else {

@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "machine.h"
 #include "runtime/launch/make_plan.h"
 #include "runtime/launch/run_policy.h"
 #include "runtime/launch/workload.h"
@@ -90,6 +91,10 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
         json_decref(document);
         return -1;
     }
+    if (bundle->vm && machine_leave_out_profile(json_object_get(document, "process")))
+        runtime->note(runtime->log,
+                      "process.apparmorProfile is left out: it would confine calls of this host's "
+                      "kernel, and a process in a VM makes none");
     return make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err);
 }
 

@@ -5,6 +5,7 @@
 #ifndef HYBRID_ENGINE_MACHINE_H
 #define HYBRID_ENGINE_MACHINE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -19,6 +20,13 @@
  * or -1 with *err.
  */
 int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err);
+
+/*
+ * Takes the AppArmor profile out of an OCI process object for a VM: it confines what a process asks
+ * of the host's kernel, which one in a VM asks nothing, and engines name one wherever the host has
+ * AppArmor. Returns whether there was one.
+ */
+bool machine_leave_out_profile(json_t *process);
 
 /* The monitor of a VM that waits for its start. */
 struct machine {

@@ -113,3 +113,11 @@ int machine_check(const struct plan *plan, const struct workload_hold *hold, str
     return check_namespaces(plan, err) < 0 || check_devices(plan, err) < 0 ? -1
                                                                            : check_hooks(plan, err);
 }
+
+bool machine_leave_out_profile(json_t *process)
+{
+    const char *profile = json_string_value(json_object_get(process, "apparmorProfile"));
+    bool confines = profile && *profile && strcmp(profile, "unconfined") != 0;
+    (void)json_object_del(process, "apparmorProfile");
+    return confines;
+}
