@@ -211,7 +211,7 @@ static int create_machine(struct creation *creation, struct error *err)
     struct machine machine;
     struct error ignored;
     struct workload_spec spec = describe(creation);
-    int result = machine_create(&spec, creation->lock, &machine, err);
+    int result = machine_create(&spec, &machine, err);
     if (result == 0)
         result = run_hooks(creation, machine.pid, err);
     if (result == 0)

@@ -120,8 +120,7 @@ void machine_abandon(struct machine *machine)
     machine->terminal_fd = -1;
 }
 
-int machine_create(const struct workload_spec *spec, int lock, struct machine *machine,
-                   struct error *err)
+int machine_create(const struct workload_spec *spec, struct machine *machine, struct error *err)
 {
     int ends[2];
     _cleanup_close_ int slave = -1;
@@ -132,10 +131,8 @@ int machine_create(const struct workload_spec *spec, int lock, struct machine *m
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pair of sockets");
     _cleanup_close_ int ours = ends[0];
     machine->pid = fork();
-    if (machine->pid == 0) {
-        (void)close(lock);
+    if (machine->pid == 0)
         run_monitor(spec, ends[1], slave);
-    }
     int cause = errno;
     (void)close(ends[1]);
     int result = machine->pid < 0

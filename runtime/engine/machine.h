@@ -35,11 +35,10 @@ struct machine {
 };
 
 /*
- * Boots the VM and sets the workload up. lock: the state's, which the monitor must not inherit.
- * Returns 0, or -1 with *err and no process left.
+ * Boots the VM and sets the workload up. The monitor inherits no descriptor but the streams: not
+ * the state's lock either. Returns 0, or -1 with *err and no process left.
  */
-int machine_create(const struct workload_spec *spec, int lock, struct machine *machine,
-                   struct error *err);
+int machine_create(const struct workload_spec *spec, struct machine *machine, struct error *err);
 
 /* Ends a machine that was just created. */
 void machine_abandon(struct machine *machine);
