@@ -190,6 +190,18 @@ int machine_signal(const struct runtime *runtime, const struct state *state, int
 /* --- exec ----------------------------------------------------------------------------------------
  */
 
+/* Closes all descriptors but the streams and two: as in settle. Returns 0, or -1. */
+static int close_others(int one, int other)
+{
+    unsigned int low = (unsigned int)(one < other ? one : other);
+    unsigned int high = (unsigned int)(one < other ? other : one);
+    if (low > FIRST_FD && close_range(FIRST_FD, low - 1, 0) < 0)
+        return -1;
+    if (high > low + 1 && close_range(low + 1, high - 1, 0) < 0)
+        return -1;
+    return close_range(high + 1, ~0U, 0);
+}
+
 /* The process that stands for one in the VM. started: closed without a byte if it did not start. */
 __attribute__((noreturn)) static void run_stand_in(const struct runtime *runtime,
                                                    const struct state *state, int process_file,
@@ -197,7 +209,6 @@ __attribute__((noreturn)) static void run_stand_in(const struct runtime *runtime
 {
     struct error err = { 0 };
     int status = -1;
-    int socket = workload_connect(runtime, state->id, &err);
     (void)prctl(PR_SET_NAME, "hybrid-exec");
     (void)setsid();
     for (int fd = 0; slave >= 0 && fd < FIRST_FD; fd++)
@@ -205,6 +216,9 @@ __attribute__((noreturn)) static void run_stand_in(const struct runtime *runtime
             _exit(EXIT_OURS);
     if (slave >= 0)
         (void)ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+    if (close_others(process_file, started) < 0)
+        _exit(EXIT_OURS);
+    int socket = workload_connect(runtime, state->id, &err);
     if (socket >= 0)
         status = launch_exec_remote(runtime, socket, process_file, plan, true, started, &err);
     if (status < 0) {

@@ -4,6 +4,7 @@ import array
 import copy
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -374,6 +375,26 @@ def resume_half_paused(t, bundle):
     t.equal("status", "running", bundle.status())
 
 
+def exec_detached(t, bundle):
+    """As an engine runs a second command: with its own profile, and a pipe that it forgot to close."""
+    process = {"cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+    good = t.file("process.json", json.dumps({**process, "args": ["sh", "-c", "echo ran > /ran; exec sleep 1000"],
+                                              "apparmorProfile": "docker-default"}))
+    bad = t.file("process.json", json.dumps({**process, "args": ["nosuch"]}))
+    pid_file, (reader, writer) = bundle.path + "/pid2", os.pipe()
+    t.verb("exec", "--detach", "--pid-file", pid_file, "--process", good, bundle.id, stdout=subprocess.DEVNULL,
+           stderr=subprocess.DEVNULL, pass_fds=(writer,))
+    os.close(writer)
+    with open(pid_file, encoding="ascii") as file:
+        t.equal("its process", "hybrid-exec", process_stat(int(file.read()))[0])
+    with open(reader, "rb") as leaked:
+        t.check(select.select([leaked], [], [], 0)[0], "its process keeps the pipe")
+    t.eventually("exec --detach", lambda: os.path.exists(bundle.path + "/rootfs/ran"))
+    failed = t.hybrid("exec", "--detach", "--process", bad, bundle.id)
+    t.equal("exec --detach of nothing", 127, failed.exit, failed)
+    t.match("its message", "nosuch", failed.err)
+
+
 @test("bundle/vm-life", isolations=("vm",))
 def vm_life(t):
     """Every call of an engine, on a bundle in a VM; its files are the host's, and nothing is left."""
@@ -403,16 +424,7 @@ def vm_life(t):
     t.check(t.verb("exec", bundle.id, "cat", "/proc/sys/kernel/random/boot_id")
             != open("/proc/sys/kernel/random/boot_id", encoding="ascii").read(), "it runs on the host's kernel")
     t.equal("exec", 3, t.hybrid("exec", bundle.id, "sh", "-c", "exit 3").exit)
-    process = {"cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
-    good = t.file("process.json", json.dumps({**process, "args": ["sh", "-c", "echo ran > /ran"],
-                                              "apparmorProfile": "docker-default"}))
-    bad = t.file("process.json", json.dumps({**process, "args": ["nosuch"]}))
-    t.verb("exec", "--detach", "--pid-file", bundle.path + "/pid2", "--process", good, bundle.id)
-    t.eventually("exec --detach", lambda: os.path.exists(bundle.path + "/rootfs/ran"))
-    t.check(int(open(bundle.path + "/pid2", encoding="ascii").read()) > 1, "no pid file")
-    failed = t.hybrid("exec", "--detach", "--process", bad, bundle.id)
-    t.equal("exec --detach of nothing", 127, failed.exit, failed)
-    t.match("its message", "nosuch", failed.err)
+    exec_detached(t, bundle)
     t.check(pid in [int(line.split()[0]) for line in t.verb("ps", bundle.id).splitlines()[1:]], "ps does not list it")
     t.check(json.loads(t.verb("events", "--stats", bundle.id))["data"]["memory"]["usage"]["usage"] > 0, "no memory is used")
     t.verb("pause", bundle.id)
