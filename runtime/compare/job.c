@@ -16,7 +16,6 @@
 #include "stamp.h"
 
 enum {
-    MAX_ARGUMENTS = 48,
     MAX_TEXT = 8 << 20,
     JOB_TEXTS = 3,
     CHUNK = 65536,
@@ -30,14 +29,27 @@ static const int patience[ISOLATIONS] = {
 static const char message_prefix[] = "hybrid: ";
 
 struct arguments {
-    const char *values[MAX_ARGUMENTS + 1];
+    const char **values; /* ends with NULL */
     size_t count;
+    bool lacking; /* there was no memory for all of them */
 };
+
+static void free_arguments(struct arguments *arguments)
+{
+    free(arguments->values);
+}
 
 static void add(struct arguments *arguments, const char *word)
 {
-    if (arguments->count < MAX_ARGUMENTS)
-        arguments->values[arguments->count++] = word;
+    const char **grown =
+        reallocarray(arguments->values, arguments->count + 2, sizeof *arguments->values);
+    if (!grown) {
+        arguments->lacking = true;
+        return;
+    }
+    arguments->values = grown;
+    grown[arguments->count++] = word;
+    grown[arguments->count] = NULL;
 }
 
 static void add_all(struct arguments *arguments, const char *const *words)
@@ -137,8 +149,10 @@ static void take_text(struct job_text *text, int *fd)
 static int fork_job(const struct lab *lab, const struct job_spec *spec, struct job *job,
                     int pipes[PIPES][2], struct error *err)
 {
-    struct arguments arguments = { .count = 0 };
+    __attribute__((cleanup(free_arguments))) struct arguments arguments = { .count = 0 };
     make_arguments(&arguments, lab, spec, job->name);
+    if (arguments.lacking)
+        return error_set(err, EXIT_OURS, "out of memory");
     _cleanup_close_ int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     const int fds[3] = { spec->input ? pipes[PIPE_IN][0] : null, pipes[PIPE_OUT][1],
                          pipes[PIPE_ERRORS][1] };
@@ -360,10 +374,12 @@ json_t *job_probe(struct lab *lab, const struct job_spec *spec, struct error *er
 
 int lab_call(const struct lab *lab, const char *const *words)
 {
-    struct arguments arguments = { .count = 0 };
+    __attribute__((cleanup(free_arguments))) struct arguments arguments = { .count = 0 };
     int status;
     add_program(&arguments, lab->request);
     add_all(&arguments, words);
+    if (arguments.lacking)
+        return -1;
     pid_t child = fork();
     if (child == 0) {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);

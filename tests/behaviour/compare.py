@@ -260,6 +260,12 @@ def check_command(place):
         assert re.search(r"(?m)^busybox echo hello$", out) and "START" in out and "not asked for" in out, out
 
     @case
+    def command_is_whole():
+        out = place.run("compare", "-q", "-n", "1", "--only", "start", "--isolation", CONTAINER, "busybox",
+                        "sh", "-c", "test $# = 100 && echo all", "sh", *map(str, range(100)))
+        assert "the command wrote nothing" not in out, out
+
+    @case
     def probe_is_hidden():
         assert ".hybrid" not in place.run("run", "--rm", "busybox", "ls", "-a", "/")
         assert "/.hybrid" in place.run("run", "--rm", "busybox", "/.hybrid/probe", "hello", status=127)
