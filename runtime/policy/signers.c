@@ -94,22 +94,22 @@ static int add_signers(const json_t *paths, const json_t *signers, json_t *found
 int policy_find_signers(const struct policy *policy, const char *store, const char *digest,
                         json_t **found, struct error *err)
 {
-    *found = NULL;
-    json_t *signers = read_signers(store, digest, err);
-    json_t *list = signers ? json_array() : NULL;
-    int result = list ? 0 : -1;
+    json_auto_t *signers = NULL;
+    json_auto_t *list = json_array();
     size_t index;
     const json_t *rule;
+    *found = NULL;
+    if (!list)
+        return error_set(err, EXIT_OURS, "out of memory");
     json_array_foreach(policy->rules, index, rule)
     {
         const json_t *paths =
             json_object_get(json_object_get(json_object_get(rule, "match"), "signature"), "keys");
-        if (result == 0)
-            result = add_signers(paths, signers, list, err);
+        if (paths && !signers)
+            signers = read_signers(store, digest, err);
+        if (paths && (!signers || add_signers(paths, signers, list, err) < 0))
+            return -1;
     }
-    json_decref(signers);
-    if (result == 0)
-        *found = json_incref(list);
-    json_decref(list);
-    return result;
+    *found = json_incref(list);
+    return 0;
 }

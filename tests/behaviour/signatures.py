@@ -122,6 +122,11 @@ def test_key_files(store):
         check("refused" in decision(store, policy, name, 125), "another key of the same name")
         os.rename(team.public + ".old", team.public)
         decision(store, policy, name, 0)
+        with open(f"{store.data}/store/signatures/{named.split(':')[1]}", "w", encoding="ascii") as file:
+            file.write("spoilt")
+        check("who signed the image" in decision(store, policy, name, 125), "spoilt signers")
+        unasked = write_json(store.top + "/policy.json", {"version": 1, "default": "container", "rules": []})
+        decision(store, unasked, name, 0)
 
 
 def test_forged(store):
