@@ -148,19 +148,33 @@ static void print_name(FILE *out, const void *things, size_t number)
     (void)fprintf(out, "%s\n", workloads->list.states[number].id);
 }
 
-/* The command line, or its name in brackets as ps(1) has it. */
+/* A small file of the process; what is not there is empty. Returns its length. */
+static size_t read_process_file(pid_t pid, const char *name, char text[COMMAND_LINE_SIZE])
+{
+    char path[48];
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    _cleanup_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : io_read_all(file, text, COMMAND_LINE_SIZE - 1);
+    text[length > 0 ? length : 0] = '\0';
+    return length > 0 ? (size_t)length : 0;
+}
+
+/* The command line; or, as ps(1) has it, the name in brackets: a kernel's thread, or a zombie. */
 static void read_command(pid_t pid, char text[COMMAND_LINE_SIZE])
 {
-    char path[32];
-    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-    _cleanup_close_ int line = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = line < 0 ? -1 : io_read_all(line, text, COMMAND_LINE_SIZE - 1);
+    size_t length = read_process_file(pid, "cmdline", text);
     while (length > 0 && text[length - 1] == '\0')
         length--;
-    for (ssize_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++)
         if (text[i] == '\0')
             text[i] = ' ';
-    text[length > 0 ? length : 0] = '\0';
+    if (length > 0)
+        return;
+    char name[COMMAND_LINE_SIZE];
+    (void)read_process_file(pid, "comm", name);
+    name[strcspn(name, "\n")] = '\0';
+    if (*name)
+        (void)snprintf(text, COMMAND_LINE_SIZE, "[%.64s]", name);
 }
 
 static void fill_process_row(const void *things, size_t number, char **cells)

@@ -425,7 +425,8 @@ def vm_life(t):
             != open("/proc/sys/kernel/random/boot_id", encoding="ascii").read(), "it runs on the host's kernel")
     t.equal("exec", 3, t.hybrid("exec", bundle.id, "sh", "-c", "exit 3").exit)
     exec_detached(t, bundle)
-    t.check(pid in [int(line.split()[0]) for line in t.verb("ps", bundle.id).splitlines()[1:]], "ps does not list it")
+    listed = dict(line.split(maxsplit=1) for line in t.verb("ps", bundle.id).splitlines()[1:])  # each has a command
+    t.check(str(pid) in listed and any("hybrid-vmm" in command for command in listed.values()), f"ps: {listed}")
     t.check(json.loads(t.verb("events", "--stats", bundle.id))["data"]["memory"]["usage"]["usage"] > 0, "no memory is used")
     t.verb("pause", bundle.id)
     t.equal("status", "paused", bundle.status())
