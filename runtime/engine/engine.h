@@ -1,7 +1,8 @@
 /*
- * Containers of bundles, as engines drive them: created, started, signalled and deleted by calls of
- * their own, between which no process of hybrid's stays. The container's first process becomes a
- * child of whoever adopts orphans (conmon, the shim), which collects its exit status.
+ * Workloads of bundles, as engines drive them: created, started, signalled and deleted by calls of
+ * their own. Of a container no process of hybrid's stays between them (of a VM: machine.h). Its
+ * first process becomes a child of whoever adopts orphans (conmon, the shim), which collects its
+ * exit status.
  *
  * Between create and start that process waits on a socket in the state directory. The lock of the
  * state is held by a command that changes it, and only while it does.

@@ -1,4 +1,4 @@
-/* Inside of engine_*.c. */
+/* What create.c and engine.c share. */
 #ifndef HYBRID_ENGINE_PARTS_H
 #define HYBRID_ENGINE_PARTS_H
 
