@@ -117,7 +117,7 @@ testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a 
 	@tests/testbed/run $(TESTBED_FLAGS) $(if $(value CMD),-c "$$TESTBED_CMD")
 
 # --- conformance ----------------------------------------------------------------------------------
-ENGINES := podman buildah containerd dockerd
+ENGINES := podman podman-vm buildah containerd dockerd
 
 conformance: all ## drive hybrid through real container engines, and through many lives
 	@status=0; for part in $(ENGINES) lifecycles; do tests/conformance/$$part $(BUILD) || status=1; done; exit $$status
