@@ -47,6 +47,7 @@ static int parse_entry(const json_t *document, const char *what, struct index_en
     memcpy(entry->manifest, manifest, sizeof entry->manifest);
     memcpy(entry->config, config, sizeof entry->config);
     entry->size = json_integer_value(json_object_get(document, "size"));
+    entry->pulled = json_is_true(json_object_get(document, "pulled"));
     entry->reference = reference ? strdup(reference) : NULL;
     entry->created = created ? strdup(created) : NULL;
     if ((reference && !entry->reference) || (created && !entry->created))

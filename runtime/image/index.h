@@ -23,6 +23,7 @@ struct index_entry {
     char config[STORE_DIGEST_HEX + 1];
     int64_t size;  /* bytes of its layers, unpacked as EROFS files */
     char *created; /* RFC 3339 as the configuration says; NULL: it does not */
+    bool pulled;   /* a registry that the system vouches for gave this content that name */
 };
 
 struct index_list {

@@ -65,6 +65,7 @@ static int open_entry(const char *store_dir, struct index_entry *entry, struct s
 {
     memcpy(image->manifest, entry->manifest, sizeof image->manifest);
     memcpy(image->id, entry->config, sizeof image->id);
+    image->pulled = entry->pulled && entry->reference;
     if (entry->reference)
         image->reference = take_pointer(&entry->reference);
     else if (asprintf(&image->reference, "sha256:%s", entry->config) < 0)

@@ -19,6 +19,7 @@ enum { STORE_DIGEST_HEX = 64 };
 
 struct store_image {
     char *reference;                     /* as resolved: docker.io/library/busybox:latest */
+    bool pulled;                         /* from there, as index_entry has it */
     char manifest[STORE_DIGEST_HEX + 1]; /* hex of the manifest's sha256 */
     char id[STORE_DIGEST_HEX + 1];       /* hex of the configuration's sha256: the image id */
     json_t *config;                      /* OCI image configuration */

@@ -80,9 +80,10 @@ static int write_entry(const struct store *store, const struct index_entry *entr
     char name[NAME_MAX + 1];
     static const char temporary[] = ".new"; /* one writer at a time: the lock is held */
     index_file_name(entry->reference, entry->manifest, name);
-    _cleanup_json_ json_t *document = json_pack(
-        "{s:s*, s:s, s:s, s:I, s:s*}", "reference", entry->reference, "manifest", entry->manifest,
-        "config", entry->config, "size", (json_int_t)entry->size, "created", entry->created);
+    _cleanup_json_ json_t *document =
+        json_pack("{s:s*, s:s, s:s, s:I, s:s*, s:b}", "reference", entry->reference, "manifest",
+                  entry->manifest, "config", entry->config, "size", (json_int_t)entry->size,
+                  "created", entry->created, "pulled", (int)entry->pulled);
     _cleanup_free_ char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
     if (!text)
         return error_set(err, EXIT_OURS, "cannot write index entry %s: not valid UTF-8", name);
@@ -113,6 +114,7 @@ static int keep_former(const struct store *store, const struct index_list *list,
             strcmp(former.manifest, manifest) == 0 || has_other_name(list, &list->entries[i]))
             continue;
         former.reference = NULL;
+        former.pulled = false;
         return write_entry(store, &former, err);
     }
     return 0;
@@ -136,7 +138,7 @@ static int give_name(const struct store *store, const struct index_list *list,
 static int commit_names(const struct store *store, const struct index_list *list,
                         const struct incoming_image *image, struct error *err)
 {
-    struct index_entry entry = { .created = image->created };
+    struct index_entry entry = { .created = image->created, .pulled = image->pulled };
     memcpy(entry.manifest, image->manifest.hex, sizeof entry.manifest);
     memcpy(entry.config, image->config.hex, sizeof entry.config);
     if (measure(store, image, &entry.size, err) < 0)
@@ -172,6 +174,7 @@ int commit_tag(const struct store *store, const char *name, const char *referenc
     int result = index_list(store->path, &list, err);
     if (result == 0) {
         struct index_entry entry = found; /* its name is borrowed, that of `found` is freed */
+        entry.pulled = false;             /* no registry gave it this name */
         result = give_name(store, &list, &entry, copy, err);
     }
     index_list_free(&list);

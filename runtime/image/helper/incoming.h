@@ -28,6 +28,7 @@ struct incoming_image {
     size_t name_count;
     struct blob manifest, config;
     char *created; /* NULL: the configuration does not say */
+    bool pulled;   /* its names are what remote->vouched was true for */
     struct incoming_layer *layers;
     size_t layer_count;
 };

@@ -14,6 +14,7 @@ struct pull {
     const char *reference;
     struct fetcher fetcher;
     struct platform platform;
+    bool vouched;
 };
 
 /* --- from the name to the manifest ------------------------------------------------------------ */
@@ -208,6 +209,7 @@ static int receive_image(struct fetch *fetch, const struct pull *pull, struct in
     if (!image->names[0])
         return error_set(err, EXIT_OURS, "out of memory");
     image->name_count = 1;
+    image->pulled = pull->vouched;
     return fetch_layers(fetch, pull, image, err);
 }
 
@@ -266,6 +268,7 @@ int pull_run(const char *store_path, const struct pull_options *options, struct 
     pull.reference = reference;
     if (remote_open(reference, options->settings, options->plain_http, &remote, err) < 0)
         return -1;
+    pull.vouched = remote.vouched;
     int started = fetcher_start(&remote, &pull.fetcher, err);
     remote_free(&remote); /* its secrets are of use where the network is, and nowhere else */
     if (started < 0 || privileges_reduce(err) < 0)

@@ -56,11 +56,13 @@ static int add_endpoint(struct remote *remote, const struct registry_settings *s
     static const char docker[] = "docker.io";
     const struct registry_options registry = registry_settings_of(settings, host);
     struct endpoint *endpoint = &remote->endpoints[remote->count++];
+    enum endpoint_scheme scheme = choose_scheme(&registry, host, plain_http);
+    remote->vouched &= !plain_http && (scheme == ENDPOINT_HTTPS || registry.plain_http_given);
     *endpoint = (struct endpoint){
         .name = strdup(host),
         /* The name that users write is not the name of the machine that answers. */
         .host = strdup(strcmp(host, docker) == 0 ? "registry-1.docker.io" : host),
-        .scheme = choose_scheme(&registry, host, plain_http),
+        .scheme = scheme,
         .loopback = remote_is_loopback(host),
         .verify = !registry.skip_verify,
     };
@@ -107,7 +109,7 @@ int remote_open(const char *reference, const char *settings_path, bool plain_htt
 {
     struct registry_settings settings;
     _cleanup_free_ char *domain = NULL;
-    *remote = (struct remote){ 0 };
+    *remote = (struct remote){ .vouched = strcmp(settings_path, REGISTRY_SETTINGS_PATH) == 0 };
     if (registry_settings_read(settings_path, &settings, err) < 0)
         return -1;
     int result = split(remote, reference, &domain, err);

@@ -34,6 +34,8 @@ struct remote {
     char *version;    /* a tag, or sha256:HEX */
     struct endpoint *endpoints;
     size_t count;
+    bool vouched; /* by TLS or the system's settings, not the caller's: who answers is who is named
+                   */
     int64_t parallel; /* blobs on their way at a time */
     int64_t stall_seconds;
 };
