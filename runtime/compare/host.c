@@ -77,9 +77,11 @@ static void report_trace(struct lab *lab, enum compare_isolation isolation,
     if (trace->no_functions == 0) {
         lab_set_number(lab, rows[2], isolation, (int64_t)json_object_size(counts->functions));
     } else {
-        char why[128];
-        (void)snprintf(why, sizeof why, "the host's function tracer cannot be used: %s",
-                       strerror(trace->no_functions));
+        char why[160];
+        (void)snprintf(why, sizeof why,
+                       "could not be measured: the host's kernel refuses %s of its function "
+                       "tracer: %s",
+                       trace->refused, strerror(trace->no_functions));
         lab_set_missing(lab, rows[2], isolation, why);
     }
     report_exits(lab, isolation, trace, counts);

@@ -69,6 +69,16 @@ static int make_instance(struct trace *trace, struct error *err)
     return 0;
 }
 
+/* Kernels differ in what of the function tracer they let root have: the rest is measured without.
+ */
+static void set_up_functions(struct trace *trace, const char *name, const char *text)
+{
+    if (trace->no_functions != 0 || write_file(trace, name, text) == 0)
+        return;
+    trace->no_functions = errno;
+    trace->refused = name;
+}
+
 /* The kernel tracks the children of a process only for who asks before they are there. */
 static int follow(struct trace *trace, pid_t pid, struct error *err)
 {
@@ -86,10 +96,8 @@ static int follow(struct trace *trace, pid_t pid, struct error *err)
         return error_set_errno(err, 0, errno, "cannot trace system calls");
     trace->exits = write_file(trace, "events/kvm/kvm_exit/enable", "1") == 0;
     /* The tracer itself comes last, in trace_start: it slows the whole kernel down. */
-    trace->no_functions = write_file(trace, "options/function-fork", "1") < 0 ||
-                                  write_file(trace, "set_ftrace_pid", number) < 0
-                              ? errno
-                              : 0;
+    set_up_functions(trace, "options/function-fork", "1");
+    set_up_functions(trace, "set_ftrace_pid", number);
     return 0;
 }
 
@@ -104,8 +112,7 @@ int trace_open(struct trace *trace, pid_t pid, struct error *err)
 
 void trace_start(struct trace *trace)
 {
-    if (trace->no_functions == 0 && write_file(trace, "current_tracer", "function") < 0)
-        trace->no_functions = errno;
+    set_up_functions(trace, "current_tracer", "function");
     trace_switch(trace, "1");
 }
 

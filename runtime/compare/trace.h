@@ -12,8 +12,9 @@ struct trace {
     int instance;  /* its directory; -1: closed */
     int instances; /* the directory that it is in */
     char name[64];
-    int no_functions; /* why the function tracer cannot be used: an errno; 0: it can */
-    bool exits;       /* kvm_exit is there */
+    int no_functions;    /* why the function tracer cannot be used: an errno; 0: it can */
+    const char *refused; /* then: the file of tracefs that said so */
+    bool exits;          /* kvm_exit is there */
 };
 
 /*
