@@ -90,7 +90,8 @@ int policy_audit(const char *data, const char *id, const struct policy_identity 
     int length = text && path ? asprintf(&line, "%s\n", text) : -1;
     if (length < 0)
         return error_set(err, EXIT_OURS, "cannot record the policy's decision: out of memory");
-    if (append(path, line, (size_t)length) < 0)
+    /* Where engines bring the images, nothing else has made it yet. */
+    if ((mkdir(data, 0755) < 0 && errno != EEXIST) || append(path, line, (size_t)length) < 0)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot record the policy's decision in %s, so nothing is run",
                                path);
