@@ -64,8 +64,10 @@ static int identify(const struct runtime *runtime, const struct run_options *opt
     policy_caller_read(&policy->caller);
     policy->annotations = read_annotations(&options->annotations);
     policy->mount_sources = policy_resolve_mounts(config);
+    policy->hooks = policy_resolve_hooks(config);
     policy->identity = (struct policy_identity){
         .reference = image->reference,
+        .pulled = image->pulled,
         .digest = image->manifest,
         .signers = policy->signers,
         .uid = policy->caller.uid,
@@ -73,7 +75,8 @@ static int identify(const struct runtime *runtime, const struct run_options *opt
         .annotations = policy->annotations,
         .image_labels = labels_of(image),
         .mount_sources = policy->mount_sources,
-        .host_network = policy_joins_host_network(config),
+        .host_namespaces = policy_joined_host_namespaces(config),
+        .hooks = policy->hooks,
     };
     return 0;
 }
@@ -118,12 +121,14 @@ static void identify_bundle(struct run_policy *policy, const json_t *config)
     policy_caller_read(&policy->caller);
     policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
     policy->mount_sources = policy_resolve_mounts(config);
+    policy->hooks = policy_resolve_hooks(config);
     policy->identity = (struct policy_identity){
         .uid = policy->caller.uid,
         .cgroup = policy->caller.cgroup,
         .annotations = policy->annotations,
         .mount_sources = policy->mount_sources,
-        .host_network = policy_joins_host_network(config),
+        .host_namespaces = policy_joined_host_namespaces(config),
+        .hooks = policy->hooks,
     };
 }
 
@@ -212,8 +217,10 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
                : 0;
     policy_caller_read(&policy.caller);
     policy.mount_sources = policy_resolve_mounts(then);
+    policy.hooks = policy_resolve_hooks(then);
     policy.identity = (struct policy_identity){
         .reference = state->image,
+        .pulled = json_is_true(json_object_get(whom, "pulled")),
         .digest = digest,
         .signers = policy.signers,
         .uid = policy.caller.uid,
@@ -221,7 +228,8 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
         .annotations = json_object_get(whom, "annotations"),
         .image_labels = json_object_get(whom, "labels"),
         .mount_sources = policy.mount_sources,
-        .host_network = policy_joins_host_network(then),
+        .host_namespaces = policy_joined_host_namespaces(then),
+        .hooks = policy.hooks,
     };
     if (result == 0)
         result =
@@ -240,9 +248,10 @@ json_t *run_policy_to_json(const struct run_policy *policy)
     if (!policy->policy)
         return NULL;
     json_t *value = policy_decision_to_json(&policy->decision);
-    json_t *whom = json_pack("{s:s?, s:I, s:O?, s:O?}", "digest", policy->identity.digest, "uid",
-                             (json_int_t)policy->identity.uid, "annotations", policy->annotations,
-                             "labels", policy->identity.image_labels);
+    json_t *whom =
+        json_pack("{s:s?, s:b, s:I, s:O?, s:O?}", "digest", policy->identity.digest, "pulled",
+                  (int)policy->identity.pulled, "uid", (json_int_t)policy->identity.uid,
+                  "annotations", policy->annotations, "labels", policy->identity.image_labels);
     if (json_object_set_new(value, "identity", whom) == 0)
         return value;
     json_decref(value);
@@ -294,5 +303,6 @@ void run_policy_free(struct run_policy *policy)
     json_decref(policy->annotations);
     json_decref(policy->mount_sources);
     json_decref(policy->signers);
+    json_decref(policy->hooks);
     *policy = (struct run_policy){ 0 };
 }

@@ -15,7 +15,7 @@ struct run_policy {
     struct policy_caller caller;
     struct policy_identity identity;
     struct policy_decision decision;
-    json_t *annotations, *mount_sources, *signers; /* behind the identity */
+    json_t *annotations, *mount_sources, *signers, *hooks; /* behind the identity */
 };
 
 /*

@@ -117,6 +117,19 @@ static int check_network(const json_t *value, const char *path, struct error *er
     return check_choice(value, path, choices, err);
 }
 
+static int check_host_namespace(const json_t *value, const char *path, struct error *err)
+{
+    static const char *const choices[] = { "pid", "network", "ipc", "uts", "cgroup", NULL };
+    return check_choice(value, path, choices, err);
+}
+
+static int check_namespace(const json_t *value, const char *path, struct error *err)
+{
+    static const char *const choices[] = { "pid",   "network", "ipc",  "uts", "cgroup",
+                                           "mount", "user",    "time", NULL };
+    return check_choice(value, path, choices, err);
+}
+
 static int check_version(const json_t *value, const char *path, struct error *err)
 {
     return json_is_integer(value) && json_integer_value(value) == 1 ? 0 : must_be(path, "1", err);
@@ -226,6 +239,8 @@ LIST_OF(check_uids, check_uid)
 LIST_OF(check_capabilities, check_capability)
 LIST_OF(check_devices, check_device)
 LIST_OF(check_networks, check_network)
+LIST_OF(check_host_namespaces, check_host_namespace)
+LIST_OF(check_namespaces, check_namespace)
 
 /* An object of texts. */
 static int check_pairs(const json_t *value, const char *path, struct error *err)
@@ -256,11 +271,13 @@ OBJECT_OF(check_tenant, { "uid", check_uids, false }, { "cgroup", check_paths, f
 
 OBJECT_OF(check_signature, { "keys", check_paths, true })
 
-OBJECT_OF(check_match, { "digest", check_digests, false }, { "reference", check_texts, false },
-          { "tenant", check_tenant, false }, { "labels", check_pairs, false },
-          { "capabilities", check_capabilities, false }, { "mounts", check_paths, false },
-          { "devices", check_devices, false }, { "networks", check_networks, false },
-          { "signature", check_signature, false })
+OBJECT_OF(check_match, { "digest", check_digests, false }, { "pulled_from", check_texts, false },
+          { "reference", check_texts, false }, { "hooks", check_paths, false },
+          { "host_namespaces", check_host_namespaces, false },
+          { "joined_namespaces", check_namespaces, false }, { "tenant", check_tenant, false },
+          { "labels", check_pairs, false }, { "capabilities", check_capabilities, false },
+          { "mounts", check_paths, false }, { "devices", check_devices, false },
+          { "networks", check_networks, false }, { "signature", check_signature, false })
 
 OBJECT_OF(check_rule, { "name", check_text, true }, { "description", check_text, false },
           { "match", check_match, true }, { "isolation", check_outcome, true })
@@ -270,7 +287,9 @@ OBJECT_OF(check_limits, { "memory", check_size, false }, { "cpus", check_cpus, f
 
 OBJECT_OF(check_floors, { "isolation", check_isolation, false },
           { "no_new_privileges", check_flag, false }, { "seccomp", check_seccomp, false },
-          { "denied_capabilities", check_capabilities, false }, { "limits", check_limits, false })
+          { "denied_capabilities", check_capabilities, false },
+          { "denied_host_namespaces", check_host_namespaces, false },
+          { "allowed_hooks", check_paths, false }, { "limits", check_limits, false })
 
 LIST_OF(check_rules, check_rule)
 

@@ -79,37 +79,10 @@ int policy_apply_process(const struct policy_floors *floors, json_t *process,
     return policy_note(decision, "no_new_privileges: set");
 }
 
-/* --- seccomp -------------------------------------------------------------------------------------
- */
-
-static uint64_t bounding_set(const json_t *config)
+uint64_t policy_bounding_set(const json_t *config)
 {
     const json_t *process = json_object_get(config, "process");
     return read_set(json_object_get(json_object_get(process, "capabilities"), "bounding"));
-}
-
-static bool has_default_filter(const json_t *config)
-{
-    const json_t *filter = json_object_get(json_object_get(config, "linux"), "seccomp");
-    if (!json_is_object(filter))
-        return false;
-    json_t *expected = seccomp_default_profile(bounding_set(config));
-    bool equal = json_equal(expected, filter);
-    json_decref(expected);
-    return equal;
-}
-
-static int check_seccomp(enum policy_seccomp floor, const json_t *config, bool is_default,
-                         struct policy_decision *decision)
-{
-    const json_t *filter = json_object_get(json_object_get(config, "linux"), "seccomp");
-    if (floor >= POLICY_SECCOMP_REQUIRED && !json_is_object(filter))
-        return policy_refuse(decision,
-                             "a seccomp filter is required; leave seccomp=unconfined out");
-    if (floor == POLICY_SECCOMP_DEFAULT && !is_default)
-        return policy_refuse(decision, "no other seccomp filter than the default one is allowed; "
-                                       "leave --security-opt seccomp out");
-    return 0;
 }
 
 /* --- together ------------------------------------------------------------------------------------
@@ -140,8 +113,9 @@ static json_t *member_object(json_t *object, const char *key)
     return json_object_set_new(object, key, member) == 0 ? member : NULL;
 }
 
-int policy_apply_floors(const struct policy_floors *floors, const struct policy_asked *asked,
-                        json_t *config, struct policy_decision *decision)
+int policy_apply_floors(const struct policy_floors *floors, const struct policy_identity *identity,
+                        const struct policy_asked *asked, json_t *config,
+                        struct policy_decision *decision)
 {
     json_t *linux_part = member_object(config, "linux");
     bool limited = floors->memory > 0 || floors->cpu_quota > 0 || floors->pids > 0;
@@ -149,15 +123,16 @@ int policy_apply_floors(const struct policy_floors *floors, const struct policy_
     if (!linux_part || (limited && !resources))
         return policy_refuse(decision,
                              "linux or linux.resources of the configuration is no object");
-    bool is_default = has_default_filter(config);
+    bool is_default = policy_has_default_filter(config);
     if (check_asked(floors, asked, decision) < 0 ||
-        check_seccomp(floors->seccomp, config, is_default, decision) < 0 ||
-        policy_apply_process(floors, json_object_get(config, "process"), decision) < 0)
+        policy_check_host(floors, identity, config, decision) < 0 ||
+        policy_apply_process(floors, json_object_get(config, "process"), decision) < 0 ||
+        policy_check_seccomp(floors->seccomp, config, is_default, decision) < 0)
         return -1;
     /* The default filter depends on the capabilities: with fewer of them it allows less. */
     if (is_default && floors->denied &&
-        json_object_set_new(linux_part, "seccomp", seccomp_default_profile(bounding_set(config))) <
-            0)
+        json_object_set_new(linux_part, "seccomp",
+                            seccomp_default_profile(policy_bounding_set(config))) < 0)
         return policy_refuse(decision, "out of memory");
     return limited ? policy_apply_limits(floors, true, resources, decision) : 0;
 }

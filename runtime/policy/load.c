@@ -159,30 +159,51 @@ json_t *policy_resolve_mounts(const json_t *config)
     return sources;
 }
 
-static bool is_host_network(const char *path)
+/* type: as in /proc/PID/ns. */
+static bool is_of_host(const char *path, const char *type)
 {
-    static const char *const hosts[] = { "/proc/self/ns/net", "/proc/1/ns/net" };
+    static const char *const processes[] = { "self", "1" };
     struct stat joined, host;
+    char file[64];
     if (stat(path, &joined) < 0)
         return true;
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
-        if (stat(hosts[i], &host) == 0 && host.st_ino == joined.st_ino &&
-            host.st_dev == joined.st_dev)
+    for (size_t i = 0; i < sizeof processes / sizeof *processes; i++) {
+        (void)snprintf(file, sizeof file, "/proc/%s/ns/%s", processes[i], type);
+        if (stat(file, &host) == 0 && host.st_ino == joined.st_ino && host.st_dev == joined.st_dev)
             return true;
+    }
     return false;
 }
 
-bool policy_joins_host_network(const json_t *config)
+unsigned int policy_joined_host_namespaces(const json_t *config)
 {
     const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
+    unsigned int flags = 0;
     size_t index;
     const json_t *entry;
     json_array_foreach(list, index, entry)
     {
         const char *type = json_string_value(json_object_get(entry, "type"));
         const char *path = json_string_value(json_object_get(entry, "path"));
-        if (type && strcmp(type, "network") == 0 && path && *path && is_host_network(path))
-            return true;
+        if (!type || !path || !*path)
+            continue;
+        const char *file = strcmp(type, "network") == 0 ? "net"
+                           : strcmp(type, "mount") == 0 ? "mnt"
+                                                        : type;
+        if (is_of_host(path, file))
+            flags |= policy_namespace_flag(type);
     }
-    return false;
+    return flags;
+}
+
+json_t *policy_resolve_hooks(const json_t *config)
+{
+    json_t *programs = json_array();
+    const json_t *hook;
+    for (size_t i = 0; (hook = policy_hook_at(config, i)); i++) {
+        const char *path = json_string_value(json_object_get(hook, "path"));
+        _cleanup_free_ char *resolved = path && *path == '/' ? realpath(path, NULL) : NULL;
+        (void)json_array_append_new(programs, json_string(resolved ? resolved : ""));
+    }
+    return programs;
 }

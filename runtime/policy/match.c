@@ -1,5 +1,6 @@
 /* The criteria of a rule. The configuration may come from anyone: members of wrong types ask for
  * nothing here, and are refused by plan_parse later. */
+#include <sched.h>
 #include <string.h>
 
 #include "parts.h"
@@ -29,7 +30,7 @@ static bool match_digest(const json_t *wanted, const struct policy_identity *ide
 
 /* Whether text is `prefix`, or goes on behind it at a boundary: "docker.io/library" is no prefix of
  * "docker.io/library-of-someone-else/x". */
-static bool begins_with(const char *text, const char *prefix, const char *boundaries)
+bool policy_begins_with(const char *text, const char *prefix, const char *boundaries)
 {
     size_t length = strlen(prefix);
     if (strncmp(text, prefix, length) != 0)
@@ -38,19 +39,31 @@ static bool begins_with(const char *text, const char *prefix, const char *bounda
            (length > 0 && strchr(boundaries, prefix[length - 1]));
 }
 
-static bool match_reference(const json_t *wanted, const struct policy_identity *identity,
-                            const json_t *config)
+static bool has_prefix_of(const char *reference, const json_t *wanted)
 {
-    (void)config;
     size_t index;
     const json_t *entry;
     json_array_foreach(wanted, index, entry)
     {
-        if (identity->reference &&
-            begins_with(identity->reference, json_string_value(entry), "/:@"))
+        if (reference && policy_begins_with(reference, json_string_value(entry), "/:@"))
             return true;
     }
     return false;
+}
+
+static bool match_pulled_from(const json_t *wanted, const struct policy_identity *identity,
+                              const json_t *config)
+{
+    (void)config;
+    return identity->pulled && has_prefix_of(identity->reference, wanted);
+}
+
+/* Just a name: `hybrid tag` gives it to any content. */
+static bool match_reference(const json_t *wanted, const struct policy_identity *identity,
+                            const json_t *config)
+{
+    (void)config;
+    return has_prefix_of(identity->reference, wanted);
 }
 
 static bool match_signature(const json_t *wanted, const struct policy_identity *identity,
@@ -88,7 +101,7 @@ static bool contains_cgroup(const json_t *list, const char *cgroup)
     const json_t *entry;
     json_array_foreach(list, index, entry)
     {
-        if (cgroup && begins_with(cgroup, json_string_value(entry), "/"))
+        if (cgroup && policy_begins_with(cgroup, json_string_value(entry), "/"))
             return true;
     }
     return false;
@@ -195,8 +208,21 @@ static bool exposes(const char *source, const json_t *places)
     json_array_foreach(places, index, entry)
     {
         const char *place = json_string_value(entry);
-        if (is_ambiguous(source) || begins_with(source, place, "/") ||
-            begins_with(place, source, "/"))
+        if (is_ambiguous(source) || policy_begins_with(source, place, "/") ||
+            policy_begins_with(place, source, "/"))
+            return true;
+    }
+    return false;
+}
+
+/* At or below one of the places. */
+static bool lies_in(const char *path, const json_t *places)
+{
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(places, index, entry)
+    {
+        if (is_ambiguous(path) || policy_begins_with(path, json_string_value(entry), "/"))
             return true;
     }
     return false;
@@ -358,32 +384,42 @@ static bool match_devices(const json_t *wanted, const struct policy_identity *id
     return false;
 }
 
-/* "": a namespace of its own, which is what every workload has without asking. */
-static const char *network_of(const json_t *config)
-{
-    const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
-    size_t index;
-    const json_t *entry;
-    json_array_foreach(list, index, entry)
-    {
-        const char *type = json_string_value(json_object_get(entry, "type"));
-        const char *path = json_string_value(json_object_get(entry, "path"));
-        if (type && strcmp(type, "network") == 0)
-            return path && *path ? "joined" : "";
-    }
-    return "host";
-}
-
 static bool match_networks(const json_t *wanted, const struct policy_identity *identity,
                            const json_t *config)
 {
-    const char *network = network_of(config);
+    const struct policy_namespaces namespaces = policy_namespaces_of(config, identity);
     size_t index;
     const json_t *entry;
     json_array_foreach(wanted, index, entry)
     {
-        const char *name = json_string_value(entry);
-        if (strcmp(name, network) == 0 || (identity->host_network && strcmp(name, "host") == 0))
+        bool joined = strcmp(json_string_value(entry), "joined") == 0;
+        if ((joined ? namespaces.joined : namespaces.host) & CLONE_NEWNET)
+            return true;
+    }
+    return false;
+}
+
+static bool match_host_namespaces(const json_t *wanted, const struct policy_identity *identity,
+                                  const json_t *config)
+{
+    return policy_namespaces_of(config, identity).host & policy_namespace_flags(wanted);
+}
+
+static bool match_joined_namespaces(const json_t *wanted, const struct policy_identity *identity,
+                                    const json_t *config)
+{
+    return policy_namespaces_of(config, identity).joined & policy_namespace_flags(wanted);
+}
+
+/* By the path that is given, or by where it leads; one that leads nowhere could be any. */
+static bool match_hooks(const json_t *wanted, const struct policy_identity *identity,
+                        const json_t *config)
+{
+    const json_t *hook;
+    for (size_t i = 0; (hook = policy_hook_at(config, i)); i++) {
+        const char *path = json_string_value(json_object_get(hook, "path"));
+        const char *leads = json_string_value(json_array_get(identity->hooks, i));
+        if (!path || !leads || lies_in(path, wanted) || lies_in(leads, wanted))
             return true;
     }
     return false;
@@ -395,11 +431,19 @@ static const struct criterion {
                     const json_t *config);
     bool chosen; /* by the caller or the image's author */
 } criteria[] = {
-    { "digest", match_digest, false },       { "reference", match_reference, false },
-    { "signature", match_signature, false }, { "tenant", match_tenant, false },
-    { "labels", match_labels, true },        { "capabilities", match_capabilities, true },
-    { "mounts", match_mounts, true },        { "devices", match_devices, true },
+    { "digest", match_digest, false },
+    { "pulled_from", match_pulled_from, false },
+    { "signature", match_signature, false },
+    { "tenant", match_tenant, false },
+    { "reference", match_reference, true },
+    { "labels", match_labels, true },
+    { "capabilities", match_capabilities, true },
+    { "mounts", match_mounts, true },
+    { "devices", match_devices, true },
     { "networks", match_networks, true },
+    { "host_namespaces", match_host_namespaces, true },
+    { "joined_namespaces", match_joined_namespaces, true },
+    { "hooks", match_hooks, true },
 };
 
 const char *policy_match(const json_t *match, const struct policy_identity *identity,

@@ -12,10 +12,12 @@ struct policy_floors {
     enum policy_isolation isolation;
     bool no_new_privileges;
     enum policy_seccomp seccomp;
-    uint64_t denied;   /* capabilities */
-    int64_t memory;    /* bytes; 0: no limit is required */
-    int64_t cpu_quota; /* microseconds a POLICY_CPU_PERIOD; 0 */
-    int64_t pids;      /* 0 */
+    uint64_t denied;                /* capabilities */
+    unsigned int denied_namespaces; /* the host's: CLONE_NEW* */
+    const json_t *allowed_hooks;    /* paths; NULL: all; borrowed from the document */
+    int64_t memory;                 /* bytes; 0: no limit is required */
+    int64_t cpu_quota;              /* microseconds a POLICY_CPU_PERIOD; 0 */
+    int64_t pids;                   /* 0 */
 };
 
 struct policy {
@@ -41,6 +43,9 @@ int policy_open_file(const char *path, const char *what, struct error *err);
 const char *policy_match(const json_t *match, const struct policy_identity *identity,
                          const json_t *config);
 
+/* Whether text is `prefix`, or goes on behind it at one of the boundaries. */
+bool policy_begins_with(const char *text, const char *prefix, const char *boundaries);
+
 /* Whether it looks at anything that the caller or the image's author chooses. */
 bool policy_match_can_be_chosen(const json_t *match);
 
@@ -55,12 +60,40 @@ bool policy_device_parse(const char *text, struct policy_device *device);
  * floors.c: writes the floors into the configuration; every change is a text in decision->floors.
  * Returns 0, or -1 with decision->refusal.
  */
-int policy_apply_floors(const struct policy_floors *floors, const struct policy_asked *asked,
-                        json_t *config, struct policy_decision *decision);
+int policy_apply_floors(const struct policy_floors *floors, const struct policy_identity *identity,
+                        const struct policy_asked *asked, json_t *config,
+                        struct policy_decision *decision);
 int policy_apply_process(const struct policy_floors *floors, json_t *process,
                          struct policy_decision *decision);
 
-/* limits.c: the same for linux.resources. missing: absent limits are set, not only compared. */
+uint64_t policy_bounding_set(const json_t *config); /* capabilities of its process */
+
+/* seccomp.c. is_default: policy_has_default_filter, before capabilities were dropped. Both checks
+ * return 0, or -1 with decision->refusal. */
+bool policy_has_default_filter(const json_t *config);
+int policy_check_seccomp(enum policy_seccomp floor, const json_t *config, bool is_default,
+                         struct policy_decision *decision);
+
+/* host.c: the floors of namespaces and hooks. */
+int policy_check_host(const struct policy_floors *floors, const struct policy_identity *identity,
+                      const json_t *config, struct policy_decision *decision);
+
+/* CLONE_NEW* of a name of the runtime-spec, or of a list of them; 0: there is none so called. */
+unsigned int policy_namespace_flag(const char *name);
+unsigned int policy_namespace_flags(const json_t *names);
+
+/* Namespaces that are not the workload's own, as CLONE_NEW*. One may be both. */
+struct policy_namespaces {
+    unsigned int host, joined; /* joined: by a path */
+};
+struct policy_namespaces policy_namespaces_of(const json_t *config,
+                                              const struct policy_identity *identity);
+
+/* Hook `number` (from 0, of all kinds that run programs of the host), borrowed, or NULL. */
+const json_t *policy_hook_at(const json_t *config, size_t number);
+
+/* limits.c: the same as policy_apply_floors for linux.resources. missing: absent limits are set,
+ * not only compared. */
 int policy_apply_limits(const struct policy_floors *floors, bool missing, json_t *resources,
                         struct policy_decision *decision);
 

@@ -68,6 +68,9 @@ static void read_floors(const json_t *floors, struct policy_floors *result)
         .isolation = read_isolation(floors, "isolation"),
         .no_new_privileges = json_is_true(json_object_get(floors, "no_new_privileges")),
         .denied = read_capabilities(json_object_get(floors, "denied_capabilities")),
+        .denied_namespaces =
+            policy_namespace_flags(json_object_get(floors, "denied_host_namespaces")),
+        .allowed_hooks = json_object_get(floors, "allowed_hooks"),
         .memory = memory ? size_parse(memory, "memory", NULL) : 0,
         .cpu_quota = (int64_t)(cpus * POLICY_CPU_PERIOD + 0.5),
         .pids = json_integer_value(json_object_get(limits, "pids")),
@@ -210,7 +213,7 @@ int policy_enforce(const struct policy *policy, const struct policy_identity *id
     decision->policy = policy->name;
     decide(policy, identity, config, decision);
     if (check_asked(policy, asked, decision) == 0 &&
-        policy_apply_floors(&policy->floors, asked, config, decision) == 0)
+        policy_apply_floors(&policy->floors, identity, asked, config, decision) == 0)
         return 0;
     decision->isolation = POLICY_DENY;
     return error_set(err, EXIT_OURS, "refused by the policy %s: %s", policy->name,

@@ -2,13 +2,13 @@
  * The policy: which isolation a workload gets, whether it may run at all, and the floor of
  * restrictions that always holds.
  *
- * Rules are read in order. A rule that looks only at what the caller cannot choose per workload -
- * the image's digest and reference, the tenant - decides, and the reading ends. (Who may load,
- * import or tag images chooses references, though: only a digest proves which image it is.) A rule
- * that also looks at what the caller or the image's author chooses (labels, capabilities, mounts,
- * devices, networks) can only strengthen: when it matches and is stronger than what is decided in
- * the end, it counts instead. Hence no option and no label ever yields less than the policy gives
- * without it. container < vm < deny.
+ * Rules are read in order. A rule that looks only at what the caller cannot choose - the image's
+ * digest, its signer, the registry that it was pulled from, the tenant - decides, and the reading
+ * ends. A rule that also looks at what the caller or the image's author chooses (the image's name,
+ * which `tag` and `load` give to any content; labels, capabilities, mounts, devices, namespaces,
+ * hooks) can only strengthen: when it matches and is stronger than what is decided in the end, it
+ * counts instead. Hence no option, name or label ever yields less than the policy gives without it.
+ * container < vm < deny.
  *
  * Pure but for load.c (the file, the caller) and audit.c (the record). For every way to start a
  * workload:
@@ -64,6 +64,7 @@ static inline void cleanup_policy(struct policy **policy)
  * rule that asks for it. */
 struct policy_identity {
     const char *reference;      /* of the image, normalised */
+    bool pulled;                /* index_entry.pulled: a registry gave this content that name */
     const char *digest;         /* of its manifest: hex of sha256 */
     const json_t *signers;      /* array: paths of keys that signed it (policy_find_signers) */
     uid_t uid;                  /* of the caller */
@@ -72,7 +73,8 @@ struct policy_identity {
     const json_t *image_labels; /* object of strings; can only strengthen */
     const json_t
         *mount_sources; /* array: resolved sources of mounts, besides those of the config */
-    bool host_network;  /* the network namespace that the configuration joins is the host's */
+    unsigned int host_namespaces; /* CLONE_NEW*: joined by a path, and the host's */
+    const json_t *hooks;          /* array: where the configuration's hooks lead, "" nowhere */
 };
 
 /*
@@ -160,9 +162,13 @@ void policy_cgroup_parse(const char *text, char *cgroup, size_t size);
  */
 json_t *policy_resolve_mounts(const json_t *config);
 
-/* For identity.host_network: a path can name the host's own network. One that cannot be looked at
- * counts as the host's. */
-bool policy_joins_host_network(const json_t *config);
+/* For identity.host_namespaces: a path can name the host's own. One that cannot be looked at counts
+ * as the host's. */
+unsigned int policy_joined_host_namespaces(const json_t *config);
+
+/* For identity.hooks: the programs of the host that the configuration's hooks are, resolved. New
+ * reference. */
+json_t *policy_resolve_hooks(const json_t *config);
 
 enum { POLICY_AUDIT_BYTES = 4 << 20 }; /* then the file becomes NAME.1, in place of the older one */
 

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
-"""Signed images: `hybrid verify` against a registry, and what a policy makes of it.
+"""Where images come from: `hybrid verify` and `hybrid pull` against a registry, and what a policy makes of it.
 
     signatures.py [BUILD]     prints PASS, FAIL or SKIP lines; exit status 1 if anything failed
 """
 
 import base64
+import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import images
 from images import Image, check, encode, equal
@@ -167,6 +169,63 @@ def test_hostile_registry(store):
             registry.add_manifest(manifest, tag)
             refuse(store, "is not known to be signed", "--key", team.public, name)
     equal(os.listdir(store.data + "/store/tmp"), [], "temporary files")
+
+
+# The machine's own settings, for one command: /etc as it is, and a file more.
+AS_SYSTEM = """
+mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" &&
+mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" overlay /etc &&
+mkdir -p /etc/hybrid && printf %s "$2" >/etc/hybrid/registries.json && shift 2 && exec "$@"
+"""
+
+
+def pull_as_system(store, settings, *arguments):
+    scratch = tempfile.mkdtemp(dir=store.top)
+    environment = {name: value for name, value in store.environment.items() if name != "HYBRID_REGISTRIES"}
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", AS_SYSTEM, "sh", scratch, encode(settings).decode(),
+                             *store.command("pull", "-q", *arguments)], env=environment, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.rmdir(scratch)
+    check(result.returncode == 0, f"pull {arguments} by {settings}: {result.stderr.decode()}")
+
+
+def test_pulled_from(store):
+    """A registry's prefix trusts what was pulled from there, not what is called so."""
+    with Registry() as registry:
+        name, other = registry.name + ":1", registry.name + ":2"
+        registry.add(three(), "1")
+        registry.add(Image(layers(2)), "2")
+        http = {"registries": {registry.host: {"plain_http": True}}}
+        policy = write_json(store.top + "/policy.json", {
+            "version": 1, "default": "deny",
+            "rules": [{"name": "ours", "match": {"pulled_from": [registry.name]}, "isolation": "container"}]})
+
+        def judge(trusted, why, image=name):
+            said = decision(store, policy, image, 0 if trusted else 125)
+            check(("isolation  container" if trusted else "refused by the policy") in said, f"{why}: {said}")
+
+        store.run("pull", "-q", name)
+        judge(False, "settings that the caller chose")
+        pull_as_system(store, {}, name)
+        judge(False, "whoever listens on loopback")
+        pull_as_system(store, http, "--plain-http", name)
+        judge(False, "--plain-http")
+        pull_as_system(store, http, name)
+        judge(True, "as the machine's settings say")
+        listed = json.loads(store.run("images", "--format=json").stdout)
+        judge(True, "by its id", next(image["Id"] for image in listed if image["Repository"] == registry.name))
+        store.run("tag", name, "localhost/mine:1")
+        judge(False, "another name of the same content", "localhost/mine:1")
+        judge(True, "its own name")
+        store.run("pull", "-q", other)
+        store.run("tag", other, name)
+        judge(False, "other content, tagged")
+        pull_as_system(store, http, name)
+        judge(True, "pulled again")
+        store.run("save", "-o", store.top + "/saved.tar", name)
+        store.run("rmi", name)
+        store.run("load", "-q", store.top + "/saved.tar")
+        judge(False, "loaded")
 
 
 def main():

@@ -1,8 +1,9 @@
-/* The policy's document, file, floors and record. */
+/* The policy's document, file and record. */
 /* link: policy state plan */
 #include "test_policy.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -90,163 +91,6 @@ static void test_refused(void **state)
     }
 }
 
-/* --- floors --------------------------------------------------------------------------------------
- */
-
-#define FLOORS(members) "{'version':1,'default':'container','rules':[],'floors':{" members "}}"
-#define LIMITS          FLOORS("'limits':{'memory':'64m','cpus':0.5,'pids':10}")
-#define VM_LIMITS       FLOORS("'isolation':'vm','limits':{'memory':'1g','cpus':2}")
-#define RESOURCES(text) "{'process':{},'linux':{'resources':{" text "}}}"
-
-static void test_floors(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *policy, *config, *path, *expected; /* expected NULL: refused */
-    } table[] = {
-        { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
-        { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
-          "{'limit':268435456,'swap':268435456}" },
-        { VM_LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':100000,'period':100000}" },
-        { VM_LIMITS, RESOURCES("'memory':{'limit':1073741824,'swap':1073741824}"),
-          "linux/resources/memory", "{'limit':1073741824,'swap':1073741824}" },
-        { LIMITS, "{'process':{}}", "linux/resources/pids", "{'limit':10}" },
-        { LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':50000,'period':100000}" },
-        { LIMITS, RESOURCES("'memory':{'limit':-1,'swap':-1}"), "linux/resources/memory",
-          "{'limit':67108864,'swap':67108864}" },
-        { LIMITS, RESOURCES("'memory':{'limit':8388608}"), "linux/resources/memory",
-          "{'limit':8388608,'swap':67108864}" },
-        { LIMITS, RESOURCES("'memory':{'limit':8388608,'swap':8388608}"), "linux/resources/memory",
-          "{'limit':8388608,'swap':8388608}" },
-        { LIMITS, RESOURCES("'memory':{'limit':67108865}"), "linux", NULL },
-        { LIMITS, RESOURCES("'memory':{'limit':'64m'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'pids':{'limit':10}"), "linux/resources/pids", "{'limit':10}" },
-        { LIMITS, RESOURCES("'pids':{'limit':11}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':-1,'period':50000}"), "linux/resources/cpu",
-          "{'quota':50000,'period':100000}" },
-        { LIMITS, RESOURCES("'cpu':{'quota':25000,'period':50000}"), "linux/resources/cpu",
-          "{'quota':25000,'period':50000}" },
-        { LIMITS, RESOURCES("'cpu':{'quota':25001,'period':50000}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':9223372036854775807}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':1000,'burst':1}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'memory.max':'max'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'pids.max':'max'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'io.weight':'10'}"), "linux/resources/unified",
-          "{'io.weight':'10'}" },
-        { LIMITS, "{'process':{},'linux':[]}", "linux", NULL },
-        { LIMITS, "{'linux':{}}", "linux", NULL },
-        { FLOORS("'no_new_privileges':true"), "{'process':{}}", "process/noNewPrivileges", "true" },
-        { FLOORS("'no_new_privileges':true"), "{'process':{'noNewPrivileges':false}}",
-          "process/noNewPrivileges", "true" },
-        { FLOORS(""), "{'process':{'noNewPrivileges':false}}", "process/noNewPrivileges", "false" },
-        { FLOORS("'seccomp':'required'"), "{'process':{}}", "linux", NULL },
-        { FLOORS("'seccomp':'required'"), "{'process':{},'linux':{'seccomp':{}}}", "linux/seccomp",
-          "{}" },
-        { FLOORS("'seccomp':'default'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
-        { FLOORS("'denied_capabilities':['NET_RAW']"),
-          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL'],'ambient':"
-          "['CAP_NET_RAW'],'inheritable':['CAP_KILL']}}}",
-          "process/capabilities",
-          "{'bounding':['CAP_KILL'],'ambient':[],'inheritable':['CAP_KILL']}" },
-        { FLOORS("'denied_capabilities':['ALL']"),
-          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL']}}}",
-          "process/capabilities", "{'bounding':[]}" },
-    };
-    for (size_t i = 0; i < ROWS(table); i++) {
-        struct policy *policy = policy_of(table[i].policy);
-        struct policy_identity identity = { 0 };
-        struct policy_asked asked = { 0 };
-        struct policy_decision decision;
-        struct error err = { 0 };
-        json_t *config = load(table[i].config);
-        int result = policy_enforce(policy, &identity, &asked, config, &decision, &err);
-        if (result != (table[i].expected ? 0 : -1))
-            fail_msg("row %zu: %d, %s", i, result, err.message);
-        if (table[i].expected)
-            assert_json(get(config, table[i].path), table[i].expected);
-        policy_decision_free(&decision);
-        policy_free(policy);
-        json_decref(config);
-    }
-}
-
-/* What was asked for in so many words is refused, not mended. */
-static void test_asked(void **state)
-{
-    (void)state;
-    struct policy *policy =
-        policy_of(FLOORS("'no_new_privileges':true,'denied_capabilities':['NET_RAW']"));
-    const struct policy_asked table[] = {
-        { .capabilities = UINT64_C(1) << capability_from_name("NET_RAW") },
-        { .new_privileges = true },
-        { .isolation = POLICY_VM },
-    };
-    for (size_t i = 0; i < ROWS(table); i++) {
-        struct policy_identity identity = { 0 };
-        struct policy_decision decision;
-        json_t *config = load("{'process':{}}");
-        assert_int_equal(policy_enforce(policy, &identity, &table[i], config, &decision, NULL),
-                         i < 2 ? -1 : 0);
-        policy_decision_free(&decision);
-        json_decref(config);
-    }
-    policy_free(policy);
-}
-
-/* `update` changes what it names; what is not named stays. */
-static void test_update(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *resources;
-        int result;
-    } table[] = {
-        { "{}", 0 },
-        { "{'memory':{'limit':67108864}}", 0 },
-        { "{'memory':{'limit':67108865}}", -1 },
-        { "{'memory':{'limit':-1}}", -1 },
-        { "{'memory':{'limit':0,'swap':0}}", 0 },
-        { "{'memory':{'swap':-1}}", -1 },
-        { "{'pids':{'limit':11}}", -1 },
-        { "{'pids':{'limit':-1}}", -1 },
-        { "{'cpu':{'quota':50000}}", 0 },
-        { "{'cpu':{'quota':50001}}", -1 },
-        { "{'cpu':{'quota':-1}}", -1 },
-        { "{'cpu':{'period':1000}}", -1 },
-        { "{'unified':{'cpu.max':'max'}}", -1 },
-    };
-    struct policy *policy = policy_of(LIMITS);
-    for (size_t i = 0; i < ROWS(table); i++) {
-        struct error err = { 0 };
-        json_t *resources = load(table[i].resources), *copy = json_deep_copy(resources);
-        if (policy_check_resources(policy, resources, &err) != table[i].result)
-            fail_msg("%s: %s", table[i].resources, err.message);
-        assert_true(json_equal(resources, copy)); /* checked only */
-        json_decref(resources);
-        json_decref(copy);
-    }
-    assert_int_equal(policy_check_resources(NULL, NULL, NULL), 0);
-    policy_free(policy);
-}
-
-static void test_exec(void **state)
-{
-    (void)state;
-    struct policy *policy =
-        policy_of(FLOORS("'no_new_privileges':true,'denied_capabilities':['NET_RAW']"));
-    json_t *process = load("{'capabilities':{'effective':['CAP_NET_RAW','CAP_KILL']}}");
-    json_t *nothing = load("[]"), *config = load("{}");
-    const struct policy_identity identity = { 0 };
-    assert_int_equal(policy_enforce_process(policy, &identity, config, process, NULL), 0);
-    assert_json(process, "{'capabilities':{'effective':['CAP_KILL']},'noNewPrivileges':true}");
-    assert_int_equal(policy_enforce_process(policy, &identity, config, nothing, NULL), -1);
-    assert_int_equal(policy_enforce_process(NULL, &identity, config, nothing, NULL), 0);
-    json_decref(process);
-    json_decref(nothing);
-    json_decref(config);
-    policy_free(policy);
-}
-
 static void test_cgroup(void **state)
 {
     (void)state;
@@ -309,20 +153,28 @@ static void test_paths(void **state)
     (void)state;
     static const struct {
         const char *config, *expected; /* the only source; NULL: none */
-        bool host_network;
+        unsigned int host;             /* CLONE_NEW*: joined, and the host's */
     } table[] = {
-        { "{'root':{'path':'rootfs'}}", NULL, false },
-        { "{'root':{'path':'./rootfs/../rootfs'}}", NULL, false },
-        { "{'root':{'path':'link'}}", "/proc", false },
-        { "{'root':{'path':'../../proc'}}", "/proc", false },
-        { "{'root':{'path':'absent'}}", NULL, false },
-        { "{'root':{'path':'/proc/..'}}", "/", false },
-        { "{'mounts':[{'source':'/proc/sys/..'},{'source':'proc'},{}]}", "/proc", false },
-        { "{'linux':{'namespaces':[{'type':'network'}]}}", NULL, false },
-        { "{'linux':{'namespaces':[{'type':'network','path':''}]}}", NULL, false },
-        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/uts'}]}}", NULL, false },
-        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/net'}]}}", NULL, true },
-        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/absent'}]}}", NULL, true },
+        { "{'root':{'path':'rootfs'}}", NULL, 0 },
+        { "{'root':{'path':'./rootfs/../rootfs'}}", NULL, 0 },
+        { "{'root':{'path':'link'}}", "/proc", 0 },
+        { "{'root':{'path':'../../proc'}}", "/proc", 0 },
+        { "{'root':{'path':'absent'}}", NULL, 0 },
+        { "{'root':{'path':'/proc/..'}}", "/", 0 },
+        { "{'mounts':[{'source':'/proc/sys/..'},{'source':'proc'},{}]}", "/proc", 0 },
+        { "{'linux':{'namespaces':[{'type':'network'}]}}", NULL, 0 },
+        { "{'linux':{'namespaces':[{'type':'network','path':''}]}}", NULL, 0 },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/uts'}]}}", NULL, 0 },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/ns/net'}]}}", NULL,
+          CLONE_NEWNET },
+        { "{'linux':{'namespaces':[{'type':'network','path':'/proc/self/absent'}]}}", NULL,
+          CLONE_NEWNET },
+        { "{'linux':{'namespaces':[{'type':'pid','path':'/proc/1/ns/pid'},{'type':'uts'}]}}", NULL,
+          CLONE_NEWPID },
+        { "{'linux':{'namespaces':[{'type':'ipc','path':'/proc/self/ns/"
+          "ipc'},{'type':'mount','path':"
+          "'/proc/self/ns/mnt'}]}}",
+          NULL, CLONE_NEWIPC | CLONE_NEWNS },
     };
     char base[] = "/tmp/test-policy-XXXXXX", back[PATH_MAX];
     assert_non_null(getcwd(back, sizeof back));
@@ -335,7 +187,7 @@ static void test_paths(void **state)
         assert_int_equal(json_array_size(sources), table[i].expected ? 1 : 0);
         if (table[i].expected)
             assert_string_equal(json_string_value(json_array_get(sources, 0)), table[i].expected);
-        assert_int_equal(policy_joins_host_network(config), table[i].host_network);
+        assert_int_equal(policy_joined_host_namespaces(config), table[i].host);
         json_decref(sources);
         json_decref(config);
     }
@@ -377,25 +229,26 @@ static void test_load(void **state)
 static void test_audit(void **state)
 {
     (void)state;
-    char base[] = "/tmp/test-policy-XXXXXX", path[64], older[80];
+    char base[] = "/tmp/test-policy-XXXXXX", data[40], path[64], older[80];
     assert_non_null(mkdtemp(base));
-    (void)snprintf(path, sizeof path, "%s/audit.jsonl", base);
+    (void)snprintf(data, sizeof data, "%s/data", base); /* made when first needed */
+    (void)snprintf(path, sizeof path, "%s/audit.jsonl", data);
     (void)snprintf(older, sizeof older, "%s.1", path);
     struct policy_identity identity = { .reference = "r", .cgroup = "/\xff" };
     struct policy_decision decision = { .isolation = POLICY_VM, .floors = json_array() };
     struct error err = { 0 };
-    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    assert_int_equal(policy_audit(data, "id", &identity, &decision, &err), 0);
     assert_int_equal(access(path, F_OK), -1); /* no policy: nothing to record */
     decision.policy = "p";
     decision.rule = "rule";
-    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    assert_int_equal(policy_audit(data, "id", &identity, &decision, &err), 0);
     json_t *entry = json_load_file(path, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(entry, "rule")), "rule");
     assert_string_equal(json_string_value(json_object_get(entry, "isolation")), "vm");
     assert_string_equal(json_string_value(json_object_get(entry, "image")), "r");
     json_decref(entry);
     assert_int_equal(truncate(path, POLICY_AUDIT_BYTES - 10), 0);
-    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), 0);
+    assert_int_equal(policy_audit(data, "id", &identity, &decision, &err), 0);
     struct stat status;
     assert_int_equal(stat(older, &status), 0);
     assert_int_equal(status.st_size, POLICY_AUDIT_BYTES - 10);
@@ -403,7 +256,7 @@ static void test_audit(void **state)
     assert_true(status.st_size < 1000);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(policy_audit(base, "id", &identity, &decision, &err), -1);
+    assert_int_equal(policy_audit(data, "id", &identity, &decision, &err), -1);
     policy_decision_free(&decision);
     assert_int_equal(tree_remove(base, NULL), 0);
 }
@@ -447,6 +300,10 @@ static void test_schema(void **state)
     json_decref(schema);
 }
 
+#define SHIPPED_LINUX(spaces)                                                                      \
+    "{'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ERRNO'},'namespaces':[" spaces "]}}"
+#define SHIPPED_SPACES "{'type':'network'},{'type':'pid'},{'type':'ipc'},{'type':'uts'}"
+
 static void test_shipped(void **state)
 {
     (void)state;
@@ -461,7 +318,8 @@ static void test_shipped(void **state)
         { "developer", 0, "{'mounts':[{'type':'bind','source':'/home/me'}]}", "container default" },
         { "developer", 0, "{'process':{'capabilities':{'bounding':['CAP_SYS_ADMIN']}}}",
           "vm powerful-capabilities" },
-        { "developer", 0, "{'linux':{'seccomp':{},'namespaces':[]}}", "vm host-network" },
+        { "developer", 0, SHIPPED_LINUX("{'type':'pid'}"), "vm host-network" },
+        { "developer", 0, SHIPPED_LINUX("{'type':'network'},{'type':'ipc'}"), "deny default" },
         { "multi-tenant", 0, NULL, "vm default" },
         { "multi-tenant", 1000, NULL, "vm default" },
         { "multi-tenant", 0, "{'mounts':[{'type':'bind','source':'/run/docker.sock'}]}",
@@ -470,7 +328,11 @@ static void test_shipped(void **state)
         { "multi-tenant", 0,
           "{'mounts':[{'type':'bind','source':'/var/lib/docker/containers/x/hosts'}]}",
           "vm default" },
-        { "multi-tenant", 0, "{'linux':{'seccomp':{},'namespaces':[]}}", "deny no-host-network" },
+        { "multi-tenant", 0, SHIPPED_LINUX("{'type':'network'},{'type':'pid'},{'type':'uts'}"),
+          "deny default" },
+        { "multi-tenant", 0, "{'hooks':{'prestart':[{'path':'/usr/bin/env'}]}}", "deny default" },
+        { "multi-tenant", 0, SHIPPED_LINUX(SHIPPED_SPACES ",{'type':'user','path':'/u'}"),
+          "deny no-joined-processes" },
     };
     for (size_t i = 0; i < ROWS(table); i++) {
         char path[128], seen[128];
@@ -480,8 +342,8 @@ static void test_shipped(void **state)
         struct policy *policy = policy_parse(document, path, &err);
         if (!policy)
             fail_msg("%s", err.message);
-        json_t *config = load("{'process':{},'linux':{'seccomp':{},'namespaces':[{'type':"
-                              "'network'}]}}");
+        json_t *config = load(SHIPPED_LINUX(SHIPPED_SPACES));
+        json_object_set_new(config, "process", json_object());
         json_t *changes = load(table[i].config ? table[i].config : "{}");
         json_object_update(config, changes);
         struct policy_identity identity = { .uid = table[i].uid };
@@ -502,9 +364,7 @@ static void test_shipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_floors),
-        cmocka_unit_test(test_asked),   cmocka_unit_test(test_exec),
-        cmocka_unit_test(test_update),  cmocka_unit_test(test_cgroup),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_cgroup),
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_load),
         cmocka_unit_test(test_audit),   cmocka_unit_test(test_schema),
         cmocka_unit_test(test_shipped),

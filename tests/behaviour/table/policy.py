@@ -124,6 +124,102 @@ def exec_rules(t):
         t.match("stderr", "admins" if status else "^$", result.err)
 
 
+@test("policy/bundle-asks-of-the-host", isolations=("container",))
+def of_the_host(t):
+    """Namespaces of the host, hooks and filters that only a bundle can ask for: rules see them, floors refuse them."""
+    def without(kind, path=None):
+        def change(config):
+            spaces = config["linux"]["namespaces"]
+            spaces[:] = [space for space in spaces if space["type"] != kind]
+            spaces += [{"type": kind, "path": path}] if path else []
+        return change
+
+    def hook(path):
+        return lambda config: config.update(hooks={"createRuntime": [{"path": path}]})
+
+    def filtered(default, *rules):
+        return lambda config: config["linux"].update(seccomp={"defaultAction": "SCMP_ACT_" + default, "syscalls": [
+            {"names": names, "action": "SCMP_ACT_" + action} for names, action in rules]})
+
+    def leads(path):
+        link = t.file("hook", "")
+        os.unlink(link)
+        os.symlink(path, link)
+        return link
+
+    everything = ["read", "write", "execve", "userfaultfd"]
+    for change, rule, floor, wanted in (
+            (without("pid"), {"host_namespaces": ["pid"]}, {"denied_host_namespaces": ["pid"]}, "host's pid namespace"),
+            (without("ipc", "/proc/self/ns/ipc"), {"host_namespaces": ["ipc"]}, {"denied_host_namespaces": ["ipc"]},
+             "host's ipc namespace"),
+            (without("network"), {"host_namespaces": ["network"]}, {"denied_host_namespaces": ["network"]},
+             "host's network namespace"),
+            (without("uts", "/proc/self/ns/uts"), {"joined_namespaces": ["uts"]}, None, None),
+            (hook("/usr/bin/env"), {"hooks": ["/usr"]}, {"allowed_hooks": ["/opt"]}, "hook /usr/bin/env"),
+            (hook(leads("/usr/bin/env")), {"hooks": ["/usr"]}, {"allowed_hooks": ["/opt", os.path.realpath(
+                os.path.dirname(leads("/")))]}, "hook .*"),
+            (hook("/no/such"), {"hooks": ["/usr"]}, {"allowed_hooks": ["/no/such"]}, "hook /no/such"),
+            (filtered("ALLOW"), None, {"seccomp": "required"}, "must refuse what it does not list"),
+            (filtered("NOTIFY"), None, {"seccomp": "required"}, "agent or tracer"),
+            (filtered("ERRNO", (everything, "LOG")), None, {"seccomp": "required"}, "let userfaultfd through")):
+        for match, floors in ((rule, None), (None, floor)):
+            if not match and not floors:
+                continue
+            bundle = Bundle(t, "true")
+            change(bundle.config)
+            path = policy(t, "container", *([{"name": "asks", "match": match, "isolation": "deny"}] if match else []),
+                          floors=floors or {})
+            errors = bundle.create(before=("--policy", path), status=125)
+            t.match(f"stderr of {match or floors}", f"refused by the policy .*{'asks' if match else wanted}", errors)
+    allowed = Bundle(t, "true")
+    hook("/bin/true")(allowed.config)
+    allowed.create(before=("--policy", policy(t, "container", floors={
+        "allowed_hooks": [os.path.realpath("/bin/true")], "denied_host_namespaces": ["pid", "ipc", "uts"]})))
+
+
+@test("policy/names-only-strengthen", isolations=("container",), alone=True)
+def image_names(t):
+    """A name that anyone gives to anything opens nothing, and closes what it says."""
+    image, name = t.host.image("test"), f"registry.example/trusted/{t.name()}"
+    t.verb("tag", image, name)
+    for key, isolation, default, wanted in (("reference", "container", "vm", "vm"), ("reference", "vm", "container", "vm"),
+                                            ("pulled_from", "container", "vm", "vm"),
+                                            ("reference", "deny", "container", "deny")):
+        path = policy(t, default, {"name": "r", "match": {key: ["registry.example/trusted"]}, "isolation": isolation})
+        result = t.hybrid("--policy", path, "policy", "explain", name)
+        t.match(f"{key} {isolation} {default}", f"(?m)^decision +{wanted}$", result.out)
+    t.verb("rmi", name)
+
+
+@test("policy/audit-rotates", isolations=("container",), alone=True)
+def rotates(t):
+    """One file and an older one, of 4 MiB at most, each line whole; what cannot be recorded is not run."""
+    path, audit = policy(t, "container"), t.host.data + "/audit.jsonl"
+    run(t, path)
+    line = open(audit, "rb").read().splitlines(True)[-1]
+    entry = json.loads(line)
+    t.equal("members", {"time", "id", "image", "digest", "uid", "cgroup", "pid", "policy", "rule", "isolation", "floors"},
+            set(entry))
+    t.match("time", r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", entry["time"])
+    with open(audit, "ab") as file:
+        file.write(line * ((4 << 20) // len(line)))
+    with open(audit + ".1", "w", encoding="utf-8") as file:
+        file.write("older than old\n")
+    size = os.path.getsize(audit)
+    run(t, path)
+    t.equal("lines of the new file", 1, len(decisions(t)))
+    t.equal("the older one", size, os.path.getsize(audit + ".1"))
+    t.equal("modes", [0o600, 0o600], [os.stat(name).st_mode & 0o777 for name in (audit, audit + ".1")])
+    t.equal("files", 2, len([name for name in os.listdir(t.host.data) if name.startswith("audit")]))
+    os.unlink(audit + ".1")
+    os.unlink(audit)
+    os.mkdir(audit)
+    result = run(t, path)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "cannot record the policy's decision in .*so nothing is run", result.err)
+    os.rmdir(audit)
+
+
 @test("policy/relative-path", isolations=("container",))
 def relative(t):
     """--policy is a file of the caller's directory, not of the bundle's."""

@@ -1,0 +1,122 @@
+/* What a configuration asks of the host itself: its namespaces, and programs run on it (hooks). */
+#include <sched.h>
+#include <string.h>
+
+#include "parts.h"
+
+/* runtime-spec, config-linux.md, "Namespaces". */
+static const struct namespace_type {
+    const char *name;
+    unsigned int flag;
+    bool own; /* every workload has one without asking */
+} types[] = {
+    { "pid", CLONE_NEWPID, true },       { "network", CLONE_NEWNET, true },
+    { "ipc", CLONE_NEWIPC, true },       { "uts", CLONE_NEWUTS, true },
+    { "cgroup", CLONE_NEWCGROUP, true }, { "mount", CLONE_NEWNS, false },
+    { "user", CLONE_NEWUSER, false },    { "time", CLONE_NEWTIME, false },
+};
+
+enum { TYPE_COUNT = sizeof types / sizeof *types };
+
+unsigned int policy_namespace_flag(const char *name)
+{
+    for (size_t i = 0; name && i < TYPE_COUNT; i++)
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].flag;
+    return 0;
+}
+
+unsigned int policy_namespace_flags(const json_t *names)
+{
+    unsigned int flags = 0;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(names, index, entry) flags |=
+        policy_namespace_flag(json_string_value(entry));
+    return flags;
+}
+
+struct policy_namespaces policy_namespaces_of(const json_t *config,
+                                              const struct policy_identity *identity)
+{
+    unsigned int named = 0;
+    struct policy_namespaces result = { .host = identity->host_namespaces };
+    const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(list, index, entry)
+    {
+        const char *path = json_string_value(json_object_get(entry, "path"));
+        unsigned int flag =
+            policy_namespace_flag(json_string_value(json_object_get(entry, "type")));
+        named |= flag;
+        if (path && *path)
+            result.joined |= flag;
+    }
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        if (types[i].own && !(named & types[i].flag))
+            result.host |= types[i].flag;
+    return result;
+}
+
+/* startContainer is run in the container, of its files. */
+static const char *const kinds[] = { "prestart",  "createRuntime", "createContainer",
+                                     "poststart", "poststop",      NULL };
+
+const json_t *policy_hook_at(const json_t *config, size_t number)
+{
+    const json_t *hooks = json_object_get(config, "hooks");
+    for (size_t i = 0; kinds[i]; i++) {
+        const json_t *list = json_object_get(hooks, kinds[i]);
+        if (number < json_array_size(list))
+            return json_array_get(list, number);
+        number -= json_array_size(list);
+    }
+    return NULL;
+}
+
+/* --- floors --------------------------------------------------------------------------------------
+ */
+
+static int check_namespaces(unsigned int denied, unsigned int host,
+                            struct policy_decision *decision)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        if (denied & host & types[i].flag)
+            return policy_refuse(decision,
+                                 "the host's %s namespace is denied; give linux.namespaces one of "
+                                 "type \"%s\" without a path",
+                                 types[i].name, types[i].name);
+    return 0;
+}
+
+static bool is_allowed(const json_t *allowed, const json_t *program)
+{
+    const char *path = json_string_value(program);
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(allowed, index, entry)
+    {
+        if (path && *path && policy_begins_with(path, json_string_value(entry), "/"))
+            return true;
+    }
+    return false;
+}
+
+int policy_check_host(const struct policy_floors *floors, const struct policy_identity *identity,
+                      const json_t *config, struct policy_decision *decision)
+{
+    const json_t *hook;
+    if (check_namespaces(floors->denied_namespaces, policy_namespaces_of(config, identity).host,
+                         decision) < 0)
+        return -1;
+    for (size_t i = 0; floors->allowed_hooks && (hook = policy_hook_at(config, i)); i++)
+        if (!is_allowed(floors->allowed_hooks, json_array_get(identity->hooks, i))) {
+            const char *path = json_string_value(json_object_get(hook, "path"));
+            return policy_refuse(decision,
+                                 "the hook %.200s is none of allowed_hooks: it would run on the "
+                                 "host",
+                                 path ? path : "without a path");
+        }
+    return 0;
+}
