@@ -73,6 +73,7 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     (void)count;
     unsigned int broken = look_at(cli, host_checks, rows);
     broken |= look_at(cli, machine_checks, rows);
+    broken |= look_at(cli, network_checks, rows);
     bool container = !(broken & NEEDED_BY_CONTAINER), vm = !(broken & NEEDED_BY_VM);
     if (given->json) {
         json_t *value = json_pack("{s:b, s:b, s:o}", "container", (int)container, "vm", (int)vm,

@@ -26,7 +26,11 @@ struct check {
     void (*look)(const struct runtime *runtime, struct finding *finding);
 };
 
-extern const struct check host_checks[], machine_checks[]; /* each ends with a name of NULL */
+/* Each ends with a name of NULL. */
+extern const struct check host_checks[], machine_checks[], network_checks[];
+
+/* store.c */
+void doctor_look_store(const struct runtime *runtime, struct finding *finding);
 
 /* Fills in what was found; the remedy may be NULL. */
 __attribute__((format(printf, 4, 5))) void finding_set(struct finding *finding,

@@ -133,6 +133,26 @@ static void look_namespaces(const struct runtime *runtime, struct finding *findi
                     "cannot make one of kind %s: %s", name, strerror(cause));
 }
 
+/* Controllers of options that few use, which this host lacks: " cpuset io". */
+static void list_missing_controllers(char *text, size_t size)
+{
+    static const char *const names[][2] = { { "cpuset", "cpuset" }, { "blkio", "io" } };
+    char there[512] = "", path[64], wanted[16];
+    _cleanup_close_ int fd = open("/sys/fs/cgroup/cgroup.controllers", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : io_read_all(fd, there + 1, sizeof there - 3);
+    *text = '\0';
+    if (length > 0) {
+        there[0] = ' ';
+        there[1 + strcspn(there + 1, "\n")] = ' ';
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)snprintf(path, sizeof path, "/sys/fs/cgroup/%s", names[i][0]);
+        (void)snprintf(wanted, sizeof wanted, " %s ", names[i][1]);
+        if (fd < 0 ? access(path, F_OK) < 0 : !strstr(there, wanted))
+            (void)snprintf(text + strlen(text), size - strlen(text), " %s", names[i][1]);
+    }
+}
+
 static const char *cgroup_mode(void)
 {
     struct statfs status;
@@ -155,16 +175,22 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
         .cpu_period = 100000,
         .pids_limit = 100,
     };
-    char name[64];
+    char name[64], lacking[64];
     struct error err = { 0 };
     (void)runtime;
+    list_missing_controllers(lacking, sizeof lacking);
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
     struct cgroup *cgroup = cgroup_create(name, NULL, &resources, &err);
     bool made = cgroup != NULL;
     cgroup_close(cgroup);
     (void)cgroup_remove(name, NULL);
-    if (made)
-        finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu and pids", cgroup_mode());
+    if (made && *lacking)
+        finding_set(finding, FINDING_NOTE,
+                    "limits of theirs are refused; on v2 delegate them, on v1 mount them",
+                    "%s, with memory, cpu and pids, but not%s", cgroup_mode(), lacking);
+    else if (made)
+        finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu, pids, cpuset and io",
+                    cgroup_mode());
     else
         finding_set(finding, FINDING_MISSING,
                     geteuid() == 0 ? "mount /sys/fs/cgroup writable, with these controllers"

@@ -1,11 +1,9 @@
-/* KVM, the programs and files that belong to hybrid or that it runs, the store, the policy. */
+/* KVM, the programs and files that belong to hybrid or that it runs, the policy. */
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "doctor.h"
-#include "runtime/image/index.h"
 #include "runtime/policy/policy.h"
 #include "runtime/vm/shares.h"
 #include "runtime/vm/vm.h"
@@ -94,33 +92,6 @@ static void look_disk(const struct runtime *runtime, struct finding *finding)
                     "a VM without --rm has no disk to write to: mke2fs is not there");
 }
 
-static void look_store(const struct runtime *runtime, struct finding *finding)
-{
-    struct index_list list;
-    struct statvfs space;
-    struct error err = { 0 };
-    if (index_list(runtime->store, &list, &err) < 0) {
-        finding_set(finding, FINDING_MISSING,
-                    geteuid() == 0 ? "restore it, or name another one by --data"
-                                   : "run hybrid as root",
-                    "%s", err.message);
-        return;
-    }
-    size_t count = list.count;
-    index_list_free(&list);
-    if (access(runtime->data, F_OK) < 0)
-        finding_set(finding, FINDING_GOOD, NULL, "%s does not exist yet: made when needed",
-                    runtime->data);
-    else if (access(runtime->data, R_OK | W_OK | X_OK) < 0)
-        finding_set(finding, FINDING_MISSING, "run hybrid as root, or name another one by --data",
-                    "%s: %s", runtime->data, strerror(errno));
-    else if (statvfs(runtime->data, &space) < 0)
-        finding_set(finding, FINDING_NOTE, NULL, "%s: %s", runtime->data, strerror(errno));
-    else
-        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images, %llu MiB free", runtime->data,
-                    count, (unsigned long long)space.f_bavail * space.f_frsize >> 20);
-}
-
 static void look_policy(const struct runtime *runtime, struct finding *finding)
 {
     struct error err = { 0 };
@@ -133,18 +104,6 @@ static void look_policy(const struct runtime *runtime, struct finding *finding)
                     policy_rule_count(policy));
     else
         finding_set(finding, FINDING_GOOD, NULL, "none: containers, unless --isolation=vm");
-}
-
-/* Containers join a namespace with nothing else; a VM needs a tap for it. */
-static void look_network(const struct runtime *runtime, struct finding *finding)
-{
-    bool tun = access("/dev/net/tun", F_OK) == 0;
-    (void)runtime;
-    if (tun)
-        finding_set(finding, FINDING_GOOD, NULL, "none, or a namespace to join; taps for VMs");
-    else
-        finding_set(finding, FINDING_NOTE, "modprobe tun, for VMs with --network=ns:PATH",
-                    "/dev/net/tun is missing: VMs have no network beyond loopback");
 }
 
 /* Containers need nothing for -v; a VM has the host's files served by a program. */
@@ -167,9 +126,8 @@ const struct check machine_checks[] = {
     { "guest", NEEDED_BY_VM, look_guest },
     { "disk", NEEDED_BY_VM, look_disk },
     { "images", NEEDED_BY_BOTH, look_images },
-    { "store", NEEDED_BY_BOTH, look_store },
+    { "store", NEEDED_BY_BOTH, doctor_look_store },
     { "policy", NEEDED_BY_BOTH, look_policy },
-    { "network", 0, look_network },
     { "shares", 0, look_shares },
     { 0 },
 };

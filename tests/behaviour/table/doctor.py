@@ -8,6 +8,9 @@ import harness
 from table import test
 from table.machines import HIDE_KVM
 
+# A node on a file system without devices cannot be opened by anybody.
+FORBID_KVM = """mount -t tmpfs -o nodev tmpfs /mnt && mknod /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm &&
+    exec "$@" """
 STATUSES = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
 
 
@@ -47,6 +50,54 @@ def no_kvm(t):
     t.match("the cause", "No such file", rows["kvm"]["text"])
     t.match("the remedy", "modprobe", rows["kvm"]["remedy"])
     t.equal("the row", "missing", rows["kvm"]["status"])
+
+
+@test("doctor/kvm-unreadable", isolations=("container",))
+def unreadable_kvm(t):
+    """A /dev/kvm that may not be opened, also by root: the row says so, and the error of a run points at it."""
+    if not os.path.exists("/dev/kvm"):
+        raise harness.Skip("this host has no /dev/kvm, and its /dev is not ours")
+    line = ["unshare", "--mount", "--propagation=private", "sh", "-c", FORBID_KVM, "sh"]
+    report, rows = findings(t, t.finish([*line, *t.command("doctor", "--json")], None, 60, None))
+    t.equal("verdict", (True, False), (report["container"], report["vm"]))
+    t.match("the cause", "/dev/kvm: Permission denied", rows["kvm"]["text"])
+    t.match("the remedy", "allow the device", rows["kvm"]["remedy"])
+    result = t.finish([*line, *t.command("run", "--rm", "--isolation=vm", t.host.image("test"), "true")], None, 60, None)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "/dev/kvm: Permission denied.*`hybrid doctor`", result.err)
+
+
+@test("doctor/rows", isolations=("container",))
+def all_rows(t):
+    """Everything that a workload may lack has its row."""
+    _, rows = findings(t, t.hybrid("doctor", "--json", seconds=60))
+    t.equal("rows", ["kernel", "root", "capabilities", "namespaces", "cgroup", "filesystems", "seccomp", "limits", "kvm",
+                     "guest", "disk", "images", "store", "policy", "shares", "network", "nftables", "cni", "passt"],
+            list(rows))
+    t.match("file systems", "overlay.*erofs", rows["filesystems"]["text"])
+    t.match("cgroup", "v[12].*memory, cpu.*(cpuset|but not)", rows["cgroup"]["text"])
+
+
+@test("doctor/damaged-store", isolations=("container",))
+def damaged(t):
+    """A store that lacks a layer still runs other images: a note, which says what and how to mend it."""
+    data, archive = t.host.directory + "/damaged", t.file("image.tar", "")
+    own = ("--data", data, "--root", data + "-root")  # workloads of other stores would be missed there
+    os.unlink(archive)
+    t.verb("save", "-o", archive, t.host.image("test"))
+    try:
+        t.verb(*own, "load", "-q", archive)
+        _, rows = findings(t, t.hybrid(*own, "doctor", "--json", seconds=60))
+        t.match("a sound one", r"1 images, nothing missing, \d+ MiB free", rows["store"]["text"])
+        layers = data + "/store/layers"
+        os.unlink(f"{layers}/{os.listdir(layers)[0]}")
+        report, rows = findings(t, t.hybrid(*own, "doctor", "--json", seconds=60))
+        t.equal("a damaged one", ("note", True), (rows["store"]["status"], report["container"]))
+        t.match("what is damaged", "damaged: layer sha256:[0-9a-f]{64}: it is missing", rows["store"]["text"])
+        t.match("the remedy", "system check", rows["store"]["remedy"])
+    finally:
+        for directory in own[1::2]:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @test("doctor/ordinary-user", isolations=("container",))
