@@ -63,4 +63,16 @@ error_set_errno(struct error *err, int exit_code, int errnum, const char *format
     return -1;
 }
 
+/* Appends where the cause is told whole, if it is the machine's: a row of `hybrid doctor`. Returns
+ * -1. */
+static inline int error_see_doctor(struct error *err, const char *row)
+{
+    if (!err)
+        return -1;
+    size_t used = strlen(err->message);
+    (void)snprintf(err->message + used, sizeof err->message - used,
+                   "; `hybrid doctor` (row %s) tells what works here", row);
+    return -1;
+}
+
 #endif

@@ -156,9 +156,10 @@ static int make_directory(struct cgroup *cgroup, int root_fd, const char *owner,
     for (;;) {
         bool made = false;
         _cleanup_close_ int fd = make_directories(root_fd, cgroup->name, cpuset, &made);
-        if (fd < 0)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s",
-                                   cgroup->name);
+        if (fd < 0) {
+            (void)error_set_errno(err, EXIT_OURS, errno, "cannot make the cgroup %s", cgroup->name);
+            return error_see_doctor(err, "cgroup");
+        }
         int again = cgroup->claimed ? 0 : claim(cgroup, root_fd, fd, made, owner, err);
         if (again <= 0)
             return again < 0 ? -1 : take_fd(&fd);
@@ -247,6 +248,7 @@ static struct cgroup *create(struct cgroup *cgroup, const char *owner,
         (void)error_set(err, EXIT_OURS,
                         "no cgroups: mount them on /sys/fs/cgroup (mount -t cgroup2 cgroup2 "
                         "/sys/fs/cgroup)");
+        (void)error_see_doctor(err, "cgroup");
     }
     return NULL;
 }

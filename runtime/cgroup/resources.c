@@ -124,10 +124,12 @@ static bool value_of(const struct plan_resources *resources, enum limit limit, b
 static int explain(enum limit limit, const char *value, struct error *err)
 {
     int cause = errno;
-    if (cause == ENOENT)
-        return error_set(err, EXIT_OURS,
-                         "cannot set the %s to %s: this kernel's cgroups do not offer it",
-                         limit_table[limit].what, value);
+    if (cause == ENOENT) {
+        (void)error_set(err, EXIT_OURS,
+                        "cannot set the %s to %s: this kernel's cgroups do not offer it",
+                        limit_table[limit].what, value);
+        return error_see_doctor(err, "cgroup");
+    }
     return error_set_errno(err, EXIT_OURS, cause, "cannot set the %s to %s",
                            limit_table[limit].what, value);
 }
@@ -207,8 +209,10 @@ static int apply_setting(const struct cgroup *cgroup, const struct plan_cgroup_s
     const char *value = v1 ? setting->v1_value : setting->v2_value;
     if (!v1)
         fd = cgroup->v2_fd;
-    if (!file || fd < 0)
-        return error_set(err, EXIT_OURS, "%s: this host's cgroups do not offer it", setting->what);
+    if (!file || fd < 0) {
+        (void)error_set(err, EXIT_OURS, "%s: this host's cgroups do not offer it", setting->what);
+        return error_see_doctor(err, "cgroup");
+    }
     int written = cgroup_write_file(fd, file, value);
     if (written < 0 && errno == ENOENT && v1 && setting->v1_alternative)
         written = cgroup_write_file(fd, setting->v1_alternative, value);

@@ -36,7 +36,8 @@ int image_helper_exec(const struct cli *cli, const char *const *arguments, char 
         argv[used++] = *operands++;
     (void)fflush(cli->out);
     (void)execv(program, (char *const *)argv);
-    return error_set_errno(err, EXIT_OURS, errno, "cannot run %s; reinstall hybrid", program);
+    (void)error_set_errno(err, EXIT_OURS, errno, "cannot run %s; reinstall hybrid", program);
+    return error_see_doctor(err, "images");
 }
 
 static size_t count_arguments(const struct cli_option *options, const void *settings)

@@ -60,14 +60,18 @@ int self_become_read_only(char **argv, const char *exe_dir, struct error *err)
         (void)prctl(PR_SET_NAME, "hybrid"); /* executed by descriptor, we are called "3" */
         return 0;
     }
-    if (geteuid() != 0)
-        return error_set(err, EXIT_OURS,
-                         "hybrid makes namespaces and mounts, for which it must be root; use sudo");
+    if (geteuid() != 0) {
+        (void)error_set(err, EXIT_OURS,
+                        "hybrid makes namespaces and mounts, for which it must be root; use sudo");
+        return error_see_doctor(err, "root");
+    }
     _cleanup_close_ int fd =
         (int)syscall(SYS_open_tree, AT_FDCWD, SELF, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno,
-                               "cannot make a read-only copy of the program: open_tree " SELF);
+    if (fd < 0) {
+        (void)error_set_errno(err, EXIT_OURS, errno,
+                              "cannot make a read-only copy of the program: open_tree " SELF);
+        return error_see_doctor(err, "capabilities");
+    }
     struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &read_only, sizeof read_only) < 0)
         return error_set_errno(err, EXIT_OURS, errno,

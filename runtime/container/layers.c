@@ -51,8 +51,9 @@ static int mount_layer(const char *file, const char *path, struct error *err)
     }
     int cause = errno;
     (void)rmdir(path);
-    return error_set_errno(err, EXIT_OURS, cause, "cannot mount the layer %s%s", file,
-                           cause == ENODEV ? " (this kernel has no EROFS: modprobe erofs)" : "");
+    (void)error_set_errno(err, EXIT_OURS, cause, "cannot mount the layer %s%s", file,
+                          cause == ENODEV ? " (this kernel has no EROFS: modprobe erofs)" : "");
+    return error_see_doctor(err, "filesystems");
 }
 
 static void lock_name(char name[LOCK_NAME_SIZE], const char *id)

@@ -129,10 +129,12 @@ static int make_tap(char name[IFNAMSIZ], struct error *err)
     struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
     (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", TAP_NAME);
     _cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(err, EXIT_OURS,
-                         "cannot open /dev/net/tun: %s; a VM with a network needs it: modprobe tun",
-                         strerror(errno));
+    if (fd < 0) {
+        (void)error_set(err, EXIT_OURS,
+                        "cannot open /dev/net/tun: %s; a VM with a network needs it: modprobe tun",
+                        strerror(errno));
+        return error_see_doctor(err, "network");
+    }
     if (ioctl(fd, TUNSETIFF, &request) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a tap");
     memcpy(name, request.ifr_name, IFNAMSIZ);

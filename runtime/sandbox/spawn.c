@@ -26,11 +26,13 @@ static int clone_child(const struct sandbox_request *request, int *pidfd, struct
         arguments.cgroup = (uint64_t)request->cgroup_fd;
     }
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-    if (pid < 0)
-        return sandbox_fail(err,
-                            "cannot make a process in new namespaces (clone3 with flags %#llx)",
-                            (unsigned long long)arguments.flags);
-    return (int)pid;
+    int cause = errno;
+    if (pid >= 0)
+        return (int)pid;
+    (void)sandbox_fail(err, "cannot make a process in new namespaces (clone3 with flags %#llx)",
+                       (unsigned long long)arguments.flags);
+    /* Those two are limits of the workload, or the moment's. */
+    return cause == EAGAIN || cause == ENOMEM ? -1 : error_see_doctor(err, "namespaces");
 }
 
 /* The same, born on the processors that the plan says. */

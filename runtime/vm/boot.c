@@ -105,15 +105,6 @@ struct machine_numbers { /* descriptors as hybrid-vmm sees them */
     int kvm, kernel, control, console, scratch, share;
 };
 
-/* What the machine lacks is told whole there. Returns -1. */
-static int point_at_doctor(struct error *err)
-{
-    size_t used = strlen(err->message);
-    (void)snprintf(err->message + used, sizeof err->message - used,
-                   "; `hybrid doctor` tells what works here");
-    return -1;
-}
-
 /* Opens everything that the machine consists of. control_fd and console_fd are taken over. */
 static int open_files(const struct workload_spec *spec, int control_fd, int console_fd,
                       struct machine_files *files, struct machine_numbers *numbers,
@@ -131,7 +122,7 @@ static int open_files(const struct workload_spec *spec, int control_fd, int cons
     numbers->console = add_fd(files, console_fd);
     numbers->kvm = add_fd(files, vm_open_kvm(&spec->paths, err));
     if (numbers->kvm < 0)
-        return point_at_doctor(err);
+        return error_see_doctor(err, "kvm");
     numbers->kernel = add_fd(files, open_own_file(spec, "vmlinux", "the guest kernel", err));
     if (numbers->kernel < 0)
         return -1;

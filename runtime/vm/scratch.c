@@ -50,6 +50,7 @@ static const char *find_program(struct error *err)
     (void)error_set(err, EXIT_OURS,
                     "cannot make the VM's writable layer: mke2fs is not there; install e2fsprogs, "
                     "or use --rm, which needs no disk");
+    (void)error_see_doctor(err, "disk");
     return NULL;
 }
 

@@ -262,11 +262,13 @@ int share_server_start(struct share_server *server, const struct shares *shares,
     int log_ends[2];
     struct jail jail;
     const struct server_program *program = find_program();
-    if (!program)
-        return error_set(err, EXIT_OURS,
-                         "cannot share %s with a VM: there is no virtiofsd; install the package "
-                         "virtiofsd (Debian 12: qemu-system-common), or use --isolation=container",
-                         shares->entries[0].path);
+    if (!program) {
+        (void)error_set(err, EXIT_OURS,
+                        "cannot share %s with a VM: there is no virtiofsd; install the package "
+                        "virtiofsd (Debian 12: qemu-system-common), or use --isolation=container",
+                        shares->entries[0].path);
+        return error_see_doctor(err, "shares");
+    }
     if (pipe2(log_ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     server->log_fd = log_ends[0];
