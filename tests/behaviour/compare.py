@@ -281,7 +281,6 @@ def check_all(place, document, page):
         if no_vm:
             return no_vm
         place.interrupt("start", VM)
-        place.interrupt("cost", VM)
         return None
 
     if not EMULATED:

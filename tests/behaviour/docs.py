@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """The documents against the program: every verb and option of --help is in hybrid(1) and is completed by
-hybrid.bash, and neither of them knows one that the program does not have.
+hybrid.bash, and neither of them knows one that the program does not have. The same for the members of a policy.
 
     docs.py [BUILD]      prints PASS or FAIL lines; exit status 1 if anything failed
 """
 
+import json
 import os
 import re
 import shutil
@@ -118,6 +119,26 @@ def check_values(hybrid):
     verdict("completion/values", problems)
 
 
+def check_policy():
+    """What policies are made of, in the code, the published schema and the manual."""
+    def names(path, expression):
+        with open(f"{PROJECT}/runtime/policy/{path}", encoding="utf-8") as file:
+            return set(re.findall(expression, file.read()))
+
+    with open(MANUAL, encoding="utf-8") as file:
+        section = file.read().split(".Sh POLICY\n")[1].split(".Sh ")[0]
+    keys = names("check.c", r'\{ "(\$?\w+)",\s+check_\w+,\s+(?:true|false) \}')
+    with open(f"{PROJECT}/runtime/policy/policy.schema.json", encoding="utf-8") as file:
+        schema = json.load(file)
+    objects = [schema, *(part for part in schema["$defs"].values() if "properties" in part),
+               schema["$defs"]["match"]["properties"]["signature"]]
+    published = {key for part in objects for key in part["properties"]}
+    verdict("policy/schema", sorted(keys ^ published))
+    closed = names("seccomp.c", r'(?m)^ +\{ "(\w+)", \{')
+    verdict("policy/manual", [f"{name} is not in the manual" for name in sorted(closed | keys - {"$schema"})
+                              if not re.search(rf"\b{name}\b", section)])
+
+
 def main():
     build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(PROJECT, "build")
     hybrid = os.path.join(build, "hybrid")
@@ -134,6 +155,7 @@ def main():
         compare_completion(hybrid, verb, options, verb)
     check_values(hybrid)
     check_environment(build)
+    check_policy()
     check_lint()
     return 1 if failures else 0
 
