@@ -17,6 +17,7 @@
 #include "runtime/container/hooks.h"
 #include "runtime/container/notify.h"
 #include "runtime/launch/workload.h"
+#include "runtime/network/network.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/local_socket.h"
 
@@ -307,6 +308,18 @@ static int end_process(const struct runtime *runtime, const struct state *state,
     return error_set(err, EXIT_OURS, "process %d of %s does not end", state->pid, state->id);
 }
 
+/* All that is left of it outside of its state. plan: NULL: it cannot be read. */
+static int clean_up(const struct state *state, const char *directory, const struct plan *plan,
+                    struct error *err)
+{
+    const char *network = plan ? plan->namespaces.path[PLAN_NS_NETWORK] : NULL;
+    if (state->cgroup && *state->cgroup && cgroup_belongs_to(state->cgroup, directory) &&
+        cgroup_remove(state->cgroup, err) < 0)
+        return -1;
+    /* A namespace that others have made outlives a VM whose monitor was killed. */
+    return is_machine(state) && network ? network_remove_leftovers(network, err) : 0;
+}
+
 int engine_delete(const struct runtime *runtime, const char *id, bool force, struct error *err)
 {
     _cleanup_close_ int lock = -1;
@@ -329,8 +342,8 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
     if (!hooks)
         runtime->warn(unreadable.message); /* no reason to keep the container */
     int result = end_process(runtime, &state, err);
-    if (result == 0 && state.cgroup && *state.cgroup && cgroup_belongs_to(state.cgroup, directory))
-        result = cgroup_remove(state.cgroup, err);
+    if (result == 0)
+        result = clean_up(&state, directory, hooks ? &plan : NULL, err);
     if (result == 0)
         result = state_remove(runtime->root, id, err);
     if (result == 0 && hooks)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,11 @@
 #include "runtime/monitor/attach.h"
 #include "runtime/monitor/monitor.h"
 
-enum { FIRST_FD = 3, ANSWER_SECONDS = 90 };
+enum {
+    FIRST_FD = 3,
+    ANSWER_SECONDS = 90,
+    START_SECONDS = 240, /* for the guest to boot, which has a minute for each of its steps */
+};
 
 /* --- a process that stays ------------------------------------------------------------------------
  */
@@ -85,13 +88,10 @@ __attribute__((noreturn)) static void run_monitor(const struct workload_spec *sp
     hold.messages = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, FIRST_FD + 1);
     if (slave >= 0)
         hold.terminal = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, FIRST_FD + 1);
-    /* Engines look at the network of the process they know. The guest's is not there. */
-    if ((spec->plan->namespaces.create & CLONE_NEWNET) && unshare(CLONE_NEWNET) < 0)
-        _exit(EXIT_OURS);
     _exit(monitor_run(&request));
 }
 
-/* Waits until it says that the workload is set up. */
+/* Waits until it says that it stands in for the workload. */
 static int await_creation(int socket, struct error *err)
 {
     for (;;) {
@@ -149,7 +149,8 @@ int machine_create(const struct workload_spec *spec, struct machine *machine, st
 static int ask(const struct runtime *runtime, const struct state *state,
                const struct control_message *question, struct error *err)
 {
-    struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+    struct timeval patience = { .tv_sec = question->type == CONTROL_START ? START_SECONDS
+                                                                          : ANSWER_SECONDS };
     struct control_message answer;
     struct error unreachable;
     _cleanup_close_ int socket = workload_connect(runtime, state->id, &unreachable);

@@ -1,6 +1,10 @@
 /*
  * Bundles that run in a VM. Here a process of hybrid's does stay between an engine's calls: the
  * monitor, which stands for the container on the host, as its first process does for the others.
+ *
+ * The VM boots at the start, not before: engines configure the network before create (podman, CNI
+ * plugins), by a hook of create (dockerd up to 26), or between create and start (dockerd later,
+ * `ctr run --cni`), and a machine gets the devices that it has at its boot.
  */
 #ifndef HYBRID_ENGINE_MACHINE_H
 #define HYBRID_ENGINE_MACHINE_H
@@ -28,15 +32,15 @@ int machine_check(const struct plan *plan, const struct workload_hold *hold, str
  */
 bool machine_leave_out_profile(json_t *process);
 
-/* The monitor of a VM that waits for its start. */
+/* The monitor of a VM that is to be started. */
 struct machine {
     pid_t pid;       /* our child, until somebody adopts it */
     int terminal_fd; /* the terminal's master, the caller's; -1 */
 };
 
 /*
- * Boots the VM and sets the workload up. The monitor inherits no descriptor but the streams: not
- * the state's lock either. Returns 0, or -1 with *err and no process left.
+ * Makes the monitor, in the VM's cgroup and network namespace. It inherits no descriptor but the
+ * streams: not the state's lock either. Returns 0, or -1 with *err and no process left.
  */
 int machine_create(const struct workload_spec *spec, struct machine *machine, struct error *err);
 

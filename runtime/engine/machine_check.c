@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "machine.h"
+#include "runtime/network/network.h"
 
 static int refuse(const char *field, const char *why, struct error *err)
 {
@@ -13,18 +14,14 @@ static int refuse(const char *field, const char *why, struct error *err)
                      field, why);
 }
 
-/*
- * The network of a VM: a new namespace has nothing but loopback so far, in the guest; one that
- * exists on the host cannot be joined. (This function alone decides about it.)
- */
+/* A VM is joined to a namespace that exists or is made for it, but not to the host's own. */
 static int check_network(const struct plan *plan, struct error *err)
 {
-    if (plan->namespaces.path[PLAN_NS_NETWORK])
-        return refuse("linux.namespaces: network",
-                      "a VM cannot join a network namespace of the host yet; leave the path out "
-                      "for loopback only",
-                      err);
-    if (!(plan->namespaces.create & CLONE_NEWNET))
+    struct error why;
+    const char *path = plan->namespaces.path[PLAN_NS_NETWORK];
+    if (path && network_check_path(path, &why) < 0)
+        return refuse("linux.namespaces: network", why.message, err);
+    if (!path && !(plan->namespaces.create & CLONE_NEWNET))
         return refuse("linux.namespaces: network",
                       "a VM does not have the host's network; ask for a network namespace", err);
     return 0;

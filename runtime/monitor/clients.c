@@ -191,23 +191,21 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
 }
 
 /* Executes the command of a workload that was only created. If it cannot be, that was its end. */
-static int start_held(struct monitor *monitor, struct error *err)
+static int start_held(struct monitor *monitor, const struct monitor_client *client,
+                      struct error *err)
 {
-    if (!monitor->request->hold || monitor->started || monitor->main.ended)
+    if (!monitor->request->hold || monitor->started || monitor->main.ended || monitor->starter)
         return error_set(err, EXIT_OURS, "it has been started already");
     if (!monitor->workload)
         return error_set(err, EXIT_OURS, "it is still being created; try again");
-    monitor->serving_start = true;
-    int result = monitor->request->ops->start(monitor->workload, err);
-    monitor->serving_start = false;
-    if (result < 0) {
+    monitor->starter = client;
+    int result = monitor_launch(monitor, err);
+    monitor->starter = NULL;
+    if (result < 0 && !monitor->abandoned) {
         monitor->main.ended = true;
         monitor->main.exit = (struct workload_exit){ .status = err->exit_code };
-        return -1;
     }
-    monitor->started = true;
-    monitor_deliver_held(monitor);
-    return 0;
+    return result;
 }
 
 static int send_signal(struct monitor *monitor, const struct session *session, int signal, bool all,
@@ -236,8 +234,6 @@ int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err)
 {
     switch (message->type) {
-    case CONTROL_START:
-        return start_held(monitor, err);
     case CONTROL_SIGNAL:
         return send_signal(monitor, session, message->value, message->flags & CONTROL_ALL, err);
     case CONTROL_RESIZE:
@@ -293,6 +289,8 @@ void monitor_serve_client(struct monitor *monitor, struct monitor_client *client
                          : error_set(&err, EXIT_OURS, "EXEC without its descriptors");
         if (result < 0)
             reply_result(monitor, client, result, &err);
+    } else if (message.type == CONTROL_START) {
+        reply_result(monitor, client, start_held(monitor, client, &err), &err);
     } else if (client->session) {
         (void)monitor_handle(monitor, client->session, &message, &err);
     } else {

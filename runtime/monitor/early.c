@@ -35,14 +35,12 @@ size_t monitor_early_fds(void *context, struct pollfd *fds, size_t max)
 {
     const struct monitor *monitor = context;
     size_t count = 0;
-    if (monitor->serving_start)
-        return 0;
     const int own[] = { monitor->request->client, monitor->listener, monitor->signals };
     for (size_t i = 0; i < sizeof own / sizeof *own && count < max; i++)
         if (own[i] >= 0)
             fds[count++] = (struct pollfd){ .fd = own[i], .events = POLLIN };
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS && count < max; i++)
-        if (monitor->clients[i].fd >= 0)
+        if (monitor->clients[i].fd >= 0 && &monitor->clients[i] != monitor->starter)
             fds[count++] = (struct pollfd){ .fd = monitor->clients[i].fd, .events = POLLIN };
     return count;
 }
@@ -56,14 +54,12 @@ static bool is_readable(int fd)
 bool monitor_early_serve(void *context)
 {
     struct monitor *monitor = context;
-    if (monitor->serving_start)
-        return true;
     if (is_readable(monitor->request->client))
         monitor_serve_command(monitor);
     if (is_readable(monitor->signals))
         monitor_serve_signals(monitor);
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
-        if (is_readable(monitor->clients[i].fd))
+        if (&monitor->clients[i] != monitor->starter && is_readable(monitor->clients[i].fd))
             monitor_serve_client(monitor, &monitor->clients[i]);
     if (is_readable(monitor->listener))
         monitor_accept(monitor);

@@ -102,13 +102,73 @@ static int prepare(struct monitor *monitor, struct error *err)
 /* The workload waits for its start; whoever had it created goes. */
 static int hold(struct monitor *monitor, struct error *err)
 {
-    const struct monitor_request *request = monitor->request;
-    if (request->ops->stand_in &&
-        request->ops->stand_in(monitor->workload, &request->spec, err) < 0)
+    struct monitor_request *request = monitor->request;
+    monitor->workload = request->ops->hold(&request->spec, err);
+    if (!monitor->workload)
         return -1;
-    (void)control_send_simple(monitor->request->client, CONTROL_CREATED, 0);
-    (void)close(monitor->request->client);
-    monitor->request->client = -1;
+    (void)control_send_simple(request->client, CONTROL_CREATED, 0);
+    (void)close(request->client);
+    request->client = -1;
+    return 0;
+}
+
+static int create_workload(struct monitor *monitor, int *terminal_fd, struct error *err)
+{
+    const struct monitor_request *request = monitor->request;
+    if (monitor->workload)
+        return request->ops->prepare(monitor->workload, &request->spec, terminal_fd, err);
+    monitor->workload = request->ops->create(&request->spec, terminal_fd, err);
+    return monitor->workload ? 0 : -1;
+}
+
+/* Everything but the execution of the command. */
+static int set_up(struct monitor *monitor, struct error *err)
+{
+    struct session_caller caller = main_caller(monitor);
+    int terminal_fd = -1;
+    if (create_workload(monitor, &terminal_fd, err) < 0 ||
+        (terminal_fd >= 0 &&
+         session_join_terminal(&monitor->main, &caller, terminal_fd, err) < 0) ||
+        monitor_record_start(monitor, err) < 0)
+        return -1;
+    return leave_standard_descriptors(err);
+}
+
+/* A terminal that an engine holds the other end of has another size now. */
+static void follow_size(struct monitor *monitor)
+{
+    struct monitor_request *request = monitor->request;
+    struct winsize size;
+    struct error ignored;
+    if (ioctl(request->hold->terminal, TIOCGWINSZ, &size) < 0)
+        return;
+    if (monitor->started) {
+        (void)request->ops->resize(monitor->workload, 0, size.ws_row, size.ws_col, &ignored);
+        return;
+    }
+    request->spec.rows = size.ws_row;
+    request->spec.columns = size.ws_col;
+    monitor->resized = true;
+}
+
+/* What stands in for its workload needs the host's files for that. */
+static int set_up_held(struct monitor *monitor, struct error *err)
+{
+    const struct workload_ops *ops = monitor->request->ops;
+    follow_size(monitor);
+    return ops->stand_in(monitor->workload, false, err) < 0 || set_up(monitor, err) < 0
+               ? -1
+               : ops->stand_in(monitor->workload, true, err);
+}
+
+int monitor_launch(struct monitor *monitor, struct error *err)
+{
+    const struct monitor_request *request = monitor->request;
+    if ((request->hold ? set_up_held(monitor, err) : set_up(monitor, err)) < 0 ||
+        request->ops->start(monitor->workload, err) < 0)
+        return -1;
+    monitor->started = true;
+    monitor_deliver_held(monitor);
     return 0;
 }
 
@@ -118,22 +178,12 @@ static int start(struct monitor *monitor, struct error *err)
     if (prepare(monitor, err) < 0)
         return -1;
     struct session_caller caller = main_caller(monitor);
-    int terminal_fd = -1;
     if (session_open(&monitor->main, &caller, request->spec.stdio, err) < 0)
-        return -1;
-    monitor->workload = request->ops->create(&request->spec, &terminal_fd, err);
-    if (!monitor->workload)
-        return -1;
-    if (terminal_fd >= 0 && session_join_terminal(&monitor->main, &caller, terminal_fd, err) < 0)
-        return -1;
-    if (monitor_record_start(monitor, err) < 0 || leave_standard_descriptors(err) < 0)
         return -1;
     if (request->hold)
         return hold(monitor, err);
-    if (request->ops->start(monitor->workload, err) < 0)
+    if (monitor_launch(monitor, err) < 0)
         return -1;
-    monitor->started = true;
-    monitor_deliver_held(monitor);
     if (request->detached)
         (void)control_send_simple(request->client, CONTROL_STARTED, 0);
     return 0;
@@ -175,16 +225,6 @@ void monitor_serve_command(struct monitor *monitor)
         (void)monitor_handle(monitor, &monitor->main, &message, &ignored);
     else if (result == 0 || (errno != EAGAIN && errno != EINTR))
         lose_command(monitor);
-}
-
-/* A terminal that an engine holds the other end of has another size now. */
-static void follow_size(struct monitor *monitor)
-{
-    struct winsize size;
-    struct error ignored;
-    if (monitor->workload && ioctl(monitor->request->hold->terminal, TIOCGWINSZ, &size) == 0)
-        (void)monitor->request->ops->resize(monitor->workload, 0, size.ws_row, size.ws_col,
-                                            &ignored);
 }
 
 void monitor_serve_signals(struct monitor *monitor)
@@ -254,7 +294,7 @@ static void collect(struct monitor *monitor, struct round *round)
     round->signals = add(monitor, round, monitor->signals);
     for (size_t i = 0; i < MONITOR_MAX_CLIENTS; i++)
         round->clients[i] = add(monitor, round, monitor->clients[i].fd);
-    if (!monitor->main.ended) {
+    if (!monitor->main.ended && monitor->started) { /* what is held has nothing to tell */
         round->backend = &monitor->fds[round->count];
         round->backend_count =
             monitor->request->ops->poll_fds(monitor->workload, round->backend, MONITOR_BACKEND_FDS);

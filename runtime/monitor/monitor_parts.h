@@ -37,8 +37,8 @@ struct monitor {
     uint32_t next_number;
     int held[MONITOR_HELD_SIGNALS]; /* signals that came before the command was executed */
     size_t held_count;
-    bool resized;       /* meanwhile: the size is in the request */
-    bool serving_start; /* a client waits for the start of what was held: nobody else is served */
+    bool resized;                         /* meanwhile: the size is in the request */
+    const struct monitor_client *starter; /* waits for the start of what was held; NULL: nobody */
     struct monitor_client clients[MONITOR_MAX_CLIENTS];
     struct pollfd fds[3 + MONITOR_MAX_CLIENTS + MONITOR_BACKEND_FDS +
                       2 * SESSION_STREAMS * (MONITOR_MAX_SESSIONS + 1)];
@@ -54,7 +54,9 @@ int monitor_hold_signal(struct monitor *monitor, int signal, struct error *err);
 /* The command runs: it gets what waited for it. */
 void monitor_deliver_held(struct monitor *monitor);
 
-/* monitor.c: the command that forked us, and SIGTERM to a detached monitor. */
+/* monitor.c: from what was prepared, or held, to the executed command; 0, or -1 with *err. */
+int monitor_launch(struct monitor *monitor, struct error *err);
+/* The command that forked us, and SIGTERM to a detached monitor. */
 void monitor_serve_command(struct monitor *monitor);
 void monitor_serve_signals(struct monitor *monitor);
 

@@ -95,10 +95,17 @@ struct workload_ops {
      * Returns the workload, or NULL with *err and nothing left behind. */
     struct workload *(*create)(const struct workload_spec *spec, int *terminal_fd,
                                struct error *err);
-    /* VM only: makes the calling process what an engine takes for the workload's first one: its
-     * cgroup and its root directory are the workload's then, no path is the host's any more.
-     * Returns 0, or -1 with *err. */
-    int (*stand_in)(struct workload *workload, const struct workload_spec *spec, struct error *err);
+    /* VM only (NULL elsewhere): what is there between an engine's create and start. The calling
+     * process becomes what the engine takes for the workload's first one: its cgroup, its network
+     * namespace and its root directory are the workload's. What the engine makes of that network
+     * until the start is what the workload gets. Returns the workload, or NULL with *err. */
+    struct workload *(*hold)(const struct workload_spec *spec, struct error *err);
+    /* VM only: leaves that root directory for the host's, or enters it again, for good. Returns 0,
+     * or -1 with *err. */
+    int (*stand_in)(struct workload *workload, bool in, struct error *err);
+    /* VM only: as `create`, for what is held. Returns 0, or -1 with *err. */
+    int (*prepare)(struct workload *workload, const struct workload_spec *spec, int *terminal_fd,
+                   struct error *err);
     /* Executes the command. Returns 0, or -1 with *err (126, 127 or 125). */
     int (*start)(struct workload *workload, struct error *err);
     /* The process that stands for the workload on the host (container init, or hybrid-vmm). */

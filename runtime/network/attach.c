@@ -31,6 +31,8 @@ enum {
 /* How a tap is called beside the interface that it is tied to. */
 static const char TAP_NAME[] = "hybrid%d";
 
+static const struct network NO_NETWORK = { .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+
 /* --- the namespace -------------------------------------------------------------------------------
  */
 
@@ -67,6 +69,17 @@ int network_check_path(const char *path, struct error *err)
 {
     _cleanup_close_ int fd = open_namespace(path, err);
     return fd < 0 ? -1 : 0;
+}
+
+int network_enter(const char *path, struct error *err)
+{
+    _cleanup_close_ int fd = open_namespace(path, err);
+    if (fd < 0)
+        return -1;
+    if (setns(fd, CLONE_NEWNET) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot enter the network namespace %s",
+                               path);
+    return 0;
 }
 
 /*
@@ -247,9 +260,18 @@ static int attach_inside(struct network *network, struct error *err)
     return 0;
 }
 
+int network_attach_own(struct network *network, struct error *err)
+{
+    *network = NO_NETWORK;
+    if (attach_inside(network, err) == 0)
+        return 0;
+    network_detach(network);
+    return -1;
+}
+
 int network_attach(const char *path, struct network *network, struct error *err)
 {
-    *network = (struct network){ .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+    *network = NO_NETWORK;
     _cleanup_close_ int namespace_fd = open_namespace(path, err);
     if (namespace_fd < 0)
         return -1;
@@ -318,7 +340,7 @@ static int remove_inside(struct network *network, struct error *err)
 
 int network_remove_leftovers(const char *path, struct error *err)
 {
-    struct network network = { .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+    struct network network = NO_NETWORK;
     _cleanup_close_ int namespace_fd = open_namespace(path, NULL);
     if (namespace_fd < 0)
         return 0;

@@ -23,7 +23,7 @@ struct network {
 };
 
 /*
- * Refuses what --network=ns:PATH must not name: no network namespace, or the host's. Returns 0, or
+ * Refuses what no workload may join: no network namespace, or the host's. Returns 0, or
  * -1 with *err.
  */
 int network_check_path(const char *path, struct error *err);
@@ -34,6 +34,13 @@ int network_check_path(const char *path, struct error *err);
  * both cases.
  */
 int network_attach(const char *path, struct network *network, struct error *err);
+
+/* The same for the namespace that the caller is in itself. */
+int network_attach_own(struct network *network, struct error *err);
+
+/* Enters the namespace, for good; refuses what network_check_path does. Returns 0, or -1 with *err.
+ */
+int network_enter(const char *path, struct error *err);
 
 /*
  * Closes all descriptors and takes the filters away, unless another VM has the interface by now.

@@ -147,14 +147,16 @@ static bool forges_no_frames(const struct plan *plan)
 
 _Static_assert(NETWORK_MAX_INTERFACES == (int)MACHINE_MAX_NETS, "a machine takes all of them");
 
-/* Joins the VM to the namespace that its plan names. The taps become files of the machine. */
+/* Joins the VM to the namespace that its plan names, or that we hold for it. The taps become files
+ * of the machine. */
 static int open_network(struct workload *vm, const struct workload_spec *spec,
                         struct machine_files *files, struct error *err)
 {
     const char *path = spec->plan->namespaces.path[PLAN_NS_NETWORK];
-    if (!path)
+    if (!path && !vm->held)
         return 0;
-    if (network_attach(path, &vm->network, err) < 0)
+    if ((vm->held ? network_attach_own(&vm->network, err)
+                  : network_attach(path, &vm->network, err)) < 0)
         return -1;
     files->net_first = files->count;
     files->own_frames_only = forges_no_frames(spec->plan);
@@ -305,18 +307,22 @@ static int execute_monitor(struct workload *vm, const struct workload_spec *spec
 /* Starts hybrid-vmm, and the server of its shares, in the cgroup. */
 static int start_processes(struct workload *vm, const struct workload_spec *spec,
                            const struct shares *shares, struct machine_files *files,
-                           struct machine_numbers *numbers, uint64_t ram, int cpus,
-                           struct error *err)
+                           struct machine_numbers *numbers, struct error *err)
 {
+    const struct plan_resources *resources = &spec->plan->resources;
     struct arguments arguments = { 0 };
+    int cpus = vm_cpu_count(resources, err);
+    if (cpus < 0)
+        return -1;
     if (start_shares(vm, spec, shares, files, numbers, err) < 0)
         return -1;
     _cleanup_free_ char *command_line = vm_command_line(files->disk_sizes, files->disk_count,
                                                         getenv("HYBRID_VM_KERNEL_ARGUMENTS"), err);
     if (!command_line)
         return -1;
-    make_arguments(&arguments, files, numbers, ram, cpus, command_line);
-    add_disk_rates(&arguments, &spec->plan->resources);
+    make_arguments(&arguments, files, numbers, vm_ram_size(vm_memory_limit(resources)), cpus,
+                   command_line);
+    add_disk_rates(&arguments, resources);
     add_net_arguments(&arguments, files, &vm->network);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)
@@ -324,21 +330,43 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
     return result;
 }
 
+/* Sized for hybrid-vmm and the server of the shares. */
+static int make_cgroup(struct workload *vm, const struct workload_spec *spec,
+                       const struct shares *shares, struct error *err)
+{
+    const struct plan_resources *resources = &spec->plan->resources;
+    int cpus = vm_cpu_count(resources, err);
+    if (cpus < 0)
+        return -1;
+    struct plan_resources host = vm_host_resources(
+        resources, vm_ram_size(vm_memory_limit(resources)), cpus, shares->count > 0);
+    vm->cgroup = cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
+    return vm->cgroup ? 0 : -1;
+}
+
+int boot_reserve(struct workload *vm, const struct workload_spec *spec, struct error *err)
+{
+    struct shares shares = { 0 };
+    _cleanup_close_ int kvm = vm_open_kvm(&spec->paths, err);
+    if (kvm < 0)
+        return error_see_doctor(err, "kvm");
+    int result = shares_list(spec, &shares, err);
+    if (result == 0)
+        result = make_cgroup(vm, spec, &shares, err);
+    shares_free(&shares);
+    return result;
+}
+
 static int start_monitor(struct workload *vm, const struct workload_spec *spec,
                          struct machine_files *files, struct machine_numbers *numbers,
                          struct error *err)
 {
-    const struct plan_resources *resources = &spec->plan->resources;
     struct shares shares = { 0 };
-    uint64_t ram = vm_ram_size(vm_memory_limit(resources));
-    int cpus = vm_cpu_count(resources, err);
-    int result = cpus < 0 ? -1 : shares_list(spec, &shares, err);
-    if (result == 0) {
-        struct plan_resources host = vm_host_resources(resources, ram, cpus, shares.count > 0);
-        vm->cgroup = cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
-        result =
-            vm->cgroup ? start_processes(vm, spec, &shares, files, numbers, ram, cpus, err) : -1;
-    }
+    int result = shares_list(spec, &shares, err);
+    if (result == 0 && !vm->cgroup)
+        result = make_cgroup(vm, spec, &shares, err);
+    if (result == 0)
+        result = start_processes(vm, spec, &shares, files, numbers, err);
     shares_free(&shares);
     return result;
 }

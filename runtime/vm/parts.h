@@ -32,6 +32,11 @@ struct vm_session { /* an exec session */
 
 typedef void vm_exec_ended(void *context, uint32_t number, int status, const struct error *error);
 
+/* Where a monitor that stands in for its workload is at home, and where it is seen. -1: nowhere. */
+struct stand_in {
+    int host_mounts, host_root, own_mounts;
+};
+
 struct workload {
     char *id;
     struct spawned monitor; /* hybrid-vmm */
@@ -49,7 +54,9 @@ struct workload {
     int landlock;                       /* that confines hybrid-vmm: its version; 0: none */
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
-    bool held;          /* the cgroup is somebody else's to remove */
+    /* We are in its cgroup, which is somebody else's to remove, and in its network namespace. */
+    bool held;
+    struct stand_in stand_in;
     bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
     uint32_t machine_end;
     char machine_text[1024];
@@ -116,8 +123,20 @@ struct vm_session *link_find_session(struct workload *vm, uint32_t number);
  */
 int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err);
 
-/* stand_in.c: workload_ops.stand_in */
-int stand_in(struct workload *vm, const struct workload_spec *spec, struct error *err);
+/*
+ * Makes the cgroup of a machine that is booted later, and refuses what can be refused now. Returns
+ * 0, or -1 with *err.
+ */
+int boot_reserve(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* stand_in.c: the caller becomes the process of a workload whose cgroup is there. 0, or -1 with
+ * *err. */
+int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* workload_ops.stand_in */
+int stand_in_move(struct workload *vm, bool in, struct error *err);
+
+void stand_in_close(struct stand_in *stand_in);
 
 /* diagnosis.c: what to tell the user when a machine is lost. */
 

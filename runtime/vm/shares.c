@@ -127,6 +127,22 @@ static void drop_host_part(json_t *config)
     (void)json_object_del(config, "hooks");
 }
 
+/* The guest's own network namespace is what a bundle's network is set up in: the workload joins it,
+ * whether its configuration names one of the host or asks for a new one. */
+static int join_network(json_t *config)
+{
+    json_t *entry;
+    size_t index;
+    json_array_foreach(json_object_get(json_object_get(config, "linux"), "namespaces"), index,
+                       entry)
+    {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        if (type && strcmp(type, "network") == 0)
+            return json_object_set_new(entry, "path", json_string("/proc/self/ns/net"));
+    }
+    return 0;
+}
+
 json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *shares,
                        struct error *err)
 {
@@ -137,6 +153,7 @@ json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *sh
     int failed = copy ? 0 : -1;
     if (spec->bundle && copy) {
         failed |= set_share(json_object_get(copy, "root"), "path", 0);
+        failed |= join_network(copy);
         drop_host_part(copy);
     }
     for (size_t i = 0; !failed && i < json_array_size(mounts); i++) {

@@ -1,7 +1,7 @@
 /*
  * The monitor of a bundle as others see it. Engines take its process for the container's first one:
- * they look for its cgroup, and some join its mount namespace to copy files in and out. What they
- * find there must be the workload's, not the host's.
+ * they look for its cgroup, they configure the network that it is in, and some join its mount
+ * namespace to copy files in and out. What they find there must be the workload's, not the host's.
  */
 #include "parts.h"
 
@@ -12,7 +12,34 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
-/* The workload's root directory, without its volumes, becomes the root of a new mount namespace. */
+/* The one that the bundle names, or a new one. */
+static int enter_network(const struct plan *plan, struct error *err)
+{
+    const char *path = plan->namespaces.path[PLAN_NS_NETWORK];
+    if (path)
+        return network_enter(path, err);
+    if (unshare(CLONE_NEWNET) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a network namespace");
+    return 0;
+}
+
+/* Makes a mount namespace, and keeps the way out of it and back. */
+static int leave_mounts(struct stand_in *stand_in, struct error *err)
+{
+    static const char MOUNTS[] = "/proc/self/ns/mnt";
+    stand_in->host_mounts = open(MOUNTS, O_RDONLY | O_CLOEXEC);
+    /* Not the root of that namespace, where we were started with another one. */
+    stand_in->host_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (stand_in->host_mounts < 0 || stand_in->host_root < 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a mount namespace");
+    stand_in->own_mounts = open(MOUNTS, O_RDONLY | O_CLOEXEC);
+    if (stand_in->own_mounts < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s", MOUNTS);
+    return 0;
+}
+
+/* The workload's root directory, without its volumes, becomes the root of the mount namespace. */
 static int enter_root(const struct workload_spec *spec, struct error *err)
 {
     _cleanup_free_ char *path = NULL;
@@ -20,8 +47,6 @@ static int enter_root(const struct workload_spec *spec, struct error *err)
     if (asprintf(&path, "%s%s%s", *root == '/' ? "" : spec->bundle, *root == '/' ? "" : "/", root) <
         0)
         return error_set(err, EXIT_OURS, "out of memory");
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a mount namespace");
     _cleanup_close_ int tree =
         open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID,
@@ -34,10 +59,32 @@ static int enter_root(const struct workload_spec *spec, struct error *err)
     return 0;
 }
 
-int stand_in(struct workload *vm, const struct workload_spec *spec, struct error *err)
+int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct error *err)
 {
     if (cgroup_add_process(vm->cgroup, getpid(), err) < 0)
         return -1;
     vm->held = true;
-    return enter_root(spec, err);
+    return enter_network(spec->plan, err) < 0 || leave_mounts(&vm->stand_in, err) < 0
+               ? -1
+               : enter_root(spec, err);
+}
+
+int stand_in_move(struct workload *vm, bool in, struct error *err)
+{
+    struct stand_in *stand_in = &vm->stand_in;
+    if (setns(in ? stand_in->own_mounts : stand_in->host_mounts, CLONE_NEWNS) < 0 ||
+        (!in && (fchdir(stand_in->host_root) < 0 || chroot(".") < 0)) || chdir("/") < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot %s the root directory of %s",
+                               in ? "enter" : "leave", vm->id);
+    if (in)
+        stand_in_close(stand_in); /* there is no way out any more */
+    return 0;
+}
+
+void stand_in_close(struct stand_in *stand_in)
+{
+    cleanup_close(&stand_in->host_mounts);
+    cleanup_close(&stand_in->host_root);
+    cleanup_close(&stand_in->own_mounts);
+    *stand_in = (struct stand_in){ -1, -1, -1 };
 }

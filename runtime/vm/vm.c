@@ -80,6 +80,7 @@ static struct workload *vm_new(const struct workload_spec *spec)
         return NULL;
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
     vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
+    vm->stand_in = (struct stand_in){ -1, -1, -1 };
     vm->watch = spec->watch;
     vm->network.netlink_fd = -1;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
@@ -106,6 +107,7 @@ static void vm_release(struct workload *vm)
         (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
     (void)spawn_wait(&vm->monitor);
     network_detach(&vm->network);
+    stand_in_close(&vm->stand_in);
     share_server_stop(&vm->server);
     if (vm->cgroup) {
         cgroup_close(vm->cgroup);
@@ -132,27 +134,52 @@ static int check_filter(const struct plan *plan, struct error *err)
                      "look into a VM's processes; use SCMP_ACT_ERRNO, or run it as a container");
 }
 
+/* Boots the machine and sets the workload up in it. stdio is taken over. */
+static int vm_prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
+                      struct error *err)
+{
+    *terminal_fd = -1;
+    if (check_filter(spec->plan, err) < 0 || boot_machine(vm, spec, err) < 0) {
+        for (int i = 0; i < WIRE_STREAMS; i++)
+            cleanup_close(&spec->stdio[i]);
+        return -1;
+    }
+    if (prepare(vm, spec, terminal_fd, err) == 0)
+        return 0;
+    cleanup_close(terminal_fd);
+    *terminal_fd = -1;
+    return -1;
+}
+
 static struct workload *vm_create(const struct workload_spec *spec, int *terminal_fd,
                                   struct error *err)
 {
     *terminal_fd = -1;
     struct workload *vm = vm_new(spec);
-    if (!vm)
-        (void)error_set(err, EXIT_OURS, "out of memory");
-    if (!vm || check_filter(spec->plan, err) < 0 || boot_machine(vm, spec, err) < 0) {
+    if (!vm) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
-        if (vm)
-            vm_release(vm);
+        (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    if (prepare(vm, spec, terminal_fd, err) < 0) {
-        cleanup_close(terminal_fd);
-        *terminal_fd = -1;
-        vm_release(vm);
+    if (vm_prepare(vm, spec, terminal_fd, err) == 0)
+        return vm;
+    vm_release(vm);
+    return NULL;
+}
+
+static struct workload *vm_hold(const struct workload_spec *spec, struct error *err)
+{
+    struct workload *vm = vm_new(spec);
+    if (!vm) {
+        (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    return vm;
+    if (check_filter(spec->plan, err) == 0 && boot_reserve(vm, spec, err) == 0 &&
+        stand_in_begin(vm, spec, err) == 0)
+        return vm;
+    vm_release(vm);
+    return NULL;
 }
 
 static int vm_start(struct workload *vm, struct error *err)
@@ -354,7 +381,9 @@ int vm_remove_leftovers(const char *cgroup, const char *network_path, struct err
 const struct workload_ops vm_ops = {
     .name = "vm",
     .create = vm_create,
-    .stand_in = stand_in,
+    .hold = vm_hold,
+    .stand_in = stand_in_move,
+    .prepare = vm_prepare,
     .start = vm_start,
     .pid = vm_pid,
     .cgroup = vm_cgroup,
