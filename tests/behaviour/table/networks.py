@@ -59,23 +59,26 @@ class Network:
     lock = threading.Lock()
     mounted = os.path.ismount("/run/netns")  # `ip netns add` mounts it the first time, and nothing unmounts it
 
-    def __init__(self, t):
+    def __init__(self, t, own=True):
+        """own: whether the workload's namespace is made as well; else by who runs `commands`."""
         with Network.lock:
             Network.count += 1
             Network.living += 1
             number = Network.count
         self.own, self.peer = (f"hybrid-{kind}-{os.getpid()}-{number}" for kind in ("own", "peer"))
         self.path = f"/run/netns/{self.own}"
+        self.commands = [f"ip link add net0 netns {self.own} type veth peer name peer0 netns {self.peer}"]
+        self.commands += [f"ip -n {getattr(self, where)} {what}" for where, what in LAYOUT]
         t.closers.append(self.remove)
-        for name in (self.own, self.peer):
-            run("ip", "netns", "add", name)
-        run("ip", "link", "add", "net0", "netns", self.own, "type", "veth", "peer", "name", "peer0", "netns", self.peer)
-        for where, what in LAYOUT:
-            run("ip", "-n", getattr(self, where), *what.split())
+        run("ip", "netns", "add", self.peer)
+        if own:
+            run("ip", "netns", "add", self.own)
+            for command in self.commands:
+                run(*command.split())
         os.makedirs(f"/etc/netns/{self.own}")
         with open(f"/etc/netns/{self.own}/resolv.conf", "w", encoding="ascii") as file:
             file.write(f"nameserver {PEER_4}\nsearch example.test\n")
-        self.before = self.state()
+        self.before = self.state() if own else None
 
     def remove(self):
         for name in (self.own, self.peer):

@@ -1,0 +1,85 @@
+"""Bundles in network namespaces that engines make and configure: what is there at the start is what they get."""
+
+import os
+import signal
+
+from table import test
+from table.bundles import Bundle
+from table.networks import OWN_4, OWN_6, PEER_4, SHOW, Network, run
+
+LATER = "10.9.0.44"  # an address that comes between create and start
+
+
+def in_network(t, network, path):
+    """A bundle that shows its network and stays; path: of its namespace, None: a new one."""
+    bundle = Bundle(t, SHOW + f"ping -c 1 -w 20 -I {LATER} {PEER_4} >/dev/null && echo from-later; echo ready; exec sleep 1000",
+                    capabilities={each: ["CAP_NET_RAW"] for each in ("bounding", "effective", "permitted")})
+    for applet in ("ip", "ping", "sed", "sort"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    os.makedirs(bundle.path + "/rootfs/etc")
+    with open(bundle.path + "/rootfs/etc/resolv.conf", "w", encoding="ascii") as file:
+        file.write(f"nameserver {PEER_4}\n")
+    bundle.config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs"})
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 96 << 20}}
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    for namespace in bundle.config["linux"]["namespaces"]:
+        if path and namespace["type"] == "network":
+            namespace["path"] = path
+    bundle.network = network
+    return bundle
+
+
+def start(t, bundle):
+    """Adds an address, starts it, and looks at it from both sides. Returns what it saw."""
+    network = bundle.network
+    run("ip", "-n", network.own, "addr", "add", f"{LATER}/24", "dev", "net0")
+    t.eventually("all addresses are usable", lambda: " tentative " not in run("ip", "-n", network.own, "-o", "addr"))
+    t.verb("start", bundle.id)
+    t.eventually("it is ready", lambda: bundle.output().endswith("ready\n"), seconds=60)
+    seen = bundle.output()
+    for line in ("peer", "peer6", "full", "from-later"):
+        t.check(f"\n{line}\n" in seen, f"{line} is missing in {seen}")
+    t.check(network.ping_from_peer(OWN_4) and network.ping_from_peer(OWN_6), "the peer cannot ping the workload")
+    t.check(t.isolation == "container" or "hybrid0" in network.state(), "there is no tap in the namespace")
+    return seen
+
+
+@test("bundle/vm-net-by-path", seconds=90)
+def by_path(t):
+    """The namespace is there before create; it is as before when the VM, or its monitor, was killed."""
+    network = Network(t)
+    bundle = in_network(t, network, network.path)
+    bundle.create()
+    pid = bundle.state()["pid"]
+    t.equal("the namespace of its process", os.stat(network.path).st_ino, os.stat(f"/proc/{pid}/ns/net").st_ino)
+    seen = start(t, bundle)
+    if t.isolation == "vm":
+        second = in_network(t, network, network.path)
+        second.create()
+        t.match("a second VM", "belongs to another VM", t.hybrid("start", second.id).err)
+        t.verb("delete", "--force", second.id)
+        os.kill(pid, signal.SIGKILL)
+        t.eventually("the tap is gone", lambda: "hybrid0" not in network.state())
+    t.verb("delete", "--force", bundle.id)
+    t.equal("what is left in the namespace", network.before, network.state())
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+    return seen
+
+
+@test("bundle/vm-net-by-hook", seconds=90)
+def by_hook(t):
+    """A new namespace, which a hook of create keeps and configures, as dockerd's does."""
+    network = Network(t, own=False)
+    bundle = in_network(t, network, None)
+    script = ["set -e", r"""pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/')""", f"ip netns attach {network.own} $pid", *network.commands]
+    bundle.config["hooks"] = {"prestart": [
+        {"path": "/bin/sh", "args": ["sh", "-c", "\n".join(script)], "env": ["PATH=" + os.environ["PATH"]]}]}
+    bundle.create()
+    before = network.state()
+    seen = start(t, bundle)
+    t.verb("kill", bundle.id, "KILL")
+    bundle.await_status("stopped")
+    t.equal("what is left in the namespace", before, network.state())
+    t.verb("delete", bundle.id)
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+    return seen
