@@ -430,6 +430,21 @@ static int leave_pair(char *path)
     return unshare(CLONE_NEWNET) < 0 ? NOT_HERE : 0;
 }
 
+/* The same by who has entered the namespace, which it cannot enter again. */
+static int attach_own(const char *path)
+{
+    struct network network;
+    struct error err;
+    if (network_enter(path, &err) < 0 || if_nametoindex("net0") == 0 ||
+        network_enter(path, &err) == 0 || network_attach_own(&network, &err) < 0)
+        return 11;
+    bool tied =
+        network.tap_fds[0] >= 0 &&
+        network_filters_of(network.netlink_fd, network.indices[0], &err) == NETWORK_FILTERS_OURS;
+    network_detach(&network);
+    return tied && if_nametoindex("hybrid0") == 0 ? 0 : 11;
+}
+
 /* From a namespace by its path to a tap, twice: what the first left when it was killed is no
  * obstacle, while it lives it is. */
 static int attach_inside(void)
@@ -456,7 +471,8 @@ static int attach_inside(void)
     int index = second.indices[0];
     int netlink_fd = dup(second.netlink_fd);
     network_detach(&second);
-    return network_filters_of(netlink_fd, index, &err) == NETWORK_FILTERS_NONE ? 0 : 7;
+    return network_filters_of(netlink_fd, index, &err) == NETWORK_FILTERS_NONE ? attach_own(path)
+                                                                               : 7;
 }
 
 enum { RACERS = 3, RACES = 40 };

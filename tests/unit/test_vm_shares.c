@@ -53,7 +53,8 @@ static int list(struct fixture *f, const char *mounts)
         "{'ociVersion':'1.2.0','root':{'path':'rootfs'},'process':{'cwd':'/','args':['x'],"
         "'user':{'uid':0,'gid':0}},'mounts':[{'destination':'/proc','type':'proc',"
         "'source':'proc'}%s],'hooks':{'poststop':[{'path':'/bin/true'}]},'linux':{"
-        "'cgroupsPath':'/x','namespaces':[{'type':'mount'},{'type':'pid'}],'resources':{"
+        "'cgroupsPath':'/"
+        "x','namespaces':[{'type':'mount'},{'type':'pid'},{'type':'network'}],'resources':{"
         "'memory':{'limit':1},'cpu':{'shares':2},'pids':{'limit':3}}}}",
         mounts);
     if (plan_parse(load(text), 0, &f->plan, &f->err) < 0)
@@ -97,6 +98,8 @@ static void test_bundle(void **state)
     assert_null(json_object_get(config, "hooks"));
     const json_t *lin = json_object_get(config, "linux");
     assert_null(json_object_get(lin, "cgroupsPath"));
+    assert_json(json_object_get(lin, "namespaces"),
+                "[{'type':'mount'},{'type':'pid'},{'type':'network','path':'/proc/self/ns/net'}]");
     assert_json(json_object_get(lin, "resources"), "{'pids':{'limit':3}}");
     json_decref(config);
     drop(f);

@@ -460,6 +460,24 @@ def vm_run(t):
     t.equal("what is left of it", [], t.host.traces(killed.id))
 
 
+@test("bundle/vm-killed-at-its-start", isolations=("vm",), seconds=60)
+def vm_killed_at_start(t):
+    """A guest that never gets anywhere is killed like any other, while its start is awaited."""
+    bundle = in_vm(t, ["true"])
+    bundle.create("--pid-file", bundle.path + "/pid",
+                  env={**t.host.env, "HYBRID_VM_KERNEL_ARGUMENTS": "root=/dev/absent rootwait"})
+    pid = int(open(bundle.path + "/pid", encoding="ascii").read())
+    start = t.spawn(t.command("start", bundle.id), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    t.eventually("the VM is there", lambda: any((process_stat(each) or ("",))[0] == "hybrid-vmm" for each in descendants(pid)))
+    t.match("a second start", "is being used|started already", t.hybrid("start", bundle.id).err)
+    t.verb("kill", bundle.id, "KILL")
+    t.match("stderr of start", "was killed while it was being started", start.communicate(timeout=20 * t.slow)[1].decode())
+    t.equal("exit status of start", 125, start.returncode)
+    bundle.await_status("stopped")
+    t.verb("delete", bundle.id)
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+
+
 @test("bundle/log", **CONTAINERS)
 def log(t):
     """The last line is what the shim reports; global options with one dash, as Go programs write them."""
