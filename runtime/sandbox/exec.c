@@ -133,7 +133,11 @@ static int find_and_use(const struct plan_exec *exec, use_file *use, const char 
 
 int command_check(struct sandbox *sandbox, struct error *err)
 {
-    const struct plan *plan = sandbox->plan;
+    return sandbox_check_command(sandbox->plan, err);
+}
+
+int sandbox_check_command(const struct plan *plan, struct error *err)
+{
     const struct plan_step *last = plan->step_count ? &plan->steps[plan->step_count - 1] : NULL;
     if (!last || last->kind != PLAN_EXEC || !last->exec.argv || !last->exec.argv[0])
         return 0; /* told when it is to be executed */

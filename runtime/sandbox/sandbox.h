@@ -101,4 +101,10 @@ int hook_run(const struct plan_hook *hook, const char *state, struct error *err)
  * whose descriptors are -1. */
 void sandbox_abandon(struct sandbox_child *child);
 
+/*
+ * Whether the plan's command could be executed by the caller, in its root directory as it is.
+ * Returns 0, or -1 with *err and its exit_code 126 or 127.
+ */
+int sandbox_check_command(const struct plan *plan, struct error *err);
+
 #endif

@@ -6,10 +6,12 @@
 #include "parts.h"
 
 #include "cleanup.h"
+#include "runtime/sandbox/sandbox.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 /* The one that the bundle names, or a new one. */
@@ -59,14 +61,63 @@ static int enter_root(const struct workload_spec *spec, struct error *err)
     return 0;
 }
 
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Whether a mount can bring a file of the command's name. To be called on the host's files. */
+static bool brings_command(const struct plan_mount *mount, const char *command)
+{
+    static const char *const empty[] = { "proc",   "sysfs",   "devpts", "mqueue",
+                                         "cgroup", "cgroup2", "tmpfs" };
+    struct stat status;
+    for (size_t i = 0; i < sizeof empty / sizeof empty[0]; i++)
+        if (strcmp(mount->type, empty[i]) == 0)
+            return false;
+    if (strncmp(mount->target, "/dev/", 5) == 0) /* /dev/shm of podman */
+        return strncmp(command, "/dev/", 5) == 0;
+    bool file = mount->source && *mount->source == '/' && stat(mount->source, &status) == 0 &&
+                S_ISREG(status.st_mode);
+    return !file || strcmp(last_part(mount->target), last_part(command)) == 0;
+}
+
+/* The command as the root directory alone can have it; NULL: mounts, or the guest, may know one. */
+static const char *command_of_root(const struct plan *plan)
+{
+    const struct plan_step *last = plan->step_count ? &plan->steps[plan->step_count - 1] : NULL;
+    if (!last || last->kind != PLAN_EXEC || !last->exec.argv || !last->exec.argv[0])
+        return NULL;
+    const char *command = last->exec.argv[0];
+    if (*command != '/' && strchr(command, '/')) /* relative to a directory that may be mounted */
+        return NULL;
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind == PLAN_MOUNT && brings_command(&plan->steps[i].mount, command))
+            return NULL;
+    return command;
+}
+
+/* Some engines know a command that does not exist by what create says of it, not by start. */
+static int check_command(const struct plan *plan, struct error *err)
+{
+    struct error why = { 0 };
+    if (sandbox_check_command(plan, &why) == 0 || why.exit_code != EXIT_NOT_FOUND)
+        return 0;
+    *err = why;
+    return -1;
+}
+
 int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct error *err)
 {
+    const char *command = command_of_root(spec->plan);
     if (cgroup_add_process(vm->cgroup, getpid(), err) < 0)
         return -1;
     vm->held = true;
-    return enter_network(spec->plan, err) < 0 || leave_mounts(&vm->stand_in, err) < 0
-               ? -1
-               : enter_root(spec, err);
+    if (enter_network(spec->plan, err) < 0 || leave_mounts(&vm->stand_in, err) < 0 ||
+        enter_root(spec, err) < 0)
+        return -1;
+    return command ? check_command(spec->plan, err) : 0;
 }
 
 int stand_in_move(struct workload *vm, bool in, struct error *err)

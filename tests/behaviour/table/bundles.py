@@ -446,7 +446,9 @@ def vm_run(t):
     """The status and the output of run --bundle; a command that does not exist; the end by kill -9 of the monitor."""
     t.equal("output", "out\n", in_vm(t, "echo out; exit 5").run(status=5))
     missing = in_vm(t, ["nosuch"])
-    missing.write()
+    t.match("stderr of create", "nosuch.*not found", missing.create(status=127))
+    missing.config["mounts"].append({"destination": "/bin/more", "type": "bind", "source": missing.path, "options": ["rbind"]})
+    missing.write()  # it might be there
     result = t.hybrid("run", "--bundle", missing.path, missing.id)
     t.equal("exit status", 127, result.exit, result)
     t.match("stderr", "nosuch", result.err)
