@@ -29,12 +29,17 @@ def pattern_block():
 
 
 class Reaper:
-    """Adopts what our children leave behind, so that nothing can hide, and reaps it when it ends."""
+    """Adopts what our children leave behind, so that nothing can hide, and reaps it when it ends.
+
+    Looks often, so it looks only at what the kernel lists for this process's main thread, which is the one that adopts:
+    reading all of /proc as often took up to a fifth of an emulated processor.
+    """
 
     def __init__(self):
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        self.children = open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0)
         self.lock = threading.Lock()
         self.ours = {}
         threading.Thread(target=self.work, daemon=True).start()
@@ -54,11 +59,11 @@ class Reaper:
                 self.reap()
 
     def reap(self):
-        for name in os.listdir("/proc"):
-            seen = process_stat(name) if name.isdigit() else None
-            if seen and seen[1] == "Z" and seen[2] == os.getpid() and int(name) not in self.ours:
+        self.children.seek(0)
+        for pid in map(int, self.children.read().split()):
+            if pid not in self.ours and (process_stat(pid) or "?Z")[1] == "Z":
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(int(name), os.WNOHANG)
+                    os.waitpid(pid, os.WNOHANG)
 
 
 class Host:
