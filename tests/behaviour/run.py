@@ -29,7 +29,7 @@ import table  # noqa: E402
 
 PROJECT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
 EMULATED_SLOWNESS = 8  # how much longer than here anything may take in the emulated host
-GIB = 1 << 30
+ORDINARY_IMAGE = table.Row.image  # of most rows
 
 
 def part(text):
@@ -50,7 +50,7 @@ def parse_arguments():
                         help="only rows whose name matches")
     parser.add_argument("--exclude", metavar="REGEX", type=re.compile, help="without rows whose name matches")
     parser.add_argument("--part", metavar="I/N", type=part, default=(1, 1),
-                        help="only each N-th row, beginning with the I-th: parts for machines that run side by side")
+                        help="only one of N parts of the table, for machines that run side by side")
     parser.add_argument("--needs", type=int, metavar="N", help="only rows that need exactly N processors")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
@@ -213,11 +213,20 @@ def already_run(options):
         return {tuple(line.split("\t")[1:3]) for line in file}
 
 
+def part_of(entries, number, parts):
+    """One of equal parts of the table. Rows of an image are in one part: each part has to load its images."""
+    shares, part_of_image = [[] for _ in range(parts)], {}
+    for entry in entries:
+        smallest = min(shares, key=len)
+        share = smallest if entry.image == ORDINARY_IMAGE else part_of_image.setdefault(entry.image, smallest)
+        share.append(entry)
+    return shares[number - 1]
+
+
 def selected(options):
     done = already_run(options)
     isolations = table.ISOLATIONS if options.isolation == "both" else (options.isolation,)
-    first, step = options.part
-    return [(isolation, entry) for isolation in isolations for entry in table.load()[first - 1::step]
+    return [(isolation, entry) for isolation in isolations for entry in part_of(table.load(), *options.part)
             if isolation in entry.isolations and options.filter.search(entry.name)
             and options.needs in (None, entry.processors)
             and (isolation, entry.name) not in done
