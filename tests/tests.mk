@@ -135,25 +135,28 @@ analyze: ## cppcheck, and gcc's analyzer on what guests and workloads reach
 installation: all ## install into an empty directory, use it, uninstall
 	@tests/installation "$(MAKE)" "$(BUILD)"
 
-# One step after the other, whatever -j says: there may be no compiler before the first.
+# One step after the other, whatever -j says: there may be no compiler before the first, and tests measure. But each
+# step has all processors: those that only compute use them all, and no two of those that measure run side by side.
+JOBS = -j$(shell nproc)
+
 test: ## install packages, build, run every test that can run here
 	@$(MAKE) --no-print-directory packages
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@$(REPORT) start
 	@tests/leaks save $(BUILD)/leaks-before.json
 	@$(REPORT) part style tests/style "$(MAKE)"
 	@$(REPORT) part analysis tests/analyze
-	@$(REPORT) part unit $(MAKE) --no-print-directory unit
+	@$(REPORT) part unit $(MAKE) --no-print-directory $(JOBS) unit
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
 	@$(REPORT) part conformance $(MAKE) --no-print-directory conformance
-	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory hostile
-	@$(REPORT) part fuzzers $(MAKE) --no-print-directory fuzz
+	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory $(JOBS) hostile
+	@$(REPORT) part fuzzers $(MAKE) --no-print-directory $(JOBS) fuzz
 	@$(REPORT) part installation tests/installation "$(MAKE)" "$(BUILD)"
 	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
 	@$(REPORT) sum
 
 demo: ## install packages, build, run one image in both isolations
 	@$(MAKE) --no-print-directory packages
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@tests/demo.sh $(abspath $(BUILD))
