@@ -1065,6 +1065,7 @@ def run_tests(tests, hybrid, make_store):
         for name, _ in tests:
             print(f"SKIP {name}: the image store needs root")
         return 0
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and remove the store
     only = os.environ.get("ONLY", "")
     results = [run_test(name, test, make_store(hybrid)) for name, test in tests if only in name]
     return 0 if all(results) else 1
