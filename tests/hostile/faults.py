@@ -109,6 +109,7 @@ def judge(outcome, text, allowed):
 
 def main():
     failed = 0
+    monitor.end_on_sigterm()
     with monitor.working_directory() as directory:
         faults = Faults(os.path.abspath(sys.argv[1]), directory)
         for call, (error, allowed, most) in CALLS.items():

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -341,3 +342,8 @@ class Monitor:
 def working_directory():
     """On memory: the disks are read and written while time counts."""
     return tempfile.TemporaryDirectory(prefix="hostile-", dir="/dev/shm")
+
+
+def end_on_sigterm():
+    """So that what is being done is cleaned up."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

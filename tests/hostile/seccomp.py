@@ -125,6 +125,7 @@ def entries(build):
 def main():
     build = os.path.abspath(sys.argv[1])
     failed = 0
+    monitor.end_on_sigterm()
     with monitor.working_directory() as directory, concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         idle = queue.Queue()
         for number in range(JOBS):
