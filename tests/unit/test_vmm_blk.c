@@ -330,17 +330,18 @@ static void test_registers_have_their_turn(void **state)
     assert_int_equal(pthread_create(&worker, NULL, busy_worker, &device), 0);
     while (atomic_load(&batches) == 0)
         (void)usleep(100);
-    unsigned waited = 0;
+    unsigned late = 0;
     for (int i = 0; i < READS; i++) {
         unsigned before = atomic_load(&batches);
         while (atomic_load(&batches) == before) /* in the middle of one */
             continue;
         before = atomic_load(&batches);
         assert_int_equal(guest_get(guest, VIRTIO_MMIO_STATUS), 0xf);
-        waited += atomic_load(&batches) - before;
+        /* The next may begin before the reader has queued, or after it had its turn. */
+        late += atomic_load(&batches) - before > 2;
     }
-    /* The next may begin before the reader has queued, or after it had its turn. */
-    assert_in_range(waited, 0, 2 * READS);
+    /* A busy machine takes the processor from a reader before it has queued, but not from most. */
+    assert_in_range(late, 0, READS / 5);
     guest_set(guest, VIRTIO_MMIO_STATUS, 0); /* not live: the worker ends */
     assert_int_equal(pthread_join(worker, NULL), 0);
     virtio_device_destroy(&device);
