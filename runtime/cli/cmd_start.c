@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "runtime/engine/engine.h"
@@ -11,6 +12,8 @@
 #include "runtime/launch/run_policy.h"
 #include "runtime/launch/workload.h"
 #include "verbs.h"
+
+enum { LOCK_TRIES = 300 }; /* of 10 ms */
 
 struct settings {
     bool attach, interactive;
@@ -66,17 +69,35 @@ static int read_layers(const struct cli *cli, struct stopped *stopped, struct er
     return stopped->layer_count == count ? 0 : error_set(err, EXIT_OURS, "out of memory");
 }
 
+/*
+ * Takes the lock of a workload that has stopped. The monitor that wrote so has it until it is gone,
+ * which is a moment later. Returns 0; 1: it runs; or -1 with *err.
+ */
+static int lock_stopped(const struct cli *cli, const char *name, int *lock, struct error *err)
+{
+    const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        struct state state = { 0 };
+        int locked = workload_read(&cli->runtime, name, &state, err);
+        const bool has_stopped = state.status == STATE_STOPPED;
+        state_free(&state);
+        if (locked < 0 || !has_stopped)
+            return locked < 0 ? -1 : 1;
+        locked = state_lock(cli->runtime.root, name, lock, err);
+        if (locked != 1)
+            return locked;
+        (void)nanosleep(&pause, NULL);
+    }
+    return 1;
+}
+
 /* Reads it under the lock, which says that no monitor has it. */
 static int read_stopped(const struct cli *cli, const char *name, struct stopped *stopped, int *lock,
                         struct error *err)
 {
-    if (workload_read(&cli->runtime, name, &stopped->state, err) < 0)
-        return -1;
-    int locked =
-        stopped->state.status == STATE_STOPPED ? state_lock(cli->runtime.root, name, lock, err) : 1;
+    int locked = lock_stopped(cli, name, lock, err);
     if (locked == 1)
         return error_set(err, EXIT_OURS, "%s is already running", name);
-    state_free(&stopped->state);
     if (locked < 0 || state_read_locked(cli->runtime.root, name, &stopped->state, err) < 0 ||
         (stopped->state.abandoned && workload_clean_up(&cli->runtime, &stopped->state, err) < 0))
         return -1;
