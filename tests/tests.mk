@@ -117,10 +117,8 @@ testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a 
 	@tests/testbed/run $(TESTBED_FLAGS) $(if $(value CMD),-c "$$TESTBED_CMD")
 
 # --- conformance ----------------------------------------------------------------------------------
-ENGINES := podman podman-vm buildah containerd dockerd
-
 conformance: all ## drive hybrid through real container engines, and through many lives
-	@status=0; for part in $(ENGINES) lifecycles; do tests/conformance/$$part $(BUILD) || status=1; done; exit $$status
+	@tests/conformance/run-all $(BUILD)
 
 lifecycles: all ## 1,000 lives of containers, 50 at a time, 200 with kill -9 at a random moment
 	@HYBRID_LIFECYCLES=1000/50/200 tests/conformance/lifecycles $(BUILD)
