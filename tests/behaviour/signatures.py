@@ -179,14 +179,15 @@ mkdir -p /etc/hybrid && printf %s "$2" >/etc/hybrid/registries.json && shift 2 &
 """
 
 
-def pull_as_system(store, settings, *arguments):
+def pull_as_system(store, settings, *arguments, status=0):
     scratch = tempfile.mkdtemp(dir=store.top)
     environment = {name: value for name, value in store.environment.items() if name != "HYBRID_REGISTRIES"}
     result = subprocess.run(["unshare", "--mount", "sh", "-c", AS_SYSTEM, "sh", scratch, encode(settings).decode(),
                              *store.command("pull", "-q", *arguments)], env=environment, stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
     os.rmdir(scratch)
-    check(result.returncode == 0, f"pull {arguments} by {settings}: {result.stderr.decode()}")
+    check(result.returncode == status, f"pull {arguments} by {settings}: {result.stderr.decode()}")
+    return result.stderr.decode()
 
 
 def test_pulled_from(store):
@@ -226,6 +227,13 @@ def test_pulled_from(store):
         store.run("rmi", name)
         store.run("load", "-q", store.top + "/saved.tar")
         judge(False, "loaded")
+        elsewhere = Image(layers(1), "elsewhere:1")
+        store.load(elsewhere.archive())
+        whole = digest(encode(elsewhere.manifest))
+        claimed = f"{registry.name}@{whole}"
+        said = pull_as_system(store, http, claimed, status=125)
+        check(whole[:19] in said or "404" in said, f"a digest that the registry does not have: {said}")
+        check("no such image" in decision(store, policy, claimed, 125), "what the store had from elsewhere")
 
 
 def main():

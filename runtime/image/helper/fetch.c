@@ -71,7 +71,8 @@ json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted,
                         DOCUMENT_MAX_BYTES);
         return NULL;
     }
-    int here = *wanted->hex ? blob_find(fetch->staging, wanted->hex, wanted->size, blob, err) : 0;
+    const bool may_be_here = *wanted->hex && !wanted->asked_for;
+    int here = may_be_here ? blob_find(fetch->staging, wanted->hex, wanted->size, blob, err) : 0;
     if (here < 0 || (!here && receive_document(fetch, wanted, blob, type, err) < 0))
         return NULL;
     _cleanup_free_ char *text = blob_read_text(fetch->staging, blob, wanted->what, err);

@@ -22,10 +22,11 @@ struct fetch_document {
     bool manifest;
     char hex[STORE_DIGEST_HEX + 1]; /* "": the manifest that the reference names */
     int64_t size;                   /* -1: unknown */
+    bool asked_for;                 /* of the registry, also if the store has it already */
 };
 
 /*
- * Fetches a document, unless the store has it, and verifies it once more. type receives its media
+ * Fetches a document, unless the store has it and that is enough, and verifies it once more. type receives its media
  * type as the registry says, or "". Returns a new reference, or NULL with *err.
  */
 json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted, struct blob *blob,

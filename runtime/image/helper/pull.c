@@ -50,7 +50,10 @@ static json_t *fetch_manifest(struct fetch *fetch, const struct pull *pull,
     enum { MAX_NESTING = 4 };
     const char *hex =
         strchr(pull->reference, '@') ? digest_hex(strchr(pull->reference, '@') + 1) : NULL;
-    struct fetch_document wanted = { .what = "manifest", .manifest = true, .size = -1 };
+    /* Whose name leads to it is the registry's to say, also if the store has it from elsewhere. */
+    struct fetch_document wanted = {
+        .what = "manifest", .manifest = true, .size = -1, .asked_for = true
+    };
     if (hex)
         memcpy(wanted.hex, hex, sizeof wanted.hex);
     for (int nesting = 0; nesting < MAX_NESTING; nesting++) {
@@ -65,6 +68,7 @@ static json_t *fetch_manifest(struct fetch *fetch, const struct pull *pull,
         if (result == 0) {
             memcpy(wanted.hex, chosen.hex, sizeof wanted.hex);
             wanted.size = chosen.size;
+            wanted.asked_for = false;
         }
         json_decref(document);
         if (result < 0)
