@@ -49,7 +49,8 @@ const struct confine_call confine_calls[] = {
     CALL(NETWORK | FROM_LAYER, write, "blobs, messages"),
     RARE(TOOL, write, "what a tool says of its failure"),
     CALL(ALL, close, "descriptors"),
-    CALL(NETWORK | FROM_TOOL | LAYER, pread64, "a blob to push; a program's header"),
+    CALL(NETWORK | FROM_TOOL, pread64, "a blob to push; a program's header"),
+    CALL(LAYER, pread64, "the spool"),
     CALL(STORE | LAYER, pwrite64, "the EROFS file"),
     CALL(NETWORK | STORE, lseek, "blobs from their start"),
     RARE(LAYER | TOOL, lseek, "holes"),
@@ -89,10 +90,12 @@ const struct confine_call confine_calls[] = {
 
     /* Memory. */
     CALL(ALL, brk, "heap"),
-    CALL(FROM_TOOL | LAYER, mmap, "heap; libraries of what is executed"),
+    CALL(FROM_TOOL, mmap, "heap; libraries of what is executed"),
+    CALL(LAYER, mmap, "heap"),
     CALL(NETWORK, mmap, "heap, stacks of threads; libraries of the name service"),
     CALL(ALL, munmap, "heap, libraries"),
     CALL(FROM_TOOL, mprotect, "libraries of what is executed"),
+    RARE_IF(LAYER, mprotect, CONFINE_CLEAR, 2, PROT_EXEC, "heaps of other C libraries"),
     CALL(NETWORK, mprotect, "stacks of threads; libraries of the name service"),
     RARE(ALL, mremap, "blocks that grow"),
     RARE(ALL, madvise, "memory of threads that ended; large blocks"),
