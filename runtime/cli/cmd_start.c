@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "runtime/engine/engine.h"
@@ -12,8 +11,6 @@
 #include "runtime/launch/run_policy.h"
 #include "runtime/launch/workload.h"
 #include "verbs.h"
-
-enum { LOCK_TRIES = 300 }; /* of 10 ms */
 
 struct settings {
     bool attach, interactive;
@@ -75,20 +72,13 @@ static int read_layers(const struct cli *cli, struct stopped *stopped, struct er
  */
 static int lock_stopped(const struct cli *cli, const char *name, int *lock, struct error *err)
 {
-    const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        struct state state = { 0 };
-        int locked = workload_read(&cli->runtime, name, &state, err);
-        const bool has_stopped = state.status == STATE_STOPPED;
-        state_free(&state);
-        if (locked < 0 || !has_stopped)
-            return locked < 0 ? -1 : 1;
-        locked = state_lock(cli->runtime.root, name, lock, err);
-        if (locked != 1)
-            return locked;
-        (void)nanosleep(&pause, NULL);
-    }
-    return 1;
+    struct state state = { 0 };
+    int result = workload_read(&cli->runtime, name, &state, err);
+    const bool has_stopped = state.status == STATE_STOPPED;
+    state_free(&state);
+    if (result < 0)
+        return -1;
+    return has_stopped ? workload_lock_soon(&cli->runtime, name, lock, err) : 1;
 }
 
 /* Reads it under the lock, which says that no monitor has it. */
