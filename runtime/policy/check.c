@@ -266,6 +266,16 @@ static int check_pairs(const json_t *value, const char *path, struct error *err)
         return check_object(value, path, keys, err);                                               \
     }
 
+OBJECT_OF(check_hook_object, { "path", check_path, true }, { "argv0", check_text, true })
+
+static int check_hook(const json_t *value, const char *path, struct error *err)
+{
+    return json_is_object(value) ? check_hook_object(value, path, err)
+                                 : check_path(value, path, err);
+}
+
+LIST_OF(check_hooks, check_hook)
+
 OBJECT_OF(check_tenant, { "uid", check_uids, false }, { "cgroup", check_paths, false },
           { "annotations", check_pairs, false })
 
@@ -289,7 +299,7 @@ OBJECT_OF(check_floors, { "isolation", check_isolation, false },
           { "no_new_privileges", check_flag, false }, { "seccomp", check_seccomp, false },
           { "denied_capabilities", check_capabilities, false },
           { "denied_host_namespaces", check_host_namespaces, false },
-          { "allowed_hooks", check_paths, false }, { "limits", check_limits, false })
+          { "allowed_hooks", check_hooks, false }, { "limits", check_limits, false })
 
 LIST_OF(check_rules, check_rule)
 
@@ -297,6 +307,29 @@ OBJECT_OF(check_document, { "$schema", check_text, false }, { "version", check_v
           { "description", check_text, false }, { "tenant_annotations", check_text, false },
           { "floors", check_floors, false }, { "rules", check_rules, true },
           { "default", check_outcome, true })
+
+/*
+ * Content that was pulled can be had under a name that says nothing of it: a rule of pulled_from
+ * that gives more than the default does would be evaded.
+ */
+static int check_weakens(const json_t *document, const json_t *rule, size_t index,
+                         struct error *err)
+{
+    static const char *const order[] = { "container", "vm", "deny" };
+    const char *outcome = json_string_value(json_object_get(rule, "isolation"));
+    const char *other = json_string_value(json_object_get(document, "default"));
+    if (!json_object_get(json_object_get(rule, "match"), "pulled_from") ||
+        strcmp(outcome, other) == 0)
+        return 0;
+    for (size_t i = 0; strcmp(order[i], outcome) != 0; i++)
+        if (strcmp(order[i], other) == 0)
+            return error_set(err, EXIT_OURS,
+                             "rules[%zu].match.pulled_from: \"%s\" is more than the default, "
+                             "\"%s\": another name of the same content would evade it; use "
+                             "digest or signature, or make the default the stricter one",
+                             index, outcome, other);
+    return 0;
+}
 
 /* Two rules of a name could not be told apart; annotations must be those the policy trusts. */
 static int check_rules_together(const json_t *document, struct error *err)
@@ -314,6 +347,8 @@ static int check_rules_together(const json_t *document, struct error *err)
                 return error_set(err, EXIT_OURS,
                                  "rules[%zu] and rules[%zu] are both named \"%.80s\"", i, index,
                                  name);
+        if (check_weakens(document, rule, index, err) < 0)
+            return -1;
         const json_t *tenant = json_object_get(json_object_get(rule, "match"), "tenant");
         const char *key;
         json_t *value;

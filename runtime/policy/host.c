@@ -90,14 +90,28 @@ static int check_namespaces(unsigned int denied, unsigned int host,
     return 0;
 }
 
-static bool is_allowed(const json_t *allowed, const json_t *program)
+/* Whether a hook is what an entry allows: a path, or an object of one and of its first argument. */
+static bool entry_allows(const json_t *entry, const char *program, const json_t *hook)
+{
+    const char *path = json_string_value(entry);
+    const json_t *first = json_object_get(entry, "argv0");
+    if (!path)
+        path = json_string_value(json_object_get(entry, "path"));
+    return policy_begins_with(program, path, "/") &&
+           (!first || json_equal(first, json_array_get(json_object_get(hook, "args"), 0)));
+}
+
+/* What an environment can do to a program (LD_PRELOAD) is more than the program. */
+static bool is_allowed(const json_t *allowed, const json_t *program, const json_t *hook)
 {
     const char *path = json_string_value(program);
     size_t index;
     const json_t *entry;
+    if (!path || !*path || json_array_size(json_object_get(hook, "env")) > 0)
+        return false;
     json_array_foreach(allowed, index, entry)
     {
-        if (path && *path && policy_begins_with(path, json_string_value(entry), "/"))
+        if (entry_allows(entry, path, hook))
             return true;
     }
     return false;
@@ -111,12 +125,24 @@ int policy_check_host(const struct policy_floors *floors, const struct policy_id
                          decision) < 0)
         return -1;
     for (size_t i = 0; floors->allowed_hooks && (hook = policy_hook_at(config, i)); i++)
-        if (!is_allowed(floors->allowed_hooks, json_array_get(identity->hooks, i))) {
+        if (!is_allowed(floors->allowed_hooks, json_array_get(identity->hooks, i), hook)) {
             const char *path = json_string_value(json_object_get(hook, "path"));
+            bool has_environment = json_array_size(json_object_get(hook, "env")) > 0;
             return policy_refuse(decision,
-                                 "the hook %.200s is none of allowed_hooks: it would run on the "
+                                 "the hook %.200s is none of allowed_hooks%s: it would run on the "
                                  "host",
-                                 path ? path : "without a path");
+                                 path ? path : "without a path",
+                                 has_environment ? ", which have no environment" : "");
         }
+    return 0;
+}
+
+int policy_pin_hooks(const struct policy_floors *floors, const struct policy_identity *identity,
+                     json_t *config, struct policy_decision *decision)
+{
+    json_t *hook;
+    for (size_t i = 0; floors->allowed_hooks && (hook = (json_t *)policy_hook_at(config, i)); i++)
+        if (json_object_set(hook, "path", json_array_get(identity->hooks, i)) < 0)
+            return policy_refuse(decision, "out of memory");
     return 0;
 }

@@ -77,6 +77,9 @@ int policy_check_seccomp(enum policy_seccomp floor, const json_t *config, bool i
 /* host.c: the floors of namespaces and hooks. */
 int policy_check_host(const struct policy_floors *floors, const struct policy_identity *identity,
                       const json_t *config, struct policy_decision *decision);
+/* What was allowed is what is executed, wherever a link in its path leads by then. */
+int policy_pin_hooks(const struct policy_floors *floors, const struct policy_identity *identity,
+                     json_t *config, struct policy_decision *decision);
 
 /* CLONE_NEW* of a name of the runtime-spec, or of a list of them; 0: there is none so called. */
 unsigned int policy_namespace_flag(const char *name);

@@ -31,6 +31,7 @@ static const struct closed_call {
     { "open_by_handle_at", { "CAP_DAC_READ_SEARCH" } },
     { "perf_event_open", { "CAP_SYS_ADMIN", "CAP_PERFMON" } },
     { "quotactl", { "CAP_SYS_ADMIN" } },
+    { "quotactl_fd", { "CAP_SYS_ADMIN" } },
     { "request_key", { NULL } },
     { "settimeofday", { "CAP_SYS_TIME" } },
     { "swapoff", { "CAP_SYS_ADMIN" } },

@@ -29,6 +29,14 @@ static void test_refused(void **state)
         { "{'version':1,'rules':[],'default':'VM'}",
           "default must be one of \"container\", \"vm\", \"deny\"" },
         { "{'version':1,'rules':{},'default':'vm'}", "rules must be an array" },
+        { "{'version':1,'default':'container','rules':[{'name':'n','match':{'pulled_from':['x/y']},"
+          "'isolation':'vm'}]}",
+          "rules[0].match.pulled_from: \"vm\" is more than the default, \"container\": another "
+          "name "
+          "of the same content would evade it; use digest or signature, or make the default the "
+          "stricter one" },
+        { TOP(",'floors':{'allowed_hooks':[{'path':'/a'}]}"),
+          "floors.allowed_hooks[0].argv0 is missing" },
         { TOP(",'ruels':[]"), "unknown key \"ruels\"; did you mean \"rules\"?" },
         { TOP(",'floors':{'memory':'1g'}"), "floors: unknown key \"memory\"" },
         { TOP(",'floors':null"), "floors must be an object" },

@@ -20,6 +20,10 @@
 #define HOOKED(kind, path)                                                                         \
     "{'process':{},'linux':{'namespaces':[{'type':'uts'}]},'hooks':{'" kind                        \
     "':[{'path':'/usr/bin/env'},{'path':'" path "'}]}}"
+#define HOOKED_WITH(member)                                                                        \
+    "{'process':{},'linux':{'namespaces':[{'type':'uts'}]},'hooks':{'poststop':"                   \
+    "[{'path':'/etc/../usr/bin/env'," member "}]}}"
+#define NAMED FLOORS("'allowed_hooks':[{'path':'/usr/bin/env','argv0':'one'}]")
 
 static void test_floors(void **state)
 {
@@ -99,6 +103,13 @@ static void test_floors(void **state)
         { HOOKS, HOOKED("createRuntime", "usr/bin/env"), "linux", NULL },
         { HOOKS, HOOKED("poststart", "/no/such/program"), "linux", NULL },
         { HOOKS, HOOKED("startContainer", "/etc/hostname"), "process", "{}" },
+        { HOOKS, HOOKED_WITH("'env':[]"), "process", "{}" },
+        { HOOKS, HOOKED_WITH("'env':['LD_PRELOAD=/x.so']"), "process", NULL },
+        { NAMED, HOOKED_WITH("'args':['one','two']"), "process", "{}" },
+        { NAMED, HOOKED_WITH("'args':['two','one']"), "process", NULL },
+        { NAMED, HOOKED_WITH("'args':[]"), "process", NULL },
+        { HOOKS, HOOKED_WITH("'args':['x']"), "hooks/poststop",
+          "[{'path':'/usr/bin/env','args':['x']}]" },
         { HOOKS, "{'process':{}}", "linux", NULL },
         { HOOKS, "{'process':{},'linux':{'namespaces':[{'type':'uts'}]}}", "process", "{}" },
     };
