@@ -1,5 +1,6 @@
 /* The image store: whether it can be read and written, and whether it is whole. */
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@ __attribute__((noreturn)) static void become_check(const struct runtime *runtime
     char program[4096];
     (void)snprintf(program, sizeof program, "%s/hybrid-image", runtime->exe_dir);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)signal(SIGPIPE, SIG_DFL); /* a check that is not read to its end is ended by it */
     if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
         dup2(null, STDERR_FILENO) >= 0)
         (void)execl(program, program, "--store", runtime->store, "--root", runtime->root, "check",
@@ -61,9 +63,13 @@ static void look_content(const struct runtime *runtime, size_t count, struct fin
         finding_set(
             finding, FINDING_NOTE, "hybrid system check tells all, --repair removes what is broken",
             "%s: %zu images, %llu MiB free; damaged: %s", runtime->data, count, free_mib, problem);
+    else if (damaged < 0)
+        finding_set(finding, FINDING_NOTE, "hybrid system check tells why",
+                    "%s: %zu images, %llu MiB free; they could not be checked", runtime->data,
+                    count, free_mib);
     else
-        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images%s, %llu MiB free", runtime->data,
-                    count, damaged == 0 ? ", nothing missing" : ", not checked", free_mib);
+        finding_set(finding, FINDING_GOOD, NULL, "%s: %zu images, nothing missing, %llu MiB free",
+                    runtime->data, count, free_mib);
 }
 
 void doctor_look_store(const struct runtime *runtime, struct finding *finding)
