@@ -46,8 +46,10 @@ class Place:
         self.environment = {**os.environ, "HYBRID_ROOT": self.top + "/run", "HYBRID_DATA": self.top + "/data"}
 
     def start(self, *arguments):
+        """What a shell starts in the background ignores SIGINT, and would hand that on."""
         return subprocess.Popen([self.hybrid, *arguments], env=self.environment, text=True, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def run(self, *arguments, status=0):
         process = self.start(*arguments)

@@ -46,7 +46,7 @@ class Puller(Store):
         super().__init__(hybrid)
         self.environment = {**os.environ, "HYBRID_REGISTRIES": self.top + "/registries.json",
                             "DOCKER_CONFIG": self.top + "/docker"}
-        self.settings(stall_seconds=1)
+        self.settings(stall_seconds=2)
         self.run("rmi", "absent", status=125)  # makes the store
 
     def settings(self, **settings):
