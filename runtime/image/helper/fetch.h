@@ -26,8 +26,8 @@ struct fetch_document {
 };
 
 /*
- * Fetches a document, unless the store has it and that is enough, and verifies it once more. type receives its media
- * type as the registry says, or "". Returns a new reference, or NULL with *err.
+ * Fetches a document, unless the store has it and that is enough, and verifies it once more. type
+ * receives its media type as the registry says, or "". Returns a new reference, or NULL with *err.
  */
 json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted, struct blob *blob,
                        char type[FETCHER_MEDIA_TYPE], struct error *err);

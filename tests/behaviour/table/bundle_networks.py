@@ -33,7 +33,7 @@ def start(t, bundle):
     """Adds an address, starts it, and looks at it from both sides. Returns what it saw."""
     network = bundle.network
     run("ip", "-n", network.own, "addr", "add", f"{LATER}/24", "dev", "net0")
-    t.eventually("all addresses are usable", lambda: " tentative " not in run("ip", "-n", network.own, "-o", "addr"))
+    network.settle()
     t.verb("start", bundle.id)
     t.eventually("it is ready", lambda: bundle.output().endswith("ready\n"), seconds=60)
     seen = bundle.output()
@@ -75,6 +75,7 @@ def by_hook(t):
     bundle.config["hooks"] = {"prestart": [
         {"path": "/bin/sh", "args": ["sh", "-c", "\n".join(script)], "env": ["PATH=" + os.environ["PATH"]]}]}
     bundle.create()
+    network.settle()
     before = network.state()
     seen = start(t, bundle)
     t.verb("kill", bundle.id, "KILL")

@@ -75,10 +75,23 @@ class Network:
             run("ip", "netns", "add", self.own)
             for command in self.commands:
                 run(*command.split())
+            self.settle()
         os.makedirs(f"/etc/netns/{self.own}")
         with open(f"/etc/netns/{self.own}/resolv.conf", "w", encoding="ascii") as file:
             file.write(f"nameserver {PEER_4}\nsearch example.test\n")
         self.before = self.state() if own else None
+
+    def settle(self):
+        """The carrier comes a moment after `up`; then the kernel makes a link-local address, and looks for a second or
+        two whether anybody else has it."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            addresses = run("ip", "-n", self.own, "-o", "addr", "show", "net0")
+            carrier = "state UP" in run("ip", "-n", self.own, "-o", "link", "show", "net0")
+            if carrier and "inet6 fe80" in addresses and " tentative " not in addresses:
+                return
+            time.sleep(0.1)
+        raise harness.Failure(f"net0 does not become ready: {addresses}")
 
     def remove(self):
         for name in (self.own, self.peer):
