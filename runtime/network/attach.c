@@ -23,7 +23,7 @@ enum {
     /* Bytes of a guest's frames that may wait in the host for a slow device; then the guest waits.
      */
     SEND_BUFFER = 1 << 20,
-    /* Whoever holds the namespace's lock is done in a moment, or is a stranger: anybody may. */
+    /* Whoever holds a namespace's lock is done in a moment, unless it is stopped or starved. */
     LOCK_SECONDS = 10,
     LOCK_TRIES_A_SECOND = 100,
 };
@@ -31,7 +31,13 @@ enum {
 /* How a tap is called beside the interface that it is tied to. */
 static const char TAP_NAME[] = "hybrid%d";
 
-static const struct network NO_NETWORK = { .netlink_fd = -1, .tap_fds = { -1, -1, -1, -1 } };
+/* Whatever the state directory of a caller is: all that join a namespace must meet here. */
+static const char LOCK_DIRECTORY[] = "/run/hybrid";
+static const char LOCK_FILE[] = "/run/hybrid/.networks"; /* no workload's name has a dot first */
+
+static const struct network NO_NETWORK = { .netlink_fd = -1,
+                                           .lock_fd = -1,
+                                           .tap_fds = { -1, -1, -1, -1 } };
 
 /* --- the namespace -------------------------------------------------------------------------------
  */
@@ -98,28 +104,63 @@ static int visit(int namespace_fd, int (*inside)(struct network *network, struct
     return result;
 }
 
-/*
- * Between looking at the filters of a namespace and changing them nobody else may do that. A
- * namespace is one inode, by whatever path it is opened: that is what is locked, until the
- * descriptor is closed. Returns the descriptor, or -1 with *err.
+/* --- one at a time ------------------------------------------------------------------------------
  */
-static int lock_namespace(int netlink_fd, struct error *err)
+
+/*
+ * Opens the file of the locks, on the host's files. Not the namespace itself is locked: whoever can
+ * open it, and each of its workloads can, could keep us waiting. Returns the descriptor, or -1 with
+ * *err.
+ */
+static int open_lock(struct error *err)
+{
+    if (mkdir(LOCK_DIRECTORY, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s", LOCK_DIRECTORY);
+    int fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s", LOCK_FILE);
+    return fd;
+}
+
+/*
+ * Locks or unlocks the namespace that the netlink socket is in: the byte of the file that has the
+ * number of its inode, which is one by whatever path it is opened. Returns 0, or -1 with errno.
+ */
+static int set_lock(const struct network *network, short type)
+{
+    struct stat status;
+    _cleanup_close_ int namespace_fd = ioctl(network->netlink_fd, SIOCGSKNS);
+    if (namespace_fd < 0 || fstat(namespace_fd, &status) < 0)
+        return -1;
+    struct flock byte = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)status.st_ino, .l_len = 1
+    };
+    return fcntl(network->lock_fd, F_OFD_SETLK, &byte);
+}
+
+/*
+ * Between looking at the filters of a namespace and changing them nobody else may do that. Returns
+ * 0, or -1 with *err.
+ */
+static int lock_namespace(const struct network *network, struct error *err)
 {
     const struct timespec pause = { .tv_nsec = 1000 * 1000 * 1000 / LOCK_TRIES_A_SECOND };
-    _cleanup_close_ int fd = ioctl(netlink_fd, SIOCGSKNS);
-    if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open the network namespace");
-    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-        if (errno != EWOULDBLOCK)
+    for (int i = 0; set_lock(network, F_WRLCK) < 0; i++) {
+        if (errno != EAGAIN && errno != EACCES)
             return error_set_errno(err, EXIT_OURS, errno, "cannot lock the network namespace");
         if (i == LOCK_SECONDS * LOCK_TRIES_A_SECOND)
             return error_set(err, EXIT_OURS,
-                             "another process has locked the network namespace (flock(2)) for %d "
-                             "seconds; `lslocks` names it",
-                             LOCK_SECONDS);
+                             "another process of hybrid has had the network namespace locked for "
+                             "%d seconds, in %s; it may be stopped: `lslocks` shows it",
+                             LOCK_SECONDS, LOCK_FILE);
         (void)nanosleep(&pause, NULL);
     }
-    return take_fd(&fd);
+    return 0;
+}
+
+static void unlock_namespace(const struct network *network)
+{
+    (void)set_lock(network, F_UNLCK);
 }
 
 /* --- taps ----------------------------------------------------------------------------------------
@@ -245,13 +286,10 @@ static int tie_interface(struct network *network, uint32_t number, int index, st
     return 0;
 }
 
-static int attach_inside(struct network *network, struct error *err)
+static int tie_interfaces(struct network *network, struct error *err)
 {
     int indices[NETWORK_MAX_INTERFACES] = { 0 };
-    network->netlink_fd = netlink_open(err);
-    _cleanup_close_ int lock_fd =
-        network->netlink_fd < 0 ? -1 : lock_namespace(network->netlink_fd, err);
-    if (lock_fd < 0 || network_refuse_rules(err) < 0 || claim_interfaces(network, indices, err) < 0)
+    if (network_refuse_rules(err) < 0 || claim_interfaces(network, indices, err) < 0)
         return -1;
     for (uint32_t i = 0; i < network->description.interface_count; i++) {
         if (tie_interface(network, i, indices[i], err) < 0)
@@ -260,10 +298,21 @@ static int attach_inside(struct network *network, struct error *err)
     return 0;
 }
 
+static int attach_inside(struct network *network, struct error *err)
+{
+    network->netlink_fd = netlink_open(err);
+    if (network->netlink_fd < 0 || lock_namespace(network, err) < 0)
+        return -1;
+    int result = tie_interfaces(network, err);
+    unlock_namespace(network);
+    return result;
+}
+
 int network_attach_own(struct network *network, struct error *err)
 {
     *network = NO_NETWORK;
-    if (attach_inside(network, err) == 0)
+    network->lock_fd = open_lock(err);
+    if (network->lock_fd >= 0 && attach_inside(network, err) == 0)
         return 0;
     network_detach(network);
     return -1;
@@ -275,7 +324,8 @@ int network_attach(const char *path, struct network *network, struct error *err)
     _cleanup_close_ int namespace_fd = open_namespace(path, err);
     if (namespace_fd < 0)
         return -1;
-    if (visit(namespace_fd, attach_inside, network, err) == 0)
+    network->lock_fd = open_lock(err);
+    if (network->lock_fd >= 0 && visit(namespace_fd, attach_inside, network, err) == 0)
         return 0;
     network_detach(network);
     return -1;
@@ -288,13 +338,15 @@ int network_attach(const char *path, struct network *network, struct error *err)
 static void release_interfaces(struct network *network)
 {
     struct error ignored;
-    _cleanup_close_ int lock_fd = lock_namespace(network->netlink_fd, &ignored);
-    for (size_t i = 0; i < NETWORK_MAX_INTERFACES && lock_fd >= 0; i++) {
+    if (lock_namespace(network, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++) {
         int index = network->indices[i];
         int found = index > 0 ? network_filters_of(network->netlink_fd, index, &ignored) : -1;
         if (found >= 0 && found != NETWORK_FILTERS_OURS)
             (void)network_remove_filters(network->netlink_fd, index);
     }
+    unlock_namespace(network);
 }
 
 void network_detach(struct network *network)
@@ -309,24 +361,20 @@ void network_detach(struct network *network)
         release_interfaces(network);
     memset(network->indices, 0, sizeof network->indices);
     cleanup_close(&network->netlink_fd);
-    network->netlink_fd = -1;
+    cleanup_close(&network->lock_fd);
+    network->netlink_fd = network->lock_fd = -1;
 }
 
 /* --- what a killed one left ----------------------------------------------------------------------
  */
 
-static int remove_inside(struct network *network, struct error *err)
+static int remove_stale(const struct network *network, struct error *err)
 {
     struct if_nameindex *all = if_nameindex();
     int result = 0;
     if (!all)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot list the interfaces of the network namespace");
-    network->netlink_fd = netlink_open(err);
-    _cleanup_close_ int lock_fd =
-        network->netlink_fd < 0 ? -1 : lock_namespace(network->netlink_fd, err);
-    if (lock_fd < 0)
-        result = -1;
     for (const struct if_nameindex *at = all; result == 0 && at->if_index != 0; at++) {
         int found = network_filters_of(network->netlink_fd, (int)at->if_index, err);
         if (found < 0)
@@ -338,13 +386,29 @@ static int remove_inside(struct network *network, struct error *err)
     return result;
 }
 
+/* What cannot be taken away, because another one is at work there, is left to the next that comes:
+ * it keeps nobody from its end. */
+static int remove_inside(struct network *network, struct error *err)
+{
+    struct error ignored;
+    network->netlink_fd = netlink_open(err);
+    if (network->netlink_fd < 0)
+        return -1;
+    if (lock_namespace(network, &ignored) < 0)
+        return 0;
+    int result = remove_stale(network, err);
+    unlock_namespace(network);
+    return result;
+}
+
 int network_remove_leftovers(const char *path, struct error *err)
 {
     struct network network = NO_NETWORK;
     _cleanup_close_ int namespace_fd = open_namespace(path, NULL);
     if (namespace_fd < 0)
         return 0;
-    int result = visit(namespace_fd, remove_inside, &network, err);
+    network.lock_fd = open_lock(err);
+    int result = network.lock_fd < 0 ? -1 : visit(namespace_fd, remove_inside, &network, err);
     network_detach(&network);
     return result;
 }

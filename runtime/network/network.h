@@ -17,6 +17,7 @@
 /* A namespace that a VM is joined to. */
 struct network {
     int netlink_fd; /* in the namespace; -1: none */
+    int lock_fd;    /* -1: none. Kept open: its process may have no way back to the host's files */
     int tap_fds[NETWORK_MAX_INTERFACES];
     int indices[NETWORK_MAX_INTERFACES]; /* of the interfaces that the taps are tied to */
     struct network_description description;
@@ -29,13 +30,13 @@ struct network {
 int network_check_path(const char *path, struct error *err);
 
 /*
- * Joins a VM to the namespace. The caller's own namespace is left and entered again: it must have
- * no other thread. Returns 0, or -1 with *err and nothing left behind; network_detach is safe in
- * both cases.
+ * Joins a VM to the namespace. The caller sees the host's files: there is the lock for all that
+ * join one. Its own namespace is left and entered again: it must have no other thread. Returns 0,
+ * or -1 with *err and nothing left behind; network_detach is safe in both cases.
  */
 int network_attach(const char *path, struct network *network, struct error *err);
 
-/* The same for the namespace that the caller is in itself. */
+/* The same for the namespace that the caller is in itself; with the host's files, as above. */
 int network_attach_own(struct network *network, struct error *err);
 
 /* Enters the namespace, for good; refuses what network_check_path does. Returns 0, or -1 with *err.

@@ -82,7 +82,7 @@ static struct workload *vm_new(const struct workload_spec *spec)
     vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
     vm->stand_in = (struct stand_in){ -1, -1, -1 };
     vm->watch = spec->watch;
-    vm->network.netlink_fd = -1;
+    vm->network.netlink_fd = vm->network.lock_fd = -1;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
         vm->network.tap_fds[i] = -1;
     vm->keep_writable = spec->keep_writable;
