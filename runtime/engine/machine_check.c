@@ -24,6 +24,12 @@ static int check_network(const struct plan *plan, struct error *err)
     if (!path && !(plan->namespaces.create & CLONE_NEWNET))
         return refuse("linux.namespaces: network",
                       "a VM does not have the host's network; ask for a network namespace", err);
+    /* One that is made may get interfaces yet: the back end looks, before it boots. */
+    if (path && (plan->namespaces.create & CLONE_NEWUSER))
+        return refuse("linux.namespaces: user",
+                      "the network of a VM cannot belong to a user namespace; ask for a network "
+                      "namespace without a path",
+                      err);
     return 0;
 }
 

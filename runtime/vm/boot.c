@@ -147,6 +147,25 @@ static bool forges_no_frames(const struct plan *plan)
 
 _Static_assert(NETWORK_MAX_INTERFACES == (int)MACHINE_MAX_NETS, "a machine takes all of them");
 
+/*
+ * What a namespace that was made for the workload has got before its start. Where that is nothing,
+ * the guest's kernel makes one, which belongs to the workload's user namespace if it has one. The
+ * guest's own, in which interfaces are, cannot.
+ */
+static int check_made_network(struct network *network, const struct plan *plan, struct error *err)
+{
+    if (network->description.interface_count == 0)
+        network_detach(network);
+    else if (plan->namespaces.create & CLONE_NEWUSER)
+        return error_set(err, EXIT_OURS,
+                         "cannot run this bundle as a VM: linux.namespaces: user: its network "
+                         "namespace has been given the interface %s, and the network of a VM "
+                         "cannot belong to a user namespace; leave one of the two out, or use "
+                         "--isolation=container",
+                         network->description.interfaces[0].name);
+    return 0;
+}
+
 /* Joins the VM to the namespace that its plan names, or that we hold for it. The taps become files
  * of the machine. */
 static int open_network(struct workload *vm, const struct workload_spec *spec,
@@ -156,7 +175,8 @@ static int open_network(struct workload *vm, const struct workload_spec *spec,
     if (!path && !vm->held)
         return 0;
     if ((vm->held ? network_attach_own(&vm->network, err)
-                  : network_attach(path, &vm->network, err)) < 0)
+                  : network_attach(path, &vm->network, err)) < 0 ||
+        (!path && check_made_network(&vm->network, spec->plan, err) < 0))
         return -1;
     files->net_first = files->count;
     files->own_frames_only = forges_no_frames(spec->plan);
@@ -260,7 +280,7 @@ static void make_arguments(struct arguments *arguments, const struct machine_fil
 static int keep_config(struct workload *vm, const struct workload_spec *spec,
                        const struct shares *shares, struct error *err)
 {
-    json_t *config = shares_rewrite(spec, shares, err);
+    json_t *config = shares_rewrite(spec, shares, vm->network.netlink_fd >= 0, err);
     if (!config)
         return -1;
     vm->guest_config = json_dumps(config, JSON_COMPACT);

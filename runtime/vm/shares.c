@@ -127,7 +127,7 @@ static void drop_host_part(json_t *config)
     (void)json_object_del(config, "hooks");
 }
 
-/* The guest's own network namespace is what a bundle's network is set up in: the workload joins it,
+/* The guest's own network namespace is what interfaces are set up in: the workload joins it,
  * whether its configuration names one of the host or asks for a new one. */
 static int join_network(json_t *config)
 {
@@ -144,7 +144,7 @@ static int join_network(json_t *config)
 }
 
 json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *shares,
-                       struct error *err)
+                       bool networked, struct error *err)
 {
     const json_t *document = spec->plan->document;
     json_t *copy = json_deep_copy(document);
@@ -153,7 +153,7 @@ json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *sh
     int failed = copy ? 0 : -1;
     if (spec->bundle && copy) {
         failed |= set_share(json_object_get(copy, "root"), "path", 0);
-        failed |= join_network(copy);
+        failed |= networked ? join_network(copy) : 0;
         drop_host_part(copy);
     }
     for (size_t i = 0; !failed && i < json_array_size(mounts); i++) {

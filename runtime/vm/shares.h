@@ -35,10 +35,11 @@ void shares_free(struct shares *shares);
 
 /*
  * The configuration as the guest gets it: as the workload's own, with sources (and a bundle's root)
- * in place of which the guest finds the shares. New reference, or NULL with *err.
+ * in place of which the guest finds the shares. networked: the guest is given interfaces, which the
+ * workload of a bundle is to have. New reference, or NULL with *err.
  */
 json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *shares,
-                       struct error *err);
+                       bool networked, struct error *err);
 
 /* The virtiofsd of a VM. */
 struct share_server {

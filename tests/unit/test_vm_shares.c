@@ -88,7 +88,7 @@ static void test_bundle(void **state)
         assert_int_equal(f->shares.entries[i].read_only, expected[i].read_only);
         assert_int_equal(f->shares.entries[i].recursive, expected[i].recursive);
     }
-    json_t *config = shares_rewrite(&f->spec, &f->shares, &f->err);
+    json_t *config = shares_rewrite(&f->spec, &f->shares, true, &f->err);
     assert_json(json_object_get(config, "root"), "{'path':'/shares/0'}");
     const json_t *mounts = json_object_get(config, "mounts");
     static const char *const sources[] = { "proc", "/shares/1", "/shares/2" };
@@ -101,6 +101,10 @@ static void test_bundle(void **state)
     assert_json(json_object_get(lin, "namespaces"),
                 "[{'type':'mount'},{'type':'pid'},{'type':'network','path':'/proc/self/ns/net'}]");
     assert_json(json_object_get(lin, "resources"), "{'pids':{'limit':3}}");
+    json_decref(config);
+    config = shares_rewrite(&f->spec, &f->shares, false, &f->err);
+    assert_json(json_object_get(json_object_get(config, "linux"), "namespaces"),
+                "[{'type':'mount'},{'type':'pid'},{'type':'network'}]");
     json_decref(config);
     drop(f);
 }

@@ -84,3 +84,49 @@ def by_hook(t):
     t.verb("delete", bundle.id)
     t.equal("what is left of it", [], t.host.traces(bundle.id))
     return seen
+
+
+def in_user_namespace(t, path=None):
+    """A bundle whose root has the rights of CAP_NET_* over its own network alone, if that is its own."""
+    powers = ["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]
+    bundle = Bundle(t, "ls /sys/class/net; ip addr add 10.9.0.1/32 dev lo && echo administers; "
+                       "httpd -p 80 && echo serves", capabilities={each: powers for each in ("bounding", "effective", "permitted")})
+    for applet in ("ip", "httpd"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    for directory in ("proc", "dev", "sys"):  # the root in there cannot make them: it is another's here
+        os.mkdir(f"{bundle.path}/rootfs/{directory}")
+    bundle.config["mounts"][2]["options"] = ["newinstance", "ptmxmode=0666", "mode=0620"]
+    bundle.config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs"})
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    linux = bundle.config["linux"]
+    linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "network"]
+    linux["namespaces"] += [{"type": "user"}, {"type": "network", **({"path": path} if path else {})}]
+    for kind in ("uid", "gid"):
+        linux[kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    return bundle
+
+
+@test("bundle/vm-net-of-a-user-namespace", seconds=90)
+def of_user_namespace(t):
+    """A new network belongs to the user namespace. A VM's with interfaces cannot: it is refused, as soon as it is known."""
+    bundle = in_user_namespace(t)
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_status("stopped")
+    seen = bundle.output()
+    t.equal("what it may do", "lo\nadministers\nserves\n", seen)
+    if t.isolation == "vm":
+        network = Network(t)
+        joined = in_user_namespace(t, network.path)
+        t.match("by path", "linux.namespaces: user: the network of a VM", joined.create(status=125))
+        hooked = in_user_namespace(t)
+        script = r"""pid=$(sed 's/.*"pid": *\([0-9]*\).*/\1/') && nsenter -t $pid -n sh -c """ \
+                 "'ip link add net0 type veth peer name net1 && ip link set net0 up'"
+        hooked.config["hooks"] = {"prestart": [
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=" + os.environ["PATH"]]}]}
+        hooked.create()
+        t.match("by a hook", "linux.namespaces: user: its network namespace has been given .* net0",
+                t.hybrid("start", hooked.id).err)
+        t.verb("delete", "--force", hooked.id)
+        t.equal("what is left of it", [], t.host.traces(hooked.id))
+    return seen
