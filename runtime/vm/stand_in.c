@@ -67,7 +67,21 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Whether a mount can bring a file of the command's name. To be called on the host's files. */
+/* Whether no program is looked for in the file's directory: engines mount their files there. */
+static bool is_no_program(const char *path)
+{
+    static const char *const directories[] = { "/etc/", "/run/", "/run/secrets/" };
+    size_t length = (size_t)(last_part(path) - path);
+    for (size_t i = 0; i < sizeof directories / sizeof directories[0]; i++)
+        if (strlen(directories[i]) == length && strncmp(directories[i], path, length) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * Whether a mount can bring the command: under its own name, or what a symbolic link of that name
+ * leads to. To be called on the host's files.
+ */
 static bool brings_command(const struct plan_mount *mount, const char *command)
 {
     static const char *const empty[] = { "proc",   "sysfs",   "devpts", "mqueue",
@@ -80,7 +94,8 @@ static bool brings_command(const struct plan_mount *mount, const char *command)
         return strncmp(command, "/dev/", 5) == 0;
     bool file = mount->source && *mount->source == '/' && stat(mount->source, &status) == 0 &&
                 S_ISREG(status.st_mode);
-    return !file || strcmp(last_part(mount->target), last_part(command)) == 0;
+    return !file || !is_no_program(mount->target) ||
+           strcmp(last_part(mount->target), last_part(command)) == 0;
 }
 
 /* The command as the root directory alone can have it; NULL: mounts, or the guest, may know one. */

@@ -443,8 +443,13 @@ def vm_life(t):
 
 @test("bundle/vm-run", isolations=("vm",))
 def vm_run(t):
-    """The status and the output of run --bundle; a command that does not exist; the end by kill -9 of the monitor."""
+    """The status and the output of run --bundle; a command that a mount brings, or nothing; kill -9 of the monitor."""
     t.equal("output", "out\n", in_vm(t, "echo out; exit 5").run(status=5))
+    brought = in_vm(t, "echo brought")  # sh is a link to what is mounted
+    os.rename(brought.path + "/rootfs/bin/busybox", brought.path + "/busybox")
+    brought.config["mounts"].append({"destination": "/bin/busybox", "type": "bind", "source": brought.path + "/busybox",
+                                     "options": ["rbind", "ro"]})
+    t.equal("with the file of its command mounted", "brought\n", brought.run())
     missing = in_vm(t, ["nosuch"])
     t.match("stderr of create", "nosuch.*not found", missing.create(status=127))
     missing.config["mounts"].append({"destination": "/bin/more", "type": "bind", "source": missing.path, "options": ["rbind"]})
