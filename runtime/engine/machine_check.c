@@ -96,7 +96,6 @@ static int check_hooks(const struct plan *plan, struct error *err)
     return 0;
 }
 
-/* The back end looks as well, but a bundle is refused when it is created. */
 static int check_seccomp(const struct plan *plan, struct error *err)
 {
     return plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER

@@ -73,11 +73,13 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
     return link_wait_for(vm, VM_PREPARED, PREPARE_TIMEOUT, err);
 }
 
-static struct workload *vm_new(const struct workload_spec *spec)
+static struct workload *vm_new(const struct workload_spec *spec, struct error *err)
 {
     struct workload *vm = calloc(1, sizeof *vm);
-    if (!vm)
+    if (!vm) {
+        (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
+    }
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
     vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
     vm->stand_in = (struct stand_in){ -1, -1, -1 };
@@ -96,6 +98,7 @@ static struct workload *vm_new(const struct workload_spec *spec)
     free(vm->id);
     free(vm->cgroup_name);
     free(vm);
+    (void)error_set(err, EXIT_OURS, "out of memory");
     return NULL;
 }
 
@@ -125,21 +128,12 @@ static void vm_release(struct workload *vm)
     free(vm);
 }
 
-static int check_filter(const struct plan *plan, struct error *err)
-{
-    if (!(plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
-        return 0;
-    return error_set(err, EXIT_OURS,
-                     "linux.seccomp: SCMP_ACT_NOTIFY asks an agent on this machine, which cannot "
-                     "look into a VM's processes; use SCMP_ACT_ERRNO, or run it as a container");
-}
-
 /* Boots the machine and sets the workload up in it. stdio is taken over. */
 static int vm_prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
                       struct error *err)
 {
     *terminal_fd = -1;
-    if (check_filter(spec->plan, err) < 0 || boot_machine(vm, spec, err) < 0) {
+    if (boot_machine(vm, spec, err) < 0) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
         return -1;
@@ -151,15 +145,24 @@ static int vm_prepare(struct workload *vm, const struct workload_spec *spec, int
     return -1;
 }
 
+/* A bundle's is refused when it is created (machine_check). */
+static int check_filter(const struct plan *plan, struct error *err)
+{
+    if (!(plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "linux.seccomp: SCMP_ACT_NOTIFY asks an agent on this machine, which cannot "
+                     "look into a VM's processes; use SCMP_ACT_ERRNO, or run it as a container");
+}
+
 static struct workload *vm_create(const struct workload_spec *spec, int *terminal_fd,
                                   struct error *err)
 {
     *terminal_fd = -1;
-    struct workload *vm = vm_new(spec);
+    struct workload *vm = check_filter(spec->plan, err) < 0 ? NULL : vm_new(spec, err);
     if (!vm) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
-        (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
     if (vm_prepare(vm, spec, terminal_fd, err) == 0)
@@ -170,13 +173,10 @@ static struct workload *vm_create(const struct workload_spec *spec, int *termina
 
 static struct workload *vm_hold(const struct workload_spec *spec, struct error *err)
 {
-    struct workload *vm = vm_new(spec);
-    if (!vm) {
-        (void)error_set(err, EXIT_OURS, "out of memory");
+    struct workload *vm = vm_new(spec, err);
+    if (!vm)
         return NULL;
-    }
-    if (check_filter(spec->plan, err) == 0 && boot_reserve(vm, spec, err) == 0 &&
-        stand_in_begin(vm, spec, err) == 0)
+    if (boot_reserve(vm, spec, err) == 0 && stand_in_begin(vm, spec, err) == 0)
         return vm;
     vm_release(vm);
     return NULL;
