@@ -100,8 +100,8 @@ void cgroup_close(struct cgroup *cgroup);
 
 /*
  * Kills what is left in the cgroup of that name and removes it with its children, waiting for the
- * killed to be gone (at most about ten seconds). A cgroup that does not exist is no error. Returns
- * 0, or -1 with *err.
+ * killed to be gone (at most about ten seconds). A cgroup that does not exist is no error, nor is
+ * one that has been made for another owner meanwhile: that stays. Returns 0, or -1 with *err.
  */
 int cgroup_remove(const char *name, struct error *err);
 

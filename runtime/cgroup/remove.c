@@ -62,7 +62,7 @@ static int remove_tree(int parent_fd, const char *name, bool kill)
 
 /*
  * One attempt in all hierarchies. The first comes last: who has claimed the name has locked it
- * there. Returns 0, or -1 with errno of the last failure.
+ * there, and marked it. Returns 0, or -1 with errno of the last failure.
  */
 static int remove_everywhere(const char *name, bool kill)
 {
@@ -89,28 +89,73 @@ void cgroup_remove_empty(const char *name)
     (void)remove_everywhere(name, false);
 }
 
+/* Whom a cgroup was last made for, by CGROUP_OWNER. */
+struct mark {
+    bool known;
+    ssize_t length; /* -1: it has no mark */
+    char owner[PATH_MAX];
+};
+
+static void read_mark(const struct cgroup *cgroup, struct mark *mark)
+{
+    int fd = cgroup->v1_count > 0 ? cgroup->v1[0].fd : cgroup->v2_fd;
+    mark->length = fgetxattr(fd, CGROUP_OWNER, mark->owner, sizeof mark->owner);
+    mark->known = true;
+}
+
+/* Who claims a name marks it. No mark: the directory that had it has gone before the others. */
+static bool is_marked_otherwise(const struct cgroup *cgroup, const struct mark *first)
+{
+    struct mark mark;
+    read_mark(cgroup, &mark);
+    return mark.length >= 0 && (mark.length != first->length ||
+                                memcmp(mark.owner, first->owner, (size_t)mark.length) != 0);
+}
+
+/*
+ * Returns whether the cgroup, if there still is one, is the one that was looked at first; and if
+ * told so kills what is in it.
+ */
+static bool look_at(const char *name, struct mark *mark, bool kill)
+{
+    struct error missing;
+    struct cgroup *cgroup = cgroup_open(name, &missing);
+    if (cgroup && !mark->known)
+        read_mark(cgroup, mark);
+    bool same = !cgroup || !is_marked_otherwise(cgroup, mark);
+    if (cgroup && same && kill)
+        cgroup_kill(cgroup);
+    cgroup_close(cgroup);
+    return same;
+}
+
+/*
+ * Once the last process has gone, the name may be given to another container between two attempts:
+ * what is there is that one's then, and left alone. Within an attempt that is not seen: the other's
+ * directories may be removed as long as they are empty, and its creation fails of that.
+ */
 int cgroup_remove(const char *name, struct error *err)
 {
     useconds_t wait = FIRST_WAIT_US;
+    struct mark mark = { .known = false };
     while (*name == '/')
         name++;
     if (cgroup_check_name(name, err) < 0)
         return -1;
-    for (unsigned int waited = 0;; waited += wait, wait *= 2) {
+    for (unsigned int waited = 0; waited == 0 || look_at(name, &mark, false);
+         waited += wait, wait *= 2) {
         if (remove_everywhere(name, true) == 0)
             return 0;
         int cause = errno;
         if (cause != EBUSY || waited > PATIENCE_US)
             return error_set_errno(err, EXIT_OURS, cause, "cannot remove the cgroup %s", name);
-        struct error missing;
-        struct cgroup *cgroup = cgroup_open(name, &missing);
-        if (cgroup)
-            cgroup_kill(cgroup);
-        cgroup_close(cgroup);
+        if (!look_at(name, &mark, true))
+            return 0;
         if (wait > LONGEST_WAIT_US)
             wait = LONGEST_WAIT_US;
         (void)usleep(wait);
     }
+    return 0;
 }
 
 bool cgroup_tree_is_populated(int directory_fd)
@@ -153,16 +198,15 @@ bool cgroup_name_is_populated(const char *name)
 bool cgroup_belongs_to(const char *name, const char *owner)
 {
     struct error missing;
-    char found[PATH_MAX];
+    struct mark mark;
     struct cgroup *cgroup = cgroup_open(name, &missing);
     if (!cgroup)
         return false;
-    int fd = cgroup->v1_count > 0 ? cgroup->v1[0].fd : cgroup->v2_fd;
-    ssize_t length = fgetxattr(fd, CGROUP_OWNER, found, sizeof found);
+    read_mark(cgroup, &mark);
     /* Without a mark, its maker was killed before anything was in it; or it is a stranger's. */
-    bool ours = length < 0
-                    ? !cgroup_name_is_populated(cgroup->name)
-                    : (size_t)length == strlen(owner) && memcmp(found, owner, (size_t)length) == 0;
+    bool ours = mark.length < 0 ? !cgroup_name_is_populated(cgroup->name)
+                                : (size_t)mark.length == strlen(owner) &&
+                                      memcmp(mark.owner, owner, (size_t)mark.length) == 0;
     cgroup_close(cgroup);
     return ours;
 }
