@@ -190,6 +190,20 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
     return 0;
 }
 
+/* What could not be started has ended. Its VM holds the streams, and may never let go of them. */
+static void end_held(struct monitor *monitor, int status)
+{
+    struct monitor_request *request = monitor->request;
+    for (int i = 0; i < SESSION_STREAMS; i++) {
+        cleanup_close(&request->spec.stdio[i]); /* unless they were handed over */
+        request->spec.stdio[i] = -1;
+    }
+    request->ops->destroy(monitor->workload);
+    monitor->workload = NULL;
+    monitor->main.ended = true;
+    monitor->main.exit = (struct workload_exit){ .status = status };
+}
+
 /* Executes the command of a workload that was only created. If it cannot be, that was its end. */
 static int start_held(struct monitor *monitor, const struct monitor_client *client,
                       struct error *err)
@@ -201,10 +215,8 @@ static int start_held(struct monitor *monitor, const struct monitor_client *clie
     monitor->starter = client;
     int result = monitor_launch(monitor, err);
     monitor->starter = NULL;
-    if (result < 0 && !monitor->abandoned) {
-        monitor->main.ended = true;
-        monitor->main.exit = (struct workload_exit){ .status = err->exit_code };
-    }
+    if (result < 0 && !monitor->abandoned)
+        end_held(monitor, err->exit_code);
     return result;
 }
 

@@ -114,11 +114,15 @@ static int hold(struct monitor *monitor, struct error *err)
 
 static int create_workload(struct monitor *monitor, int *terminal_fd, struct error *err)
 {
-    const struct monitor_request *request = monitor->request;
+    struct monitor_request *request = monitor->request;
+    int result = 0;
     if (monitor->workload)
-        return request->ops->prepare(monitor->workload, &request->spec, terminal_fd, err);
-    monitor->workload = request->ops->create(&request->spec, terminal_fd, err);
-    return monitor->workload ? 0 : -1;
+        result = request->ops->prepare(monitor->workload, &request->spec, terminal_fd, err);
+    else
+        monitor->workload = request->ops->create(&request->spec, terminal_fd, err);
+    for (int i = 0; i < SESSION_STREAMS; i++)
+        request->spec.stdio[i] = -1; /* the back end's now */
+    return monitor->workload ? result : -1;
 }
 
 /* Everything but the execution of the command. */
