@@ -208,8 +208,13 @@ static void end_held(struct monitor *monitor, int status)
 static int start_held(struct monitor *monitor, const struct monitor_client *client,
                       struct error *err)
 {
-    if (!monitor->request->hold || monitor->started || monitor->main.ended || monitor->starter)
+    if (!monitor->request->hold || monitor->main.ended)
         return error_set(err, EXIT_OURS, "it has been started already");
+    if (monitor->starter)
+        return error_set(err, EXIT_OURS, "its start is under way already; try again");
+    /* Who had it started may have been killed before that was recorded. */
+    if (monitor->started)
+        return 0;
     if (!monitor->workload)
         return error_set(err, EXIT_OURS, "it is still being created; try again");
     monitor->starter = client;
