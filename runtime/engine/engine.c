@@ -320,6 +320,18 @@ static int clean_up(const struct state *state, const char *directory, const stru
     return is_machine(state) && network ? network_remove_leftovers(network, err) : 0;
 }
 
+/* Needs no lock, which a start holds for as long as it waits for a guest: it ends by this. */
+static void kill_process(const struct runtime *runtime, const char *id)
+{
+    _cleanup_state_ struct state state = { 0 };
+    struct error ignored; /* who takes the lock next looks again */
+    if (state_read(runtime->root, id, &state, &ignored) < 0 || engine_require(&state, &ignored) < 0)
+        return;
+    _cleanup_close_ int pidfd = engine_open_process(&state, &ignored);
+    if (pidfd >= 0)
+        (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
 int engine_delete(const struct runtime *runtime, const char *id, bool force, struct error *err)
 {
     _cleanup_close_ int lock = -1;
@@ -329,6 +341,8 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
         return -1;
     if (force && access(directory, F_OK) < 0 && errno == ENOENT)
         return state_sweep(runtime->root, err);
+    if (force)
+        kill_process(runtime, id);
     if (engine_lock(runtime, id, &lock, &state, err) < 0)
         return -1;
     if (!force && state.status != STATE_STOPPED)
