@@ -106,7 +106,9 @@ static int hold(struct monitor *monitor, struct error *err)
     monitor->workload = request->ops->hold(&request->spec, err);
     if (!monitor->workload)
         return -1;
-    (void)control_send_simple(request->client, CONTROL_CREATED, 0);
+    if (control_send_simple(request->client, CONTROL_CREATED, 0) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "nobody waits for the creation of %s",
+                               request->spec.id);
     (void)close(request->client);
     request->client = -1;
     return 0;
