@@ -34,7 +34,7 @@ typedef void vm_exec_ended(void *context, uint32_t number, int status, const str
 
 /* Where a monitor that stands in for its workload is at home, and where it is seen. -1: nowhere. */
 struct stand_in {
-    int host_mounts, host_root, own_mounts;
+    int host_mounts, host_root, own_mounts, own_root;
 };
 
 struct workload {

@@ -25,13 +25,19 @@ static int enter_network(const struct plan *plan, struct error *err)
     return 0;
 }
 
+/* Not the root of its mount namespace, where we were started with another one; that is where setns
+ * leads to. */
+static int open_root(void)
+{
+    return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* Makes a mount namespace, and keeps the way out of it and back. */
 static int leave_mounts(struct stand_in *stand_in, struct error *err)
 {
     static const char MOUNTS[] = "/proc/self/ns/mnt";
     stand_in->host_mounts = open(MOUNTS, O_RDONLY | O_CLOEXEC);
-    /* Not the root of that namespace, where we were started with another one. */
-    stand_in->host_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    stand_in->host_root = open_root();
     if (stand_in->host_mounts < 0 || stand_in->host_root < 0 || unshare(CLONE_NEWNS) < 0 ||
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a mount namespace");
@@ -42,7 +48,8 @@ static int leave_mounts(struct stand_in *stand_in, struct error *err)
 }
 
 /* The workload's root directory, without its volumes, becomes the root of the mount namespace. */
-static int enter_root(const struct workload_spec *spec, struct error *err)
+static int enter_root(struct stand_in *stand_in, const struct workload_spec *spec,
+                      struct error *err)
 {
     _cleanup_free_ char *path = NULL;
     const char *root = spec->plan->root_path;
@@ -56,7 +63,8 @@ static int enter_root(const struct workload_spec *spec, struct error *err)
     if (tree < 0 ||
         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) < 0 ||
         move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(tree) < 0 ||
-        syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ||
+        (stand_in->own_root = open_root()) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot enter the root directory %s", path);
     return 0;
 }
@@ -130,7 +138,7 @@ int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct
         return -1;
     vm->held = true;
     if (enter_network(spec->plan, err) < 0 || leave_mounts(&vm->stand_in, err) < 0 ||
-        enter_root(spec, err) < 0)
+        enter_root(&vm->stand_in, spec, err) < 0)
         return -1;
     return command ? check_command(spec->plan, err) : 0;
 }
@@ -139,7 +147,7 @@ int stand_in_move(struct workload *vm, bool in, struct error *err)
 {
     struct stand_in *stand_in = &vm->stand_in;
     if (setns(in ? stand_in->own_mounts : stand_in->host_mounts, CLONE_NEWNS) < 0 ||
-        (!in && (fchdir(stand_in->host_root) < 0 || chroot(".") < 0)) || chdir("/") < 0)
+        fchdir(in ? stand_in->own_root : stand_in->host_root) < 0 || chroot(".") < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot %s the root directory of %s",
                                in ? "enter" : "leave", vm->id);
     if (in)
@@ -152,5 +160,6 @@ void stand_in_close(struct stand_in *stand_in)
     cleanup_close(&stand_in->host_mounts);
     cleanup_close(&stand_in->host_root);
     cleanup_close(&stand_in->own_mounts);
-    *stand_in = (struct stand_in){ -1, -1, -1 };
+    cleanup_close(&stand_in->own_root);
+    *stand_in = (struct stand_in){ -1, -1, -1, -1 };
 }

@@ -82,7 +82,7 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
     }
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
     vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
-    vm->stand_in = (struct stand_in){ -1, -1, -1 };
+    vm->stand_in = (struct stand_in){ -1, -1, -1, -1 };
     vm->watch = spec->watch;
     vm->network.netlink_fd = vm->network.lock_fd = -1;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
