@@ -29,14 +29,15 @@ enum {
 /* --- a process that stays ------------------------------------------------------------------------
  */
 
-/* A raw terminal of the host: the VM's own does the editing. */
+/* A raw terminal of the host: the VM's own does the editing. The slave is the monitor's alone,
+ * which does not wait for whoever has the master to read. */
 static int open_terminal(int *master, int *slave, struct error *err)
 {
     struct termios modes;
     int unlock = 0;
     _cleanup_close_ int ours = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (ours >= 0 && ioctl(ours, TIOCSPTLCK, &unlock) == 0)
-        *slave = ioctl(ours, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        *slave = ioctl(ours, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (*slave < 0 || tcgetattr(*slave, &modes) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a terminal");
     cfmakeraw(&modes);

@@ -49,11 +49,9 @@ static struct session_caller main_caller(const struct monitor *monitor)
  * Lets go of the caller's own 0, 1 and 2: the streams hold descriptions of their own. The caller's
  * pipes then see end of file when the workload closes its side, not when we end.
  */
-static int leave_standard_descriptors(struct error *err)
+static int leave_standard_descriptors(struct monitor *monitor, struct error *err)
 {
-    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
+    _cleanup_close_ int null = take_fd(&monitor->null);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (dup2(null, fd) < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot replace descriptor %d", fd);
@@ -77,6 +75,10 @@ static int watch_signals(struct monitor *monitor, struct error *err)
 static int prepare(struct monitor *monitor, struct error *err)
 {
     struct monitor_request *request = monitor->request;
+    /* Before we may stand in for a workload, whose /dev/null could be anything. */
+    monitor->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (monitor->null < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     if (request->detached || request->hold) {
         (void)setsid();
         if (request->hold && request->hold->terminal >= 0)
@@ -137,7 +139,7 @@ static int set_up(struct monitor *monitor, struct error *err)
          session_join_terminal(&monitor->main, &caller, terminal_fd, err) < 0) ||
         monitor_record_start(monitor, err) < 0)
         return -1;
-    return leave_standard_descriptors(err);
+    return leave_standard_descriptors(monitor, err);
 }
 
 /* A terminal that an engine holds the other end of has another size now. */
@@ -157,21 +159,12 @@ static void follow_size(struct monitor *monitor)
     monitor->resized = true;
 }
 
-/* What stands in for its workload needs the host's files for that. */
-static int set_up_held(struct monitor *monitor, struct error *err)
-{
-    const struct workload_ops *ops = monitor->request->ops;
-    follow_size(monitor);
-    return ops->stand_in(monitor->workload, false, err) < 0 || set_up(monitor, err) < 0
-               ? -1
-               : ops->stand_in(monitor->workload, true, err);
-}
-
 int monitor_launch(struct monitor *monitor, struct error *err)
 {
     const struct monitor_request *request = monitor->request;
-    if ((request->hold ? set_up_held(monitor, err) : set_up(monitor, err)) < 0 ||
-        request->ops->start(monitor->workload, err) < 0)
+    if (request->hold)
+        follow_size(monitor);
+    if (set_up(monitor, err) < 0 || request->ops->start(monitor->workload, err) < 0)
         return -1;
     monitor->started = true;
     monitor_deliver_held(monitor);
@@ -376,6 +369,7 @@ int monitor_run(struct monitor_request *request)
         .request = request,
         .listener = -1,
         .signals = -1,
+        .null = -1,
         .next_number = 1,
         .sessions = &monitor.main,
         .main = { .caller = { .fd = -1 }, .streams = { STREAM_NONE, STREAM_NONE, STREAM_NONE } },

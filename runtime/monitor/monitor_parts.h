@@ -30,6 +30,7 @@ struct monitor {
     struct log *log;
     int listener;
     int signals;      /* signalfd of a detached monitor; -1 */
+    int null;         /* /dev/null, until it has taken the place of 0, 1 and 2; -1 */
     bool started;     /* the command was executed */
     bool frozen;      /* the workload stands still */
     bool abandoned;   /* kill, and do not deliver what is left */

@@ -100,9 +100,6 @@ struct workload_ops {
      * namespace and its root directory are the workload's. What the engine makes of that network
      * until the start is what the workload gets. Returns the workload, or NULL with *err. */
     struct workload *(*hold)(const struct workload_spec *spec, struct error *err);
-    /* VM only: leaves that root directory for the host's, or enters it again, for good. Returns 0,
-     * or -1 with *err. */
-    int (*stand_in)(struct workload *workload, bool in, struct error *err);
     /* VM only: as `create`, for what is held. Returns 0, or -1 with *err. */
     int (*prepare)(struct workload *workload, const struct workload_spec *spec, int *terminal_fd,
                    struct error *err);

@@ -410,7 +410,8 @@ static int make_console(struct workload *vm, struct error *err)
     return ends[1];
 }
 
-int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
+/* All for which the host's files are needed. */
+static int start_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
 {
     struct machine_files files = { 0 };
     struct machine_numbers numbers = { .scratch = -1, .share = -1 };
@@ -430,7 +431,23 @@ int boot_machine(struct workload *vm, const struct workload_spec *spec, struct e
     if (result == 0)
         result = start_monitor(vm, spec, &files, &numbers, err);
     machine_files_close(&files);
-    if (result < 0)
+    return result;
+}
+
+/* What stands in for its workload leaves that for no longer than it must: others look at it. */
+static int start_held_machine(struct workload *vm, const struct workload_spec *spec,
+                              struct error *err)
+{
+    struct error ignored; /* the first cause counts */
+    int result = stand_in_leave(vm, err);
+    if (result == 0)
+        result = start_machine(vm, spec, err);
+    return stand_in_return(vm, result < 0 ? &ignored : err) < 0 ? -1 : result;
+}
+
+int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
+{
+    if ((vm->held ? start_held_machine(vm, spec, err) : start_machine(vm, spec, err)) < 0)
         return -1;
     int wire = make_pair(SOCK_STREAM, &vm->wire_fd, err);
     if (wire < 0 || link_offer(vm, WIRE_CONTROL_PORT, 0, wire, err) < 0)

@@ -133,8 +133,10 @@ int boot_reserve(struct workload *vm, const struct workload_spec *spec, struct e
  * *err. */
 int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct error *err);
 
-/* workload_ops.stand_in */
-int stand_in_move(struct workload *vm, bool in, struct error *err);
+/* Leaves the workload's root directory for the host's, and enters it again, for good. 0, or -1 with
+ * *err. */
+int stand_in_leave(struct workload *vm, struct error *err);
+int stand_in_return(struct workload *vm, struct error *err);
 
 void stand_in_close(struct stand_in *stand_in);
 

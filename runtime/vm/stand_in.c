@@ -143,16 +143,27 @@ int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct
     return command ? check_command(spec->plan, err) : 0;
 }
 
-int stand_in_move(struct workload *vm, bool in, struct error *err)
+static int move_to(int mounts, int root)
 {
-    struct stand_in *stand_in = &vm->stand_in;
-    if (setns(in ? stand_in->own_mounts : stand_in->host_mounts, CLONE_NEWNS) < 0 ||
-        fchdir(in ? stand_in->own_root : stand_in->host_root) < 0 || chroot(".") < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot %s the root directory of %s",
-                               in ? "enter" : "leave", vm->id);
-    if (in)
-        stand_in_close(stand_in); /* there is no way out any more */
+    return setns(mounts, CLONE_NEWNS) < 0 || fchdir(root) < 0 || chroot(".") < 0 ? -1 : 0;
+}
+
+int stand_in_leave(struct workload *vm, struct error *err)
+{
+    if (move_to(vm->stand_in.host_mounts, vm->stand_in.host_root) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot leave the root directory of %s",
+                               vm->id);
     return 0;
+}
+
+int stand_in_return(struct workload *vm, struct error *err)
+{
+    int result = move_to(vm->stand_in.own_mounts, vm->stand_in.own_root);
+    if (result < 0)
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot enter the root directory of %s",
+                              vm->id);
+    stand_in_close(&vm->stand_in); /* there is no way out any more */
+    return result;
 }
 
 void stand_in_close(struct stand_in *stand_in)

@@ -382,7 +382,6 @@ const struct workload_ops vm_ops = {
     .name = "vm",
     .create = vm_create,
     .hold = vm_hold,
-    .stand_in = stand_in_move,
     .prepare = vm_prepare,
     .start = vm_start,
     .pid = vm_pid,
