@@ -152,10 +152,11 @@ def run(t):
             t.hybrid("run", "--bundle", bundle.path, "-m", "64m", bundle.id).err)
 
 
-@test("bundle/run-with-a-terminal", **CONTAINERS)
+@test("bundle/run-with-a-terminal", seconds=60)
 def run_terminal(t):
-    bundle = Bundle(t, "stty size 2>/dev/null || busybox stty size; tty; read line; echo got $line; exit 9",
-                    terminal=True)
+    bundle = Bundle(t, "stty size 2>/dev/null || busybox stty size; tty; read line; "
+                       "busybox yes more than a terminal holds | head -n 9999; echo got $line; exit 9", terminal=True)
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
     bundle.write()
     terminal = t.terminal(verb=("run", "--bundle", bundle.path, bundle.id), rows=33, columns=77)
     terminal.expect("33 77")
