@@ -719,16 +719,17 @@ def host_namespaces(t):
             t.match(kind, f"the host's: .*{complaint}" if change else "^$", errors)
 
 
-@test("bundle/create-killed-at-any-moment", seconds=120, **CONTAINERS)
+@test("bundle/create-killed-at-any-moment", seconds=120)
 def killed_create(t):
     """kill -9 of create: delete --force clears up whatever there is, and nothing stays (the harness looks)."""
     for step in range(25):
         bundle = Bundle(t, ["sleep", "1000"])
+        bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
         bundle.write()
         with open(os.devnull, "wb") as output:
             process = t.spawn(t.command("create", "--bundle", bundle.path, bundle.id), stdin=subprocess.DEVNULL,
                               stdout=output, stderr=output)
-            time.sleep(0.0008 * step)
+            time.sleep(0.0008 * step * t.slow)
             process.send_signal(signal.SIGKILL)
             process.wait(10)
         t.verb("delete", "--force", bundle.id)
