@@ -276,7 +276,7 @@ def check_all(place, document, page):
     @case
     def interrupted():
         place.interrupt("start", CONTAINER)
-        place.interrupt("cost", CONTAINER)
+        place.interrupt("neighbours", CONTAINER)
 
     @case
     def interrupted_vm():
