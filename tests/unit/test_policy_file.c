@@ -15,87 +15,86 @@
     "{'version':1,'tenant_annotations':'t.','default':'vm','rules':[{'name':'n','isolation':'vm'," \
     "'match':{" members "}}]}"
 
+static const struct {
+    const char *text, *message; /* behind "the policy test: " */
+} refused_cases[] = {
+    { "[]", "the document must be an object" },
+    { "{}", "version is missing" },
+    { "{'version':2,'rules':[],'default':'vm'}", "version must be 1" },
+    { "{'version':1,'rules':[]}", "default is missing" },
+    { "{'version':1,'default':'vm'}", "rules is missing" },
+    { "{'version':1,'rules':[],'default':'VM'}",
+      "default must be one of \"container\", \"vm\", \"deny\"" },
+    { "{'version':1,'rules':{},'default':'vm'}", "rules must be an array" },
+    { "{'version':1,'default':'container','rules':[{'name':'n','match':{'pulled_from':['x/y']},"
+      "'isolation':'vm'}]}",
+      "rules[0].match.pulled_from: \"vm\" is more than the default, \"container\": another "
+      "name "
+      "of the same content would evade it; use digest or signature, or make the default the "
+      "stricter one" },
+    { TOP(",'floors':{'allowed_hooks':[{'path':'/a'}]}"),
+      "floors.allowed_hooks[0].argv0 is missing" },
+    { TOP(",'ruels':[]"), "unknown key \"ruels\"; did you mean \"rules\"?" },
+    { TOP(",'floors':{'memory':'1g'}"), "floors: unknown key \"memory\"" },
+    { TOP(",'floors':null"), "floors must be an object" },
+    { TOP(",'floors':{'limits':{'memory':512}}"),
+      "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
+    { TOP(",'floors':{'limits':{'memory':'1m'}}"),
+      "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
+    { TOP(",'floors':{'limits':{'cpus':0}}"),
+      "floors.limits.cpus must be a number of processors from 0.01 to 8192" },
+    { TOP(",'floors':{'limits':{'pids':-1}}"),
+      "floors.limits.pids must be a whole number from 1 to 4194304" },
+    { TOP(",'floors':{'isolation':'deny'}"),
+      "floors.isolation must be one of \"container\", \"vm\"" },
+    { TOP(",'floors':{'seccomp':true}"),
+      "floors.seccomp must be one of \"required\", \"default\"" },
+    { TOP(",'floors':{'no_new_privileges':1}"), "floors.no_new_privileges must be true or false" },
+    { TOP(",'floors':{'denied_capabilities':['NET_RAV']}"),
+      "floors.denied_capabilities[0] must be a capability, such as NET_RAW, or ALL" },
+    { "{'version':1,'default':'vm','rules':[{'name':'n','match':{}}]}",
+      "rules[0].isolation is missing" },
+    { "{'version':1,'default':'vm','rules':[{'name':'','match':{},'isolation':'vm'}]}",
+      "rules[0].name must be a text of at least one character" },
+    { "{'version':1,'default':'vm','rules':[{'name':'n','match':{},'isolation':'vm'},"
+      "{'name':'n','match':{},'isolation':'vm'}]}",
+      "rules[0] and rules[1] are both named \"n\"" },
+    { MATCH("'digets':[]"), "rules[0].match: unknown key \"digets\"; did you mean \"digest\"?" },
+    { MATCH("'digest':['sha256:AB']"),
+      "rules[0].match.digest[0] must be \"sha256:\" and 64 lower-case hexadecimal digits" },
+    { MATCH("'digest':'sha256:x'"), "rules[0].match.digest must be an array" },
+    { MATCH("'tenant':{'uid':['root']}"), "rules[0].match.tenant.uid[0] must be a user id" },
+    { MATCH("'tenant':{'annotations':{'x':'y'}}"),
+      "rules[0].match.tenant.annotations.x does not begin with tenant_annotations, the prefix "
+      "that the callers are trusted with" },
+    { MATCH("'mounts':['etc']"), "rules[0].match.mounts[0] must be an absolute path without "
+                                 "\"//\", \"/./\" and \"/../\"" },
+    { MATCH("'devices':['/dev/sda']"),
+      "rules[0].match.devices[0] must be a device such as \"b 8:0\", \"c 10:*\" or \"a *:*\"" },
+    { MATCH("'networks':['none']"),
+      "rules[0].match.networks[0] must be one of \"joined\", \"host\"" },
+    { MATCH("'labels':{}"),
+      "rules[0].match.labels must be an object of at least one key and its text" },
+    { MATCH("'signature':{'key':'x'}"),
+      "rules[0].match.signature: unknown key \"key\"; did you mean \"keys\"?" },
+    { MATCH("'signature':{}"), "rules[0].match.signature.keys is missing" },
+    { MATCH("'signature':{'keys':['x.pem']}"),
+      "rules[0].match.signature.keys[0] must be an absolute path without \"//\", \"/./\" and "
+      "\"/../\"" },
+};
+
 static void test_refused(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text, *message; /* behind "the policy test: " */
-    } table[] = {
-        { "[]", "the document must be an object" },
-        { "{}", "version is missing" },
-        { "{'version':2,'rules':[],'default':'vm'}", "version must be 1" },
-        { "{'version':1,'rules':[]}", "default is missing" },
-        { "{'version':1,'default':'vm'}", "rules is missing" },
-        { "{'version':1,'rules':[],'default':'VM'}",
-          "default must be one of \"container\", \"vm\", \"deny\"" },
-        { "{'version':1,'rules':{},'default':'vm'}", "rules must be an array" },
-        { "{'version':1,'default':'container','rules':[{'name':'n','match':{'pulled_from':['x/y']},"
-          "'isolation':'vm'}]}",
-          "rules[0].match.pulled_from: \"vm\" is more than the default, \"container\": another "
-          "name "
-          "of the same content would evade it; use digest or signature, or make the default the "
-          "stricter one" },
-        { TOP(",'floors':{'allowed_hooks':[{'path':'/a'}]}"),
-          "floors.allowed_hooks[0].argv0 is missing" },
-        { TOP(",'ruels':[]"), "unknown key \"ruels\"; did you mean \"rules\"?" },
-        { TOP(",'floors':{'memory':'1g'}"), "floors: unknown key \"memory\"" },
-        { TOP(",'floors':null"), "floors must be an object" },
-        { TOP(",'floors':{'limits':{'memory':512}}"),
-          "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
-        { TOP(",'floors':{'limits':{'memory':'1m'}}"),
-          "floors.limits.memory must be a size of at least 6m, such as \"512m\"" },
-        { TOP(",'floors':{'limits':{'cpus':0}}"),
-          "floors.limits.cpus must be a number of processors from 0.01 to 8192" },
-        { TOP(",'floors':{'limits':{'pids':-1}}"),
-          "floors.limits.pids must be a whole number from 1 to 4194304" },
-        { TOP(",'floors':{'isolation':'deny'}"),
-          "floors.isolation must be one of \"container\", \"vm\"" },
-        { TOP(",'floors':{'seccomp':true}"),
-          "floors.seccomp must be one of \"required\", \"default\"" },
-        { TOP(",'floors':{'no_new_privileges':1}"),
-          "floors.no_new_privileges must be true or false" },
-        { TOP(",'floors':{'denied_capabilities':['NET_RAV']}"),
-          "floors.denied_capabilities[0] must be a capability, such as NET_RAW, or ALL" },
-        { "{'version':1,'default':'vm','rules':[{'name':'n','match':{}}]}",
-          "rules[0].isolation is missing" },
-        { "{'version':1,'default':'vm','rules':[{'name':'','match':{},'isolation':'vm'}]}",
-          "rules[0].name must be a text of at least one character" },
-        { "{'version':1,'default':'vm','rules':[{'name':'n','match':{},'isolation':'vm'},"
-          "{'name':'n','match':{},'isolation':'vm'}]}",
-          "rules[0] and rules[1] are both named \"n\"" },
-        { MATCH("'digets':[]"),
-          "rules[0].match: unknown key \"digets\"; did you mean \"digest\"?" },
-        { MATCH("'digest':['sha256:AB']"),
-          "rules[0].match.digest[0] must be \"sha256:\" and 64 lower-case hexadecimal digits" },
-        { MATCH("'digest':'sha256:x'"), "rules[0].match.digest must be an array" },
-        { MATCH("'tenant':{'uid':['root']}"), "rules[0].match.tenant.uid[0] must be a user id" },
-        { MATCH("'tenant':{'annotations':{'x':'y'}}"),
-          "rules[0].match.tenant.annotations.x does not begin with tenant_annotations, the prefix "
-          "that the callers are trusted with" },
-        { MATCH("'mounts':['etc']"), "rules[0].match.mounts[0] must be an absolute path without "
-                                     "\"//\", \"/./\" and \"/../\"" },
-        { MATCH("'devices':['/dev/sda']"),
-          "rules[0].match.devices[0] must be a device such as \"b 8:0\", \"c 10:*\" or \"a *:*\"" },
-        { MATCH("'networks':['none']"),
-          "rules[0].match.networks[0] must be one of \"joined\", \"host\"" },
-        { MATCH("'labels':{}"),
-          "rules[0].match.labels must be an object of at least one key and its text" },
-        { MATCH("'signature':{'key':'x'}"),
-          "rules[0].match.signature: unknown key \"key\"; did you mean \"keys\"?" },
-        { MATCH("'signature':{}"), "rules[0].match.signature.keys is missing" },
-        { MATCH("'signature':{'keys':['x.pem']}"),
-          "rules[0].match.signature.keys[0] must be an absolute path without \"//\", \"/./\" and "
-          "\"/../\"" },
-    };
-    for (size_t i = 0; i < ROWS(table); i++) {
+    for (size_t i = 0; i < ROWS(refused_cases); i++) {
         struct error err = { 0 };
-        json_t *document = load(table[i].text);
+        json_t *document = load(refused_cases[i].text);
         struct policy *policy = policy_parse(document, "test", &err);
         json_decref(document);
         if (policy)
-            fail_msg("accepted: %s", table[i].text);
+            fail_msg("accepted: %s", refused_cases[i].text);
         assert_int_equal(err.exit_code, EXIT_OURS);
-        assert_string_equal(err.message + strlen("the policy test: "), table[i].message);
+        assert_string_equal(err.message + strlen("the policy test: "), refused_cases[i].message);
     }
 }
 

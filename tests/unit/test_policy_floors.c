@@ -25,106 +25,106 @@
     "[{'path':'/etc/../usr/bin/env'," member "}]}}"
 #define NAMED FLOORS("'allowed_hooks':[{'path':'/usr/bin/env','argv0':'one'}]")
 
+static const struct {
+    const char *policy, *config, *path, *expected; /* expected NULL: refused */
+} floor_cases[] = {
+    { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
+    { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
+      "{'limit':268435456,'swap':268435456}" },
+    { VM_LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':100000,'period':100000}" },
+    { VM_LIMITS, RESOURCES("'memory':{'limit':1073741824,'swap':1073741824}"),
+      "linux/resources/memory", "{'limit':1073741824,'swap':1073741824}" },
+    { LIMITS, "{'process':{}}", "linux/resources/pids", "{'limit':10}" },
+    { LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':50000,'period':100000}" },
+    { LIMITS, RESOURCES("'memory':{'limit':-1,'swap':-1}"), "linux/resources/memory",
+      "{'limit':67108864,'swap':67108864}" },
+    { LIMITS, RESOURCES("'memory':{'limit':8388608}"), "linux/resources/memory",
+      "{'limit':8388608,'swap':67108864}" },
+    { LIMITS, RESOURCES("'memory':{'limit':8388608,'swap':8388608}"), "linux/resources/memory",
+      "{'limit':8388608,'swap':8388608}" },
+    { LIMITS, RESOURCES("'memory':{'limit':67108865}"), "linux", NULL },
+    { LIMITS, RESOURCES("'memory':{'limit':'64m'}"), "linux", NULL },
+    { LIMITS, RESOURCES("'pids':{'limit':10}"), "linux/resources/pids", "{'limit':10}" },
+    { LIMITS, RESOURCES("'pids':{'limit':11}"), "linux", NULL },
+    { LIMITS, RESOURCES("'cpu':{'quota':-1,'period':50000}"), "linux/resources/cpu",
+      "{'quota':50000,'period':100000}" },
+    { LIMITS, RESOURCES("'cpu':{'quota':25000,'period':50000}"), "linux/resources/cpu",
+      "{'quota':25000,'period':50000}" },
+    { LIMITS, RESOURCES("'cpu':{'quota':25001,'period':50000}"), "linux", NULL },
+    { LIMITS, RESOURCES("'cpu':{'quota':9223372036854775807}"), "linux", NULL },
+    { LIMITS, RESOURCES("'cpu':{'quota':1000,'burst':1}"), "linux", NULL },
+    { LIMITS, RESOURCES("'unified':{'memory.max':'max'}"), "linux", NULL },
+    { LIMITS, RESOURCES("'unified':{'pids.max':'max'}"), "linux", NULL },
+    { LIMITS, RESOURCES("'unified':{'io.weight':'10'}"), "linux/resources/unified",
+      "{'io.weight':'10'}" },
+    { LIMITS, "{'process':{},'linux':[]}", "linux", NULL },
+    { LIMITS, "{'linux':{}}", "linux", NULL },
+    { FLOORS("'no_new_privileges':true"), "{'process':{}}", "process/noNewPrivileges", "true" },
+    { FLOORS("'no_new_privileges':true"), "{'process':{'noNewPrivileges':false}}",
+      "process/noNewPrivileges", "true" },
+    { FLOORS(""), "{'process':{'noNewPrivileges':false}}", "process/noNewPrivileges", "false" },
+    { FLOORS("'seccomp':'required'"), "{'process':{}}", "linux", NULL },
+    { FLOORS("'seccomp':'required'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
+    { REQUIRED, FILTER("ERRNO", ""), "linux/seccomp/defaultAction", "'SCMP_ACT_ERRNO'" },
+    { REQUIRED, FILTER("KILL_PROCESS", ""), "linux/seccomp/syscalls", "[]" },
+    { REQUIRED, FILTER("ALLOW", ""), "linux", NULL },
+    { REQUIRED, FILTER("LOG", ""), "linux", NULL },
+    { REQUIRED, FILTER("NOTIFY", ""), "linux", NULL },
+    { REQUIRED, FILTER("TRACE", ""), "linux", NULL },
+    { REQUIRED, FILTER("ERRNO", RULE_OF("mknod", "NOTIFY")), "process", "{}" },
+    { REQUIRED, FILTER("ERRNO", RULE_OF("init_module", "NOTIFY")), "linux", NULL },
+    { REQUIRED, FILTER("ERRNO", RULE_OF("read','userfaultfd", "LOG")), "linux", NULL },
+    { REQUIRED, FILTER("ERRNO", RULE_OF("read", "ALLOW") "," RULE_OF("kexec_load", "TRACE")),
+      "linux", NULL },
+    { REQUIRED, FILTER("ERRNO", RULE_OF("kexec_load", "KILL")), "process", "{}" },
+    { REQUIRED, HOLDING("SYS_BOOT", RULE_OF("kexec_load", "ALLOW")), "linux/seccomp/syscalls",
+      "[" RULE_OF("kexec_load", "ALLOW") "]" },
+    { REQUIRED, HOLDING("SYS_BOOT", RULE_OF("bpf", "ALLOW")), "linux", NULL },
+    { REQUIRED, HOLDING("BPF", RULE_OF("bpf", "ALLOW")), "linux/seccomp/syscalls",
+      "[" RULE_OF("bpf", "ALLOW") "]" },
+    { FLOORS("'seccomp':'required','denied_capabilities':['BPF']"),
+      HOLDING("BPF", RULE_OF("bpf", "ALLOW")), "linux", NULL },
+    { FLOORS("'seccomp':'default'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
+    { FLOORS("'denied_capabilities':['NET_RAW']"),
+      "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL'],'ambient':"
+      "['CAP_NET_RAW'],'inheritable':['CAP_KILL']}}}",
+      "process/capabilities", "{'bounding':['CAP_KILL'],'ambient':[],'inheritable':['CAP_KILL']}" },
+    { FLOORS("'denied_capabilities':['ALL']"),
+      "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL']}}}",
+      "process/capabilities", "{'bounding':[]}" },
+    { HOOKS, HOOKED("prestart", "/usr/bin/env"), "process", "{}" },
+    { HOOKS, HOOKED("prestart", "/etc/../usr/bin/env"), "process", "{}" },
+    { HOOKS, HOOKED("poststop", "/etc/hostname"), "linux", NULL },
+    { HOOKS, HOOKED("createContainer", "/usr/bin/../../etc/hostname"), "linux", NULL },
+    { HOOKS, HOOKED("createRuntime", "usr/bin/env"), "linux", NULL },
+    { HOOKS, HOOKED("poststart", "/no/such/program"), "linux", NULL },
+    { HOOKS, HOOKED("startContainer", "/etc/hostname"), "process", "{}" },
+    { HOOKS, HOOKED_WITH("'env':[]"), "process", "{}" },
+    { HOOKS, HOOKED_WITH("'env':['LD_PRELOAD=/x.so']"), "process", NULL },
+    { NAMED, HOOKED_WITH("'args':['one','two']"), "process", "{}" },
+    { NAMED, HOOKED_WITH("'args':['two','one']"), "process", NULL },
+    { NAMED, HOOKED_WITH("'args':[]"), "process", NULL },
+    { HOOKS, HOOKED_WITH("'args':['x']"), "hooks/poststop",
+      "[{'path':'/usr/bin/env','args':['x']}]" },
+    { HOOKS, "{'process':{}}", "linux", NULL },
+    { HOOKS, "{'process':{},'linux':{'namespaces':[{'type':'uts'}]}}", "process", "{}" },
+};
+
 static void test_floors(void **state)
 {
     (void)state;
-    static const struct {
-        const char *policy, *config, *path, *expected; /* expected NULL: refused */
-    } table[] = {
-        { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
-        { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
-          "{'limit':268435456,'swap':268435456}" },
-        { VM_LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':100000,'period':100000}" },
-        { VM_LIMITS, RESOURCES("'memory':{'limit':1073741824,'swap':1073741824}"),
-          "linux/resources/memory", "{'limit':1073741824,'swap':1073741824}" },
-        { LIMITS, "{'process':{}}", "linux/resources/pids", "{'limit':10}" },
-        { LIMITS, "{'process':{}}", "linux/resources/cpu", "{'quota':50000,'period':100000}" },
-        { LIMITS, RESOURCES("'memory':{'limit':-1,'swap':-1}"), "linux/resources/memory",
-          "{'limit':67108864,'swap':67108864}" },
-        { LIMITS, RESOURCES("'memory':{'limit':8388608}"), "linux/resources/memory",
-          "{'limit':8388608,'swap':67108864}" },
-        { LIMITS, RESOURCES("'memory':{'limit':8388608,'swap':8388608}"), "linux/resources/memory",
-          "{'limit':8388608,'swap':8388608}" },
-        { LIMITS, RESOURCES("'memory':{'limit':67108865}"), "linux", NULL },
-        { LIMITS, RESOURCES("'memory':{'limit':'64m'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'pids':{'limit':10}"), "linux/resources/pids", "{'limit':10}" },
-        { LIMITS, RESOURCES("'pids':{'limit':11}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':-1,'period':50000}"), "linux/resources/cpu",
-          "{'quota':50000,'period':100000}" },
-        { LIMITS, RESOURCES("'cpu':{'quota':25000,'period':50000}"), "linux/resources/cpu",
-          "{'quota':25000,'period':50000}" },
-        { LIMITS, RESOURCES("'cpu':{'quota':25001,'period':50000}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':9223372036854775807}"), "linux", NULL },
-        { LIMITS, RESOURCES("'cpu':{'quota':1000,'burst':1}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'memory.max':'max'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'pids.max':'max'}"), "linux", NULL },
-        { LIMITS, RESOURCES("'unified':{'io.weight':'10'}"), "linux/resources/unified",
-          "{'io.weight':'10'}" },
-        { LIMITS, "{'process':{},'linux':[]}", "linux", NULL },
-        { LIMITS, "{'linux':{}}", "linux", NULL },
-        { FLOORS("'no_new_privileges':true"), "{'process':{}}", "process/noNewPrivileges", "true" },
-        { FLOORS("'no_new_privileges':true"), "{'process':{'noNewPrivileges':false}}",
-          "process/noNewPrivileges", "true" },
-        { FLOORS(""), "{'process':{'noNewPrivileges':false}}", "process/noNewPrivileges", "false" },
-        { FLOORS("'seccomp':'required'"), "{'process':{}}", "linux", NULL },
-        { FLOORS("'seccomp':'required'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
-        { REQUIRED, FILTER("ERRNO", ""), "linux/seccomp/defaultAction", "'SCMP_ACT_ERRNO'" },
-        { REQUIRED, FILTER("KILL_PROCESS", ""), "linux/seccomp/syscalls", "[]" },
-        { REQUIRED, FILTER("ALLOW", ""), "linux", NULL },
-        { REQUIRED, FILTER("LOG", ""), "linux", NULL },
-        { REQUIRED, FILTER("NOTIFY", ""), "linux", NULL },
-        { REQUIRED, FILTER("TRACE", ""), "linux", NULL },
-        { REQUIRED, FILTER("ERRNO", RULE_OF("mknod", "NOTIFY")), "process", "{}" },
-        { REQUIRED, FILTER("ERRNO", RULE_OF("init_module", "NOTIFY")), "linux", NULL },
-        { REQUIRED, FILTER("ERRNO", RULE_OF("read','userfaultfd", "LOG")), "linux", NULL },
-        { REQUIRED, FILTER("ERRNO", RULE_OF("read", "ALLOW") "," RULE_OF("kexec_load", "TRACE")),
-          "linux", NULL },
-        { REQUIRED, FILTER("ERRNO", RULE_OF("kexec_load", "KILL")), "process", "{}" },
-        { REQUIRED, HOLDING("SYS_BOOT", RULE_OF("kexec_load", "ALLOW")), "linux/seccomp/syscalls",
-          "[" RULE_OF("kexec_load", "ALLOW") "]" },
-        { REQUIRED, HOLDING("SYS_BOOT", RULE_OF("bpf", "ALLOW")), "linux", NULL },
-        { REQUIRED, HOLDING("BPF", RULE_OF("bpf", "ALLOW")), "linux/seccomp/syscalls",
-          "[" RULE_OF("bpf", "ALLOW") "]" },
-        { FLOORS("'seccomp':'required','denied_capabilities':['BPF']"),
-          HOLDING("BPF", RULE_OF("bpf", "ALLOW")), "linux", NULL },
-        { FLOORS("'seccomp':'default'"), "{'process':{},'linux':{'seccomp':{}}}", "linux", NULL },
-        { FLOORS("'denied_capabilities':['NET_RAW']"),
-          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL'],'ambient':"
-          "['CAP_NET_RAW'],'inheritable':['CAP_KILL']}}}",
-          "process/capabilities",
-          "{'bounding':['CAP_KILL'],'ambient':[],'inheritable':['CAP_KILL']}" },
-        { FLOORS("'denied_capabilities':['ALL']"),
-          "{'process':{'capabilities':{'bounding':['CAP_NET_RAW','CAP_KILL']}}}",
-          "process/capabilities", "{'bounding':[]}" },
-        { HOOKS, HOOKED("prestart", "/usr/bin/env"), "process", "{}" },
-        { HOOKS, HOOKED("prestart", "/etc/../usr/bin/env"), "process", "{}" },
-        { HOOKS, HOOKED("poststop", "/etc/hostname"), "linux", NULL },
-        { HOOKS, HOOKED("createContainer", "/usr/bin/../../etc/hostname"), "linux", NULL },
-        { HOOKS, HOOKED("createRuntime", "usr/bin/env"), "linux", NULL },
-        { HOOKS, HOOKED("poststart", "/no/such/program"), "linux", NULL },
-        { HOOKS, HOOKED("startContainer", "/etc/hostname"), "process", "{}" },
-        { HOOKS, HOOKED_WITH("'env':[]"), "process", "{}" },
-        { HOOKS, HOOKED_WITH("'env':['LD_PRELOAD=/x.so']"), "process", NULL },
-        { NAMED, HOOKED_WITH("'args':['one','two']"), "process", "{}" },
-        { NAMED, HOOKED_WITH("'args':['two','one']"), "process", NULL },
-        { NAMED, HOOKED_WITH("'args':[]"), "process", NULL },
-        { HOOKS, HOOKED_WITH("'args':['x']"), "hooks/poststop",
-          "[{'path':'/usr/bin/env','args':['x']}]" },
-        { HOOKS, "{'process':{}}", "linux", NULL },
-        { HOOKS, "{'process':{},'linux':{'namespaces':[{'type':'uts'}]}}", "process", "{}" },
-    };
-    for (size_t i = 0; i < ROWS(table); i++) {
-        struct policy *policy = policy_of(table[i].policy);
+    for (size_t i = 0; i < ROWS(floor_cases); i++) {
+        struct policy *policy = policy_of(floor_cases[i].policy);
         struct policy_asked asked = { 0 };
         struct policy_decision decision;
         struct error err = { 0 };
-        json_t *config = load(table[i].config), *hooks = policy_resolve_hooks(config);
+        json_t *config = load(floor_cases[i].config), *hooks = policy_resolve_hooks(config);
         const struct policy_identity identity = { .hooks = hooks };
         int result = policy_enforce(policy, &identity, &asked, config, &decision, &err);
-        if (result != (table[i].expected ? 0 : -1))
+        if (result != (floor_cases[i].expected ? 0 : -1))
             fail_msg("row %zu: %d, %s", i, result, err.message);
-        if (table[i].expected)
-            assert_json(get(config, table[i].path), table[i].expected);
+        if (floor_cases[i].expected)
+            assert_json(get(config, floor_cases[i].path), floor_cases[i].expected);
         policy_decision_free(&decision);
         policy_free(policy);
         json_decref(config);
