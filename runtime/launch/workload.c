@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
 #include "runtime/monitor/control.h"
 #include "runtime/plan/compose.h"
@@ -100,12 +101,15 @@ static int clean_backend(const struct runtime *runtime, const struct state *stat
     if (!backend)
         return -1;
     /* Killed before it could record the name: it is the one that back ends choose. */
-    char cgroup[STATE_MAX_ID + 16];
-    (void)snprintf(cgroup, sizeof cgroup, "hybrid-%s", state->id);
-    bool recorded = state->cgroup && *state->cgroup;
+    char chosen[STATE_MAX_ID + 16];
+    (void)snprintf(chosen, sizeof chosen, "hybrid-%s", state->id);
+    const char *cgroup = state->cgroup && *state->cgroup ? state->cgroup : chosen;
     int result = paths_make(runtime, state->id, &paths, err);
-    if (result == 0)
-        result = backend->clean_up(&paths.paths, state->id, recorded ? state->cgroup : cgroup, err);
+    if (result == 0) {
+        /* The same id below another root chooses the same name: that one's cgroup is left alone. */
+        bool ours = cgroup_belongs_to(cgroup, paths.paths.state_dir);
+        result = backend->clean_up(&paths.paths, state->id, ours ? cgroup : "", err);
+    }
     paths_free(&paths);
     return result;
 }

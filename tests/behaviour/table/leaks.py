@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -138,3 +139,18 @@ def many(t):
         session.wait()
     for name in t.names:
         t.eventually("nothing is left of it", lambda n=name: not t.host.traces(n))
+
+
+@test("kill-9/leaves-a-namesake-alone", isolations=("container",))
+def namesake(t):
+    """What was killed below one root is cleared away; a workload of the same name below another root is not hurt."""
+    name = t.detached(command=COMMAND)
+    root, data = t.host.directory + "/namesakes", t.host.directory + "/namesakes-data"
+    shutil.copytree(f"{t.host.root}/{name}", f"{root}/{name}", ignore=lambda *_: ["control.sock"])
+    try:
+        t.equal("killed", "", t.verb("--root", root, "--data", data, "ps", "-q"))
+        t.verb("--root", root, "--data", data, "rm", name)
+        t.equal("its namesake's command", "still here\n", t.verb("exec", name, "echo", "still here"))
+    finally:
+        for directory in (root, data):
+            shutil.rmtree(directory, ignore_errors=True)
