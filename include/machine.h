@@ -40,6 +40,11 @@
  *                                       TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6 set; `own`: frames of
  *                                       the guest with another source address than MAC are
  *                                       dropped. May be repeated, in the order of the guest's names
+ *              --net-receive-bps=N --net-send-bps=N --net-receive-pps=N --net-send-pps=N
+ *                                       bytes and packets a second, at most, of each network
+ *                                       device, to the guest and from it, from 1 on; without: no
+ *                                       limit. Frames that TCP's segments are cut from count as
+ *                                       what they become
  *              --uid=N --gid=N          ids of its own, not 0, taken in the jail
  *   hybrid-vmm --probe                  the micro guest: prints one line, exits 0 if KVM here can
  *                                       run a Linux guest, 1 if not (the line says what is wrong),

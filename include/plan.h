@@ -225,13 +225,18 @@ struct plan_cgroup_setting {
 /* What a VM has where no limit says otherwise. */
 enum { PLAN_VM_MEMORY = 256 << 20, PLAN_VM_CPUS = 1 };
 
-/* What of the workload's disks is limited (extension). */
-enum plan_disk_rate {
-    PLAN_DISK_READ_BYTES, /* a second */
+/* What a second may see of the workload's disks and networks (extension). */
+enum plan_rate {
+    PLAN_DISK_READ_BYTES,
     PLAN_DISK_WRITE_BYTES,
     PLAN_DISK_READ_REQUESTS,
     PLAN_DISK_WRITE_REQUESTS,
-    PLAN_DISK_RATES,
+    PLAN_NETWORK_RECEIVE_BYTES,
+    PLAN_NETWORK_SEND_BYTES,
+    PLAN_NETWORK_RECEIVE_PACKETS,
+    PLAN_NETWORK_SEND_PACKETS,
+    PLAN_RATES,
+    PLAN_DISK_RATES = PLAN_NETWORK_RECEIVE_BYTES, /* so many, the first ones, are of disks */
 };
 
 /* Limits. -1 where an OCI field is absent (0 and other values mean what the specification says). */
@@ -249,9 +254,9 @@ struct plan_resources {
     size_t device_count;
     const struct plan_cgroup_setting *settings; /* everything else, in the order of writing */
     size_t setting_count;
-    int64_t disk_rates[PLAN_DISK_RATES]; /* of all its disks together; 0: no limit */
-    bool every_controller; /* a cgroup in every hierarchy: engines read counters there */
-    bool check_memory;     /* refuse a memory limit below what is used */
+    int64_t rates[PLAN_RATES]; /* of all disks together, of each network; 0: no limit */
+    bool every_controller;     /* a cgroup in every hierarchy: engines read counters there */
+    bool check_memory;         /* refuse a memory limit below what is used */
 };
 
 /* Bit n % 64 of word n / 64: processor n; as sched_setaffinity(2) takes it. */

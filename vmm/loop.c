@@ -46,14 +46,37 @@ void loop_remove(struct loop *loop, struct loop_source *source)
     }
 }
 
-void loop_defer(struct loop *loop, struct loop_deferred *work)
+static void loop_queue(struct loop *loop, struct loop_deferred *work, int wait)
 {
+    if (!work->queued || wait < work->wait)
+        work->wait = wait;
     if (work->queued)
         return;
     work->queued = true;
     work->next = NULL;
     *loop->deferred_tail = work;
     loop->deferred_tail = &work->next;
+}
+
+void loop_defer(struct loop *loop, struct loop_deferred *work)
+{
+    loop_queue(loop, work, 0);
+}
+
+void loop_delay(struct loop *loop, struct loop_deferred *work, uint64_t nanoseconds)
+{
+    const uint64_t millisecond = 1000 * 1000, longest = 1000;
+    uint64_t wait = (nanoseconds + millisecond - 1) / millisecond;
+    loop_queue(loop, work, (int)(wait < longest ? wait : longest));
+}
+
+static int loop_timeout(const struct loop *loop, int timeout)
+{
+    for (const struct loop_deferred *work = loop->deferred_head; work; work = work->next) {
+        if (timeout < 0 || work->wait < timeout)
+            timeout = work->wait;
+    }
+    return timeout;
 }
 
 /* Runs what was deferred before this turn; what it defers again waits for the next. */
@@ -72,8 +95,7 @@ static void loop_run_deferred(struct loop *loop)
 
 int loop_turn(struct loop *loop, int timeout, struct error *err)
 {
-    int count =
-        epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, loop->deferred_head ? 0 : timeout);
+    int count = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, loop_timeout(loop, timeout));
     if (count < 0 && errno != EINTR)
         return error_set_errno(err, EXIT_OURS, errno, "the event loop cannot wait");
     loop->batch_count = count > 0 ? count : 0;

@@ -22,6 +22,7 @@ struct loop_deferred {
     void (*run)(void *context);
     void *context;
     bool queued;
+    int wait; /* milliseconds that the next turn may last before it */
     struct loop_deferred *next;
 };
 
@@ -51,8 +52,14 @@ void loop_remove(struct loop *loop, struct loop_source *source);
 void loop_defer(struct loop *loop, struct loop_deferred *work);
 
 /*
- * One turn: waits up to timeout milliseconds (-1: for ever; 0 where work was deferred), then calls
- * what is ready. Returns 0, or -1 with err.
+ * The same for work that can wait for so many nanoseconds: it is run then, or sooner, when anything
+ * else ends the next turn, and has to look whether it is time.
+ */
+void loop_delay(struct loop *loop, struct loop_deferred *work, uint64_t nanoseconds);
+
+/*
+ * One turn: waits up to timeout milliseconds (-1: for ever), or less where work was deferred, then
+ * calls what is ready. Returns 0, or -1 with err.
  */
 int loop_turn(struct loop *loop, int timeout, struct error *err);
 

@@ -94,6 +94,7 @@ static int machine_add_nets(struct machine *machine, const struct options *optio
                        err) < 0 ||
             machine_add_device(machine, &net->device, err) < 0)
             return -1;
+        net_limit(net, &options->net_rates);
     }
     return 0;
 }

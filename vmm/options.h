@@ -20,6 +20,7 @@ struct options {
     uint64_t memory; /* bytes */
     uint64_t cpus, uid, gid;
     uint64_t disk_read_bps, disk_write_bps, disk_read_iops, disk_write_iops; /* 0: no limit */
+    struct net_rates net_rates;                                              /* of each */
     const char *command_line, *share_tag; /* the tag is NULL where there is no share */
     bool probe, system_calls, help, version;
 };

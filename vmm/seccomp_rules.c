@@ -62,7 +62,7 @@ const struct seccomp_rule seccomp_rules[] = {
     CALL(STARTUP | DISK, pwritev, "write requests"),
     CALL(STARTUP | DISK, fdatasync, "flush requests"),
     CALL(STARTUP | DISK, fallocate, "discard requests: holes in the scratch file"),
-    CALL(STARTUP | DISK, clock_gettime, "limits of disks: what time is it?"),
+    CALL(STARTUP | DISK | LOOP, clock_gettime, "limits of disks and networks: what time is it?"),
     CALL(STARTUP | DISK, clock_nanosleep, "limits of disks: not yet"),
     /* Diagnosis of a vCPU that ended. */
     KVM_IOCTL(STARTUP | VCPU, KVM_GET_REGS, "diagnosis: where the vCPU stood"),

@@ -45,18 +45,30 @@ struct run {
 /* Under --rm nothing is written to a disk: what would such a limit be of? */
 static int check_write_rates(const struct run_settings *settings, struct error *err)
 {
-    const char *const *rates = settings->run.disk_rates;
+    const char *const *rates = settings->run.rates;
     bool bytes = rates[PLAN_DISK_WRITE_BYTES] != NULL;
     if (!settings->remove || (!bytes && !rates[PLAN_DISK_WRITE_REQUESTS]))
         return 0;
     return error_set(err, EXIT_OURS,
                      "%s: with --rm the writable layer is in memory, not on a disk; leave --rm out",
-                     disk_rate_option(bytes ? PLAN_DISK_WRITE_BYTES : PLAN_DISK_WRITE_REQUESTS));
+                     rate_option(bytes ? PLAN_DISK_WRITE_BYTES : PLAN_DISK_WRITE_REQUESTS));
+}
+
+/* Nor of a network that there is not. */
+static int check_network_rates(const struct run_settings *settings, struct error *err)
+{
+    for (int rate = PLAN_DISK_RATES; rate < PLAN_RATES; rate++) {
+        if (settings->run.rates[rate] && strcmp(settings->network, "none") == 0)
+            return error_set(err, EXIT_OURS,
+                             "%s: there is no network to limit; join one by --network=ns:PATH",
+                             rate_option((enum plan_rate)rate));
+    }
+    return 0;
 }
 
 static int check_options(const struct run_settings *settings, struct error *err)
 {
-    if (check_write_rates(settings, err) < 0)
+    if (check_write_rates(settings, err) < 0 || check_network_rates(settings, err) < 0)
         return -1;
     if (settings->detach && settings->dry_run)
         return error_set(err, EXIT_OURS, "--dry-run runs nothing: leave -d out");

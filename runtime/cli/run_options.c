@@ -9,8 +9,7 @@
 #define CHOICE(long_name, argument_name, member, list, text)                                       \
     CLI_OPTION_CHOICE(struct run_settings, member, long_name, argument_name, list, text)
 #define RATE(long_name, argument_name, rate, text)                                                 \
-    CLI_OPTION(CLI_TEXT, struct run_settings, run.disk_rates[rate], long_name, 0, argument_name,   \
-               text)
+    CLI_OPTION(CLI_TEXT, struct run_settings, run.rates[rate], long_name, 0, argument_name, text)
 #define REFUSED CLI_OPTION_REFUSED
 
 static const char *const isolations[] = { "auto", "container", "vm", NULL };
@@ -62,6 +61,12 @@ const struct cli_option run_option_table[] = {
     RATE("device-read-iops", "NUMBER", PLAN_DISK_READ_REQUESTS,
          "Requests a second to read from all its disks together"),
     RATE("device-write-iops", "NUMBER", PLAN_DISK_WRITE_REQUESTS, "The same for writing"),
+    RATE("network-receive-bps", "BYTES", PLAN_NETWORK_RECEIVE_BYTES,
+         "Bytes a second, such as 10m, that it receives on each network (in a vm)"),
+    RATE("network-send-bps", "BYTES", PLAN_NETWORK_SEND_BYTES, "The same for sending"),
+    RATE("network-receive-pps", "NUMBER", PLAN_NETWORK_RECEIVE_PACKETS,
+         "Packets a second that it receives on each network (in a vm)"),
+    RATE("network-send-pps", "NUMBER", PLAN_NETWORK_SEND_PACKETS, "The same for sending"),
     OPTION("ulimit", 0, CLI_LIST, "NAME=SOFT[:HARD]", run.ulimits,
            "A resource limit, such as nofile=1024:4096"),
     FLAG("read-only", 0, run.readonly, "Make the root file system read-only"),

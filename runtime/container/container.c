@@ -17,6 +17,7 @@
 #include "layers.h"
 #include "notify.h"
 #include "runtime/cgroup/cgroup.h"
+#include "runtime/plan/compose.h"
 #include "stamp.h"
 
 struct workload {
@@ -60,10 +61,29 @@ void container_cgroup_name(const struct plan *plan, const char *id, char name[PA
         (void)snprintf(name, PATH_MAX, "hybrid-%s", id);
 }
 
+/*
+ * A container is one of perhaps many users of its namespace's interfaces, which others have made:
+ * a queueing discipline there would limit them too, and stay when it has gone.
+ */
+static int check_network_rates(const struct plan *plan, struct error *err)
+{
+    for (int i = PLAN_DISK_RATES; i < PLAN_RATES; i++) {
+        if (plan->resources.rates[i] > 0)
+            return error_set(err, EXIT_OURS,
+                             "%s: a container shares the interfaces of its network namespace with "
+                             "whoever else is in there; limit them with tc(8), or use "
+                             "--isolation=vm, whose networks hybrid limits itself",
+                             rate_option((enum plan_rate)i));
+    }
+    return 0;
+}
+
 static int create_cgroup(struct workload *workload, const struct workload_spec *spec,
                          struct error *err)
 {
     char name[PATH_MAX];
+    if (check_network_rates(spec->plan, err) < 0)
+        return -1;
     if (spec->hold && spec->hold->no_cgroup)
         return 0;
     container_cgroup_name(spec->plan, spec->id, name);

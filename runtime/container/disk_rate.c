@@ -60,14 +60,14 @@ static int find_device(const char *path, const char *option, char *text, size_t 
     return 0;
 }
 
-static void make_one(struct disk_rate_settings *made, enum plan_disk_rate rate, const char *device,
+static void make_one(struct disk_rate_settings *made, enum plan_rate rate, const char *device,
                      int64_t value)
 {
     size_t i = made->count++;
     const char *note = FILES[rate].v1_file ? ""
                                            : " (of writing, only cgroup v2 counts all; "
                                              "--isolation=vm limits it anywhere)";
-    (void)snprintf(made->what[i], sizeof made->what[i], "%s%s", disk_rate_option(rate), note);
+    (void)snprintf(made->what[i], sizeof made->what[i], "%s%s", rate_option(rate), note);
     (void)snprintf(made->v1_values[i], sizeof made->v1_values[i], "%s %" PRId64, device, value);
     (void)snprintf(made->v2_values[i], sizeof made->v2_values[i], "%s %s=%" PRId64, device,
                    FILES[rate].v2_key, value);
@@ -86,12 +86,12 @@ int disk_rate_make(const struct plan_resources *resources, const char *path,
     char device[32] = "";
     made->count = 0;
     for (int i = 0; i < PLAN_DISK_RATES; i++) {
-        enum plan_disk_rate rate = (enum plan_disk_rate)i;
-        if (resources->disk_rates[i] == 0)
+        enum plan_rate rate = (enum plan_rate)i;
+        if (resources->rates[i] == 0)
             continue;
-        if (!*device && find_device(path, disk_rate_option(rate), device, sizeof device, err) < 0)
+        if (!*device && find_device(path, rate_option(rate), device, sizeof device, err) < 0)
             return -1;
-        make_one(made, rate, device, resources->disk_rates[i]);
+        make_one(made, rate, device, resources->rates[i]);
     }
     return 0;
 }

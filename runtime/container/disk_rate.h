@@ -13,9 +13,9 @@ struct disk_rate_settings {
 };
 
 /*
- * Makes settings of resources->disk_rates for the device that holds `path`, where layers and
- * writable layers are. *made must stay in place. Returns 0, or -1 with *err: cgroups cannot limit
- * what is on no block device.
+ * Makes settings of the rates of disks in resources->rates for the device that holds `path`, where
+ * layers and writable layers are. *made must stay in place. Returns 0, or -1 with *err: cgroups
+ * cannot limit what is on no block device.
  */
 int disk_rate_make(const struct plan_resources *resources, const char *path,
                    struct disk_rate_settings *made, struct error *err);

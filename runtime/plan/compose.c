@@ -128,7 +128,7 @@ static json_t *compose_annotations(const struct image_config *image,
         return NULL;
     if (options->init && compose_set(annotations, "hybrid.init", json_string("true"), err) < 0)
         return NULL;
-    if (compose_disk_rates(annotations, options, err) < 0)
+    if (compose_rates(annotations, options, err) < 0)
         return NULL;
     return json_incref(annotations);
 }

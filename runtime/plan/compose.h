@@ -71,8 +71,8 @@ struct run_options {
     int64_t memory_swap;
     double cpus; /* 0: not given */
     const char *cpuset_cpus;
-    int64_t pids_limit;                      /* -1: not given */
-    const char *disk_rates[PLAN_DISK_RATES]; /* texts; NULL: not given */
+    int64_t pids_limit;            /* -1: not given */
+    const char *rates[PLAN_RATES]; /* texts; NULL: not given */
     bool readonly;
     bool terminal;
     bool init;
@@ -145,7 +145,7 @@ const char *signal_nearest(const char *name);
 int userns_parse(const char *text, struct plan_id_map *map, struct error *err);
 
 /* "--device-read-bps", and the like; for messages. */
-const char *disk_rate_option(enum plan_disk_rate rate);
+const char *rate_option(enum plan_rate rate);
 
 /* The whole plan as text, a line a step, as --dry-run shows it. Returns 0, or -1 with errno. */
 int plan_print(const struct plan *plan, FILE *out);

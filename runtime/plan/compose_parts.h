@@ -42,7 +42,7 @@ json_t *compose_env(const json_t *base, const struct run_options *options, const
 /* mounts, and linux without seccomp. */
 json_t *compose_mounts(const struct run_options *options, const char *hostname, struct error *err);
 json_t *compose_linux(const struct run_options *options, struct error *err);
-int compose_disk_rates(json_t *annotations, const struct run_options *options, struct error *err);
+int compose_rates(json_t *annotations, const struct run_options *options, struct error *err);
 
 /* --tmpfs, --volume and --mount as entries of mounts, parents before what is mounted below them. */
 json_t *compose_volumes(const struct run_options *options, struct error *err);

@@ -306,11 +306,11 @@ static void print_limits(const struct plan_resources *resources, FILE *out)
                           (long long)numbers[i].value, numbers[i].unit);
     for (size_t i = 0; i < resources->setting_count; i++)
         (void)fprintf(out, "%-13s%s\n", "limit", resources->settings[i].what);
-    for (int i = 0; i < PLAN_DISK_RATES; i++)
-        if (resources->disk_rates[i] > 0)
+    for (int i = 0; i < PLAN_RATES; i++)
+        if (resources->rates[i] > 0)
             (void)fprintf(out, "%-13s%s %lld a second\n", "limit",
-                          disk_rate_option((enum plan_disk_rate)i) + strlen("--"),
-                          (long long)resources->disk_rates[i]);
+                          rate_option((enum plan_rate)i) + strlen("--"),
+                          (long long)resources->rates[i]);
     if (resources->cpuset_cpus)
         (void)fprintf(out, "%-13scpus %s\n", "limit", resources->cpuset_cpus);
     if (resources->cpuset_mems)

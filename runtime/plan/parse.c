@@ -112,7 +112,7 @@ static int parse_root_propagation(struct plan *plan, const json_t *linux_part, s
     return 0;
 }
 
-/* hybrid's own annotations; those of a bundle mean nothing to it. */
+/* hybrid's own annotations; of those of a bundle, only limits of its networks mean something. */
 static int parse_annotations(struct plan *plan, unsigned int flags, struct error *err)
 {
     json_t *annotations = NULL;
@@ -120,11 +120,11 @@ static int parse_annotations(struct plan *plan, unsigned int flags, struct error
     if (json_read_object(plan->document, "", "annotations", &annotations, err) < 0)
         return -1;
     if (!(flags & PLAN_PARSE_OWN))
-        return 0;
+        return parse_rates(plan, annotations, PLAN_DISK_RATES, err);
     if (json_read_string(annotations, "annotations", "hybrid.init", &init, err) < 0)
         return -1;
     plan->init = strcmp(init, "true") == 0;
-    return parse_disk_rates(plan, annotations, err);
+    return parse_rates(plan, annotations, PLAN_DISK_READ_BYTES, err);
 }
 
 /* Steps from the first mount to the read-only root. */

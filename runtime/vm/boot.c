@@ -202,7 +202,7 @@ static char *disk_option(const struct machine_files *files)
     return NULL;
 }
 
-enum { MAX_ARGUMENTS = 26 };
+enum { MAX_ARGUMENTS = 30 };
 
 struct arguments {
     char *values[MAX_ARGUMENTS + 1];
@@ -223,17 +223,21 @@ __attribute__((format(printf, 2, 3))) static void add_argument(struct arguments 
     va_end(values);
 }
 
-static void add_disk_rates(struct arguments *arguments, const struct plan_resources *resources)
+static void add_rates(struct arguments *arguments, const struct plan_resources *resources)
 {
-    static const char *const OPTIONS[PLAN_DISK_RATES] = {
+    static const char *const OPTIONS[PLAN_RATES] = {
         [PLAN_DISK_READ_BYTES] = "disk-read-bps",
         [PLAN_DISK_WRITE_BYTES] = "disk-write-bps",
         [PLAN_DISK_READ_REQUESTS] = "disk-read-iops",
         [PLAN_DISK_WRITE_REQUESTS] = "disk-write-iops",
+        [PLAN_NETWORK_RECEIVE_BYTES] = "net-receive-bps",
+        [PLAN_NETWORK_SEND_BYTES] = "net-send-bps",
+        [PLAN_NETWORK_RECEIVE_PACKETS] = "net-receive-pps",
+        [PLAN_NETWORK_SEND_PACKETS] = "net-send-pps",
     };
-    for (int i = 0; i < PLAN_DISK_RATES; i++)
-        if (resources->disk_rates[i] > 0)
-            add_argument(arguments, "--%s=%" PRId64, OPTIONS[i], resources->disk_rates[i]);
+    for (int i = 0; i < PLAN_RATES; i++)
+        if (resources->rates[i] > 0)
+            add_argument(arguments, "--%s=%" PRId64, OPTIONS[i], resources->rates[i]);
 }
 
 /* "--net=9,1500,02:00:00:00:00:01" for each tap. */
@@ -342,7 +346,7 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
         return -1;
     make_arguments(&arguments, files, numbers, vm_ram_size(vm_memory_limit(resources)), cpus,
                    command_line);
-    add_disk_rates(&arguments, resources);
+    add_rates(&arguments, resources);
     add_net_arguments(&arguments, files, &vm->network);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)

@@ -43,7 +43,7 @@ class Tour:
         try:
             vmm = monitor.Monitor(f"{self.build}/hostile/launch", path, f"{self.build}/hostile/guest.elf", self.disks,
                                   "only=end.tour", share=server.other.detach(),
-                                  options=["--disk-read-iops=5"])
+                                  options=["--disk-read-iops=5", "--net-send-pps=10000"])
         except monitor.Ended as ended:
             server.close()
             return ("nothing", str(ended)), ""

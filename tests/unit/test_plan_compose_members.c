@@ -48,10 +48,15 @@ static const struct {
       "annotations",
       "{'hybrid.isolation':'container','hybrid.image':'test','hybrid.init':'true'}" },
     { NONE,
-      { .disk_rates = { "10m", NULL, NULL, "250" }, .image = "test" },
+      { .rates = { "10m", NULL, NULL, "250" }, .image = "test" },
       "annotations",
       "{'hybrid.isolation':'container','hybrid.image':'test','hybrid.disk.readBps':'10485760',"
       "'hybrid.disk.writeIops':'250'}" },
+    { NONE,
+      { .rates = { NULL, NULL, NULL, NULL, "64k", NULL, NULL, "1000" }, .image = "test" },
+      "annotations",
+      "{'hybrid.isolation':'container','hybrid.image':'test','hybrid.network.receiveBps':'65536',"
+      "'hybrid.network.sendPps':'1000'}" },
     { "{'config':{'Labels':{'a':'1','hybrid.init':'true'},'StopSignal':'SIGINT'}}",
       { .labels = LIST("b=2=3", "c"), .annotations = LIST("a=9") },
       "annotations",

@@ -355,19 +355,20 @@ static void test_process_members(void **state)
     plan_free(&plan);
 }
 
-/* Extensions are for hybrid's own documents: a bundle cannot use them. */
+/* Extensions are for hybrid's own documents: of a bundle, only limits of networks hold. */
 static void test_extensions(void **state)
 {
     static const char *const own =
         "{'process':{'user':{'username':'web:web'}},'mounts':[{'destination':'/etc/hosts','type':"
         "'file','source':'text','options':['ro']}],'annotations':{'hybrid.init':'true',"
-        "'hybrid.disk.readBps':'4096','hybrid.disk.writeIops':'1'}}";
+        "'hybrid.disk.readBps':'4096','hybrid.disk.writeIops':'1',"
+        "'hybrid.network.sendBps':'65536'}}";
     (void)state;
     struct plan plan;
     parse_well(own, PLAN_PARSE_OWN, &plan);
-    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_READ_BYTES], 4096);
-    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_WRITE_BYTES], 0);
-    assert_int_equal(plan.resources.disk_rates[PLAN_DISK_WRITE_REQUESTS], 1);
+    assert_int_equal(plan.resources.rates[PLAN_DISK_READ_BYTES], 4096);
+    assert_int_equal(plan.resources.rates[PLAN_DISK_WRITE_BYTES], 0);
+    assert_int_equal(plan.resources.rates[PLAN_DISK_WRITE_REQUESTS], 1);
     assert_string_equal(first_step(&plan, PLAN_USER)->user.name, "web:web");
     const struct plan_file *file = &first_step(&plan, PLAN_FILE)->file;
     assert_string_equal(file->content, "text");
@@ -379,6 +380,8 @@ static void test_extensions(void **state)
     plan_free(&plan);
 
     parse_well(own, 0, &plan);
+    assert_int_equal(plan.resources.rates[PLAN_DISK_READ_BYTES], 0);
+    assert_int_equal(plan.resources.rates[PLAN_NETWORK_SEND_BYTES], 65536);
     assert_null(first_step(&plan, PLAN_USER)->user.name);
     assert_null(first_step(&plan, PLAN_FILE));
     assert_string_equal(first_step(&plan, PLAN_MOUNT)->mount.type, "file");

@@ -73,6 +73,11 @@ static const struct {
     { "{'process':{'rlimits':[{'type':'RLIMIT_CORE','soft':1,'hard':1},{'type':'RLIMIT_CORE',"
       "'soft':1,'hard':1}]}}",
       "process.rlimits[1].type RLIMIT_CORE appears twice" },
+    { "{'annotations':{'hybrid.network.sendBps':'65535'}}",
+      "annotations.hybrid.network.sendBps must be bytes a second, from 65536 to 1099511627776" },
+    { "{'annotations':{'hybrid.network.receivePps':'many'}}",
+      "annotations.hybrid.network.receivePps must be a number of packets a second, from 64 to "
+      "1099511627776" },
     { "{'mounts':{}}", "mounts must be an array" },
     { "{'mounts':[5]}", "mounts[0] must be an object" },
     { "{'mounts':[{'type':'proc'}]}", "mounts[0].destination must be an absolute path" },

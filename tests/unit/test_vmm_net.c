@@ -460,6 +460,103 @@ static void test_tap_gone(void **state)
     assert_int_equal(f->net.discarded, 1);
 }
 
+/* Turns of the loop until this time, as many as it wants: it must sleep in between. */
+static int turn_until(struct fixture *f, uint64_t end)
+{
+    struct error err;
+    int turns = 0;
+    for (uint64_t now = rate_clock(); now < end; now = rate_clock(), turns++)
+        assert_int_equal(loop_turn(&f->loop, (int)((end - now) / 1000000) + 1, &err), 0);
+    return turns;
+}
+
+/* Frames of the guest beyond the rate wait in its ring: none is lost, and the loop does not spin.
+ */
+static void test_limit_out(void **state)
+{
+    enum { FRAMES = 40, EACH = 1000, RATE = 100 * 1000 };
+    struct fixture *f = *state;
+    static struct frame got;
+    uint32_t length = 0;
+    int sent = 0;
+    net_limit(&f->net, &(struct net_rates){ .send_bytes = RATE });
+    uint64_t start = rate_clock();
+    for (int i = 0; i < FRAMES; i++) {
+        const struct guest_part part = { FRAME + (uint64_t)i * BUFFER, NET_HEADER + EACH, 0 };
+        make_frame(f)->payload[0] = (uint8_t)i;
+        memcpy(guest_at(&f->guest, part.address), &f->frame, part.length);
+        guest_add(&f->guest, NET_QUEUE_TX, &part, 1);
+        run(f);
+    }
+    assert_int_equal(f->net.watched, 0); /* of the tap, nothing is wanted */
+    while (sent < FRAMES) {
+        while (take(f, &got) > 0)
+            assert_int_equal(got.payload[0], sent++);
+        /* The burst, what its last byte may bring along, and what has come since. */
+        uint64_t passed = rate_clock() - start;
+        assert_true((uint64_t)sent * EACH <=
+                    RATE / 10 + EACH + passed / 1000 * RATE / 1000 / 1000 + 1);
+        assert_in_range(turn_until(f, rate_clock() + RATE_BURST / 2), 0, 60);
+        assert_true(rate_clock() - start < 30ULL * RATE_SECOND);
+    }
+    assert_true(rate_clock() - start >=
+                (uint64_t)(FRAMES - 1) * EACH * RATE_SECOND / RATE - RATE_BURST);
+    for (int i = 0; i < FRAMES; i++)
+        assert_true(guest_take_used(&f->guest, NET_QUEUE_TX, &length));
+}
+
+/* Those of the network wait in the tap, which nobody looks at meanwhile. */
+static void test_limit_in(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t length = 0;
+    ssize_t size = NET_HEADER + ETH_HLEN + PAYLOAD;
+    net_limit(&f->net, &(struct net_rates){ .receive_packets = 10 });
+    post_buffers(f, 8, BUFFER);
+    make_frame(f);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(send(f->host, &f->frame, (size_t)size, 0), size);
+    uint64_t start = rate_clock();
+    run(f);
+    assert_true(f->net.held_back);
+    assert_int_equal(f->net.watched, 0);
+    send_frame(f, PAYLOAD, 65536); /* the other direction goes on */
+    assert_true(guest_take_used(&f->guest, NET_QUEUE_TX, &length));
+    for (int i = 0; i < 4; i++) {
+        while (!guest_take_used(&f->guest, NET_QUEUE_RX, &length))
+            (void)turn_until(f, rate_clock() + RATE_BURST / 20);
+        assert_true(rate_clock() - start + RATE_BURST >= (uint64_t)i * RATE_SECOND / 10);
+    }
+    (void)turn_until(f, rate_clock() + RATE_BURST);
+    assert_int_equal(f->net.watched, EPOLLIN);
+}
+
+/* A frame to be cut counts as its segments; a reset pays no debt; the end waits for nothing. */
+static void test_limit_of_segments(void **state)
+{
+    enum { SEGMENT = 100, SEGMENTS = 50, HEADERS = ETH_HLEN + 40 };
+    struct fixture *f = *state;
+    static struct frame got;
+    restart(f, OFFLOADS_OUT);
+    net_limit(&f->net, &(struct net_rates){ .send_packets = 10, .send_bytes = 1 << 30 });
+    make_frame(f)->header = (struct virtio_net_hdr_v1){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                                                        .csum_start = 34,
+                                                        .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+                                                        .gso_size = SEGMENT };
+    send_frame(f, SEGMENTS * SEGMENT + 40, 65536);
+    assert_true(take(f, &got) > 0);
+    uint64_t wait = rate_limiter_wait(&f->net.limiter, true, rate_clock());
+    const uint64_t tenth = RATE_SECOND / 10;
+    assert_in_range(wait, (SEGMENTS - 20) * tenth, SEGMENTS * tenth);
+    assert_in_range(f->net.limiter.write_bytes.due, 1, rate_clock());
+    restart(f, 0);
+    make_frame(f);
+    send_frame(f, PAYLOAD, 65536);
+    assert_int_equal(take(f, &got), -1);
+    net_finish(&f->net);
+    assert_int_equal(take(f, &got), NET_HEADER + ETH_HLEN + PAYLOAD);
+}
+
 static void test_config(void **state)
 {
     struct fixture *f = *state;
@@ -490,6 +587,9 @@ int main(void)
         TEST(test_offloads_in),
         TEST(test_bounded_turn),
         TEST(test_tap_gone),
+        TEST(test_limit_out),
+        TEST(test_limit_in),
+        TEST(test_limit_of_segments),
         TEST(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

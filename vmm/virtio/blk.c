@@ -174,7 +174,6 @@ static uint64_t blk_ask_limiter(const struct blk *blk)
     const uint64_t free_sectors = blk->unlimited / BLK_SECTOR;
     bool write = blk->header.type != VIRTIO_BLK_T_IN;
     uint64_t bytes = 0;
-    struct timespec now;
     if (!blk->limiter || (blk->read_only && write) || blk->header.type == VIRTIO_BLK_T_GET_ID ||
         (!write && blk->header.sector < free_sectors))
         return 0;
@@ -184,10 +183,7 @@ static uint64_t blk_ask_limiter(const struct blk *blk)
         bytes = chain->readable_bytes - sizeof blk->header;
     if (bytes > BLK_MAX_BYTES)
         return 0; /* is refused anyway */
-    /* Not by the vDSO, whose fallback some clock sources need: the filter knows one way only. */
-    (void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-    return rate_limiter_admit(blk->limiter, write, bytes,
-                              (uint64_t)now.tv_sec * RATE_SECOND + (uint64_t)now.tv_nsec);
+    return rate_limiter_admit(blk->limiter, write, bytes, rate_clock());
 }
 
 /* Serves the request in blk->chain. */

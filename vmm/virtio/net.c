@@ -11,6 +11,7 @@
 enum {
     NET_MAX_FRAME = 65535 + NET_FRAME_EXTRA, /* also one that is to be cut into segments */
     NET_LEAST_HEADERS = 20 + 20,             /* of IPv4 and TCP in a segment */
+    NET_SEGMENT_HEADERS = ETH_HLEN + NET_LEAST_HEADERS,
 };
 
 /* What the driver may leave to us, and we to it. The kernel that takes the frame does the work. */
@@ -38,6 +39,35 @@ static bool net_segments_allowed(const struct net *net, uint8_t type, unsigned t
     default:
         return false;
     }
+}
+
+/* --- limits -------------------------------------------------------------------------------------
+ */
+
+/* Whether the limiter lets no frame of this direction pass now. If so, a later turn is awaited. */
+static bool net_must_wait(struct net *net, bool out)
+{
+    uint64_t wait = net->limited ? rate_limiter_wait(&net->limiter, out, rate_clock()) : 0;
+    if (wait > 0 && (net->wait == 0 || wait < net->wait))
+        net->wait = wait;
+    return wait > 0;
+}
+
+/*
+ * Counts a frame that has passed, as what it is on a wire: one that is still to be cut into
+ * segments is as many packets, each with headers of its own.
+ */
+static void net_count(struct net *net, bool out, const struct virtio_net_hdr_v1 *header,
+                      uint64_t frame)
+{
+    uint64_t packets = 1;
+    if (!net->limited)
+        return;
+    if (header->gso_type != VIRTIO_NET_HDR_GSO_NONE && header->gso_size > 0 &&
+        frame > NET_SEGMENT_HEADERS)
+        packets = (frame - NET_SEGMENT_HEADERS + header->gso_size - 1) / header->gso_size;
+    rate_limiter_take(&net->limiter, out, frame + (packets - 1) * NET_SEGMENT_HEADERS, packets,
+                      rate_clock());
 }
 
 /* --- from the guest ------------------------------------------------------------------------------
@@ -100,6 +130,7 @@ static bool net_send(struct net *net, struct net_head *head)
         return false;
     if (n < 0) /* what the host's kernel does not take is lost, as on any network */
         net->discarded++;
+    net_count(net, true, &head->virtio, chain->readable_bytes - NET_HEADER);
     return true;
 }
 
@@ -128,6 +159,10 @@ static int net_transmit(struct net *net)
     int outcome = 0;
     uint64_t bytes = 0;
     for (int served = 0; served < NET_BATCH && bytes < NET_BATCH_BYTES; served++) {
+        if (net_must_wait(net, true)) {
+            outcome = 0;
+            break;
+        }
         outcome = queue_pop(queue, &net->chain);
         if (outcome == 0 && !queue_await(queue))
             break;
@@ -199,6 +234,7 @@ static int net_receive_frame(struct net *net, uint64_t *bytes)
         return 0;
     }
     *bytes += (uint64_t)n;
+    net_count(net, false, &header, (uint64_t)n - NET_HEADER);
     if (!net_frame_wanted(net, &header)) {
         queue_unpop(queue, 1);
         net->discarded++;
@@ -221,8 +257,13 @@ static int net_receive(struct net *net)
     struct queue *queue = &net->device.queues[NET_QUEUE_RX];
     int outcome = 0;
     uint64_t bytes = 0;
-    net->guest_full = false;
+    net->guest_full = net->held_back = false;
     for (int served = 0; served < NET_BATCH && bytes < NET_BATCH_BYTES && !net->gone; served++) {
+        if (net_must_wait(net, false)) {
+            net->held_back = true;
+            outcome = 0;
+            break;
+        }
         outcome = queue_pop(queue, &net->chain);
         if (outcome == 0 && !queue_await(queue)) {
             net->guest_full = true;
@@ -246,7 +287,7 @@ static int net_receive(struct net *net)
 /* The tap is watched only for what somebody waits for: its events are level-triggered. */
 static void net_watch(struct net *net, bool live)
 {
-    uint32_t wanted = live && !net->guest_full ? (uint32_t)EPOLLIN : 0;
+    uint32_t wanted = live && !net->guest_full && !net->held_back ? (uint32_t)EPOLLIN : 0;
     if (live && net->host_full)
         wanted |= (uint32_t)EPOLLOUT;
     if (net->gone)
@@ -274,6 +315,7 @@ static void net_turn(struct net *net)
     struct virtio_device *device = &net->device;
     bool live = virtio_device_live(device) && device->queues[NET_QUEUE_RX].ready &&
                 device->queues[NET_QUEUE_TX].ready;
+    net->wait = 0;
     int sent = live && !net->host_full ? net_transmit(net) : 0;
     int received = live && sent >= 0 ? net_receive(net) : 0;
     if (sent < 0 || received < 0) {
@@ -281,6 +323,8 @@ static void net_turn(struct net *net)
         live = false;
     } else if (sent > 0 || received > 0) {
         loop_defer(net->loop, &net->again);
+    } else if (net->wait > 0) {
+        loop_delay(net->loop, &net->again, net->wait);
     }
     net_watch(net, live);
 }
@@ -387,6 +431,17 @@ int net_create(struct net *net, const struct guest_memory *memory, struct loop *
     return net_watch_doorbells(net, err);
 }
 
+void net_limit(struct net *net, const struct net_rates *rates)
+{
+    net->limiter = (struct rate_limiter){
+        .read_bytes.per_second = rates->receive_bytes,
+        .write_bytes.per_second = rates->send_bytes,
+        .read_requests.per_second = rates->receive_packets,
+        .write_requests.per_second = rates->send_packets,
+    };
+    net->limited = rate_limiter_is_used(&net->limiter);
+}
+
 void net_destroy(struct net *net)
 {
     net->gone = true;
@@ -401,6 +456,7 @@ void net_destroy(struct net *net)
 void net_finish(struct net *net)
 {
     virtio_device_lock(&net->device);
+    net->limited = false;
     /* More than the queue holds comes only from a disk that still reads into its ring. */
     for (int i = 0; i < QUEUE_MAX_SIZE / NET_BATCH; i++) {
         if (!virtio_device_live(&net->device) || !net->device.queues[NET_QUEUE_TX].ready ||

@@ -7,6 +7,7 @@
 
 #include "vmm/loop.h"
 #include "vmm/virtio/mmio.h"
+#include "vmm/virtio/rate.h"
 
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
@@ -38,8 +39,12 @@ struct net {
     struct loop *loop;
     struct loop_source tap, doorbells[NET_QUEUES];
     struct loop_deferred again;
+    struct rate_limiter limiter;
+    bool limited;
+    uint64_t wait;      /* nanoseconds until the limiter lets a direction go on; 0: none waits */
     uint32_t watched;   /* events of the tap that the loop waits for */
     bool guest_full;    /* the guest has no buffer: its next notification comes first */
+    bool held_back;     /* the limiter lets nothing in: frames wait in the tap, which drops more */
     bool host_full;     /* the tap takes no frame now */
     bool gone;          /* the tap was taken away: no frame goes anywhere */
     uint64_t discarded; /* frames; for tests */
@@ -53,7 +58,21 @@ int net_create(struct net *net, const struct guest_memory *memory, struct loop *
                const struct net_options *options, struct error *err);
 void net_destroy(struct net *net);
 
-/* After the last guest instruction: sends what a full queue holds and the tap takes at once. */
+/* What a driver may move each second; 0: no limit. */
+struct net_rates {
+    uint64_t receive_bytes, send_bytes, receive_packets, send_packets;
+};
+
+/*
+ * From now on frames wait until there is room in these rates: the guest's in its queue, the
+ * network's in the tap.
+ */
+void net_limit(struct net *net, const struct net_rates *rates);
+
+/*
+ * After the last guest instruction: sends what a full queue holds and the tap takes at once, limits
+ * or not, since nobody could send it again.
+ */
 void net_finish(struct net *net);
 
 #endif

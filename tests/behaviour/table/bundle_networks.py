@@ -3,6 +3,7 @@
 import os
 import signal
 
+import harness
 from table import test
 from table.bundles import Bundle
 from table.networks import OWN_4, OWN_6, PEER_4, SHOW, Network, run
@@ -49,11 +50,18 @@ def by_path(t):
     """The namespace is there before create; it is as before when the VM, or its monitor, was killed."""
     network = Network(t)
     bundle = in_network(t, network, network.path)
+    bundle.config["annotations"]["hybrid.network.sendBps"] = "10000000"
+    if t.isolation == "container":
+        t.match("error of a limit of a container's network", "--network-send-bps: a container shares",
+                bundle.create(status=125))
+        del bundle.config["annotations"]["hybrid.network.sendBps"]
     bundle.create()
     pid = bundle.state()["pid"]
     t.equal("the namespace of its process", os.stat(network.path).st_ino, os.stat(f"/proc/{pid}/ns/net").st_ino)
     seen = start(t, bundle)
     if t.isolation == "vm":
+        commands = [open(f"/proc/{child}/cmdline", "rb").read() for child in harness.descendants(pid)]
+        t.check(any(b"--net-send-bps=10000000" in command for command in commands), f"no limit in {commands}")
         second = in_network(t, network, network.path)
         second.create()
         t.match("a second VM", "belongs to another VM", t.hybrid("start", second.id).err)

@@ -219,6 +219,56 @@ def transfers(t):
     t.note(f"{size / times[0] / 1e6:.1f} MB/s out, {size / times[1] / 1e6:.1f} in")
 
 
+@test("network/rate", isolations=("vm",), alone=True, seconds=120)
+def rate(t):
+    """Asked for and seen, both ways: never more, and not much less."""
+    network, asked, size, times = Network(t), 128 << 10, 384 << 10, []
+
+    def timed(serve):
+        def work(connection):
+            start = time.monotonic()
+            result = serve(connection)
+            times.append(time.monotonic() - start)
+            return result
+        return work
+
+    def send(connection):
+        connection.sendall(pattern_of(size))
+        connection.shutdown(socket.SHUT_WR)
+        return receive_all(connection)
+
+    sent, received = network.listen(4004, timed(receive_all)), network.listen(4005, timed(send))
+    result = t.run(f"--network=ns:{network.path}", f"--network-send-bps={asked}", f"--network-receive-bps={asked}",
+                   seconds=100, command=["sh", "-c", f"probe pump 1 {size} | nc {PEER_4} 4004; "
+                                                     f"nc {PEER_4} 4005 </dev/null | sha256sum"])
+    digest = hashlib.sha256(pattern_of(size)).hexdigest()
+    t.equal("exit status", 0, result.exit, result)
+    t.equal("what the peer got", (size, digest), sent())
+    received()
+    t.equal("what the workload got", f"{digest}  -\n", result.out)
+    for way, seconds in zip(("out", "in"), times):
+        seen = (size - asked / 10) / seconds  # without the burst
+        t.note(f"{way}: {seen / asked:.2f} of the rate asked for")
+        t.check(asked / 3 < seen <= asked, f"{way}: {seen:.0f} bytes a second, {asked} were asked for")
+
+
+@test("network/rate-refused")
+def rate_refused(t):
+    network = Network(t)
+    for options, wanted in ((["--network-send-bps=1m"], "--network-send-bps: there is no network to limit"),
+                            ([f"--network=ns:{network.path}", "--network-receive-pps=63"], "packets a second, from 64"),
+                            ([f"--network=ns:{network.path}", "--network-receive-bps=1m"],
+                             "--network-receive-bps: a container shares .*--isolation=vm")):
+        if t.isolation == "vm" and "container" in wanted:
+            continue
+        result = t.run(*options, command=["true"])
+        t.equal("exit status", 125, result.exit, result)
+        t.match("stderr", wanted, result.err)
+    shown = t.hybrid("run", f"--isolation={t.isolation}", "--dry-run", f"--network=ns:{network.path}",
+                     "--network-send-bps=1m", t.host.image("test"))
+    t.match("dry run", "limit +network-send-bps 1048576 a second", shown.out)
+
+
 @test("network/last-bytes", seconds=60)
 def last_bytes(t):
     """What a command has written before it ended arrives, though the peer reads slowly."""
