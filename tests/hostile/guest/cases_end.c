@@ -201,6 +201,7 @@ static const char *tour(const struct hostile_case *this_case, struct device *dev
     (void)device;
     const char *failure = tour_of_disks();
     failure = failure ? failure : tour_of_streams();
+    failure = failure ? failure : net_echo(1);
     failure = failure ? failure : tour_of_share();
     if (failure)
         return failure;
