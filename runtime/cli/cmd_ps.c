@@ -57,20 +57,21 @@ static char *join_command(const json_t *command, bool whole)
     return text;
 }
 
-/* "Up 3 minutes", "Exited (0) 3 minutes ago". */
+/* "Up 3 minutes", "Exited (0) 3 minutes ago"; with a warning, whose words `inspect` has. */
 static void describe_status(const struct state *state, int64_t now, char text[CELL_SIZE])
 {
     char age[CELL_SIZE];
+    const char *warning = state->warning ? " (I/O error)" : "";
     if (state->status == STATE_RUNNING || state->status == STATE_PAUSED) {
         cli_print_age(state->started, now, age, sizeof age);
         char *ago = strstr(age, " ago");
         if (ago)
             *ago = '\0';
-        (void)snprintf(text, CELL_SIZE, "Up %.40s%s", ago ? age : "less than a second",
-                       state->status == STATE_PAUSED ? " (paused)" : "");
+        (void)snprintf(text, CELL_SIZE, "Up %.30s%s%s", ago ? age : "less than a second",
+                       state->status == STATE_PAUSED ? " (paused)" : "", warning);
     } else if (state->exited) {
         cli_print_age(state->finished, now, age, sizeof age);
-        (void)snprintf(text, CELL_SIZE, "Exited (%d) %.40s", state->exit_status, age);
+        (void)snprintf(text, CELL_SIZE, "Exited (%d) %.30s%s", state->exit_status, age, warning);
     } else {
         (void)snprintf(text, CELL_SIZE, "%s", state_status_name(state->status));
     }

@@ -36,7 +36,23 @@ int monitor_record_start(struct monitor *monitor, struct error *err)
     state->started = time(NULL);
     state->exited = state->oom = false;
     state->exit_status = 0;
+    free(state->warning);
+    state->warning = NULL;
     return state_write(request->spec.paths.root, state, err);
+}
+
+void monitor_record_warning(struct monitor *monitor)
+{
+    const struct monitor_request *request = monitor->request;
+    struct state *state = request->state;
+    const char *warning =
+        state && request->ops->warning ? request->ops->warning(monitor->workload) : "";
+    struct error err;
+    if (!*warning || state->warning)
+        return;
+    state->warning = strdup(warning);
+    if (state_write(request->spec.paths.root, state, &err) < 0)
+        monitor_warn(monitor, err.message);
 }
 
 static void record_end(struct monitor *monitor)

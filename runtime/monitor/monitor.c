@@ -303,6 +303,21 @@ static void collect(struct monitor *monitor, struct round *round)
         round->count += session_poll(session, monitor->fds + round->count);
 }
 
+static void serve_backend(struct monitor *monitor, const struct round *round)
+{
+    bool ended =
+        monitor->request->ops->dispatch(monitor->workload, round->backend, round->backend_count,
+                                        exec_ended, monitor, &monitor->main.exit) == 1;
+    monitor_record_warning(monitor);
+    if (!ended)
+        return;
+    monitor->main.ended = true;
+    stamp("run");
+    if (*monitor->main.exit.note)
+        monitor_warn(monitor, monitor->main.exit.note);
+    session_close_input(&monitor->main);
+}
+
 static void dispatch(struct monitor *monitor, const struct round *round)
 {
     if (round->command && round->command->revents)
@@ -315,15 +330,8 @@ static void dispatch(struct monitor *monitor, const struct round *round)
     if (round->listener && round->listener->revents)
         monitor_accept(monitor);
     serve_sessions(monitor);
-    if (round->backend && !monitor->main.ended &&
-        monitor->request->ops->dispatch(monitor->workload, round->backend, round->backend_count,
-                                        exec_ended, monitor, &monitor->main.exit) == 1) {
-        monitor->main.ended = true;
-        stamp("run");
-        if (*monitor->main.exit.note)
-            monitor_warn(monitor, monitor->main.exit.note);
-        session_close_input(&monitor->main);
-    }
+    if (round->backend && !monitor->main.ended)
+        serve_backend(monitor, round);
     if (monitor->request->ops->exec_started && !monitor->main.ended)
         monitor_announce_sessions(monitor);
     monitor_finish_sessions(monitor);

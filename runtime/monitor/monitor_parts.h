@@ -83,6 +83,8 @@ void monitor_thaw(struct monitor *monitor);
 /* finish.c: destroys, records, removes; then tells everybody who waits. */
 void monitor_finish(struct monitor *monitor);
 int monitor_record_start(struct monitor *monitor, struct error *err);
+/* Keeps the workload's warning in its state as soon as there is one: nobody may be listening. */
+void monitor_record_warning(struct monitor *monitor);
 /* Sends a warning to the command, if there is one. */
 void monitor_warn(const struct monitor *monitor, const char *text);
 

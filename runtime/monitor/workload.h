@@ -112,6 +112,9 @@ struct workload_ops {
     const char *(*cgroup)(const struct workload *workload);
     /* VM only (NULL elsewhere): the version of Landlock that confines hybrid-vmm; 0: none. */
     int (*landlock)(const struct workload *workload);
+    /* VM only (NULL elsewhere): what went wrong so far without ending it; "": nothing. It changes
+     * once at most. Borrowed. */
+    const char *(*warning)(const struct workload *workload);
     /* Descriptors to poll. Returns their number (at most max). */
     size_t (*poll_fds)(const struct workload *workload, struct pollfd *fds, size_t max);
     /* Handles what poll reported. Returns 1 when the workload has ended (*exit filled), 0 to go

@@ -37,6 +37,7 @@ struct state {
     int exit_status; /* valid when stopped and `exited` */
     bool exited;
     bool oom;
+    char *warning;                      /* what went wrong without ending it; NULL: nothing */
     bool remove;                        /* --rm */
     int64_t created, started, finished; /* seconds since the epoch; 0: not yet */
     json_t *command;                    /* array of strings, for ps */

@@ -41,6 +41,7 @@ static const struct member {
     { "exited", MEMBER_FLAG, offsetof(struct state, exited) },
     { "exitStatus", MEMBER_INT, offsetof(struct state, exit_status) },
     { "outOfMemory", MEMBER_FLAG, offsetof(struct state, oom) },
+    { "warning", MEMBER_TEXT, offsetof(struct state, warning) },
     { "remove", MEMBER_FLAG, offsetof(struct state, remove) },
     { "created", MEMBER_INTEGER, offsetof(struct state, created) },
     { "started", MEMBER_INTEGER, offsetof(struct state, started) },
@@ -151,6 +152,7 @@ void state_free(struct state *state)
     free(state->isolation);
     free(state->bundle);
     free(state->cgroup);
+    free(state->warning);
     json_decref(state->command);
     json_decref(state->layers);
     json_decref(state->options);

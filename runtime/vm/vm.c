@@ -204,6 +204,11 @@ static int vm_landlock(const struct workload *vm)
     return vm->landlock;
 }
 
+static const char *vm_warning(const struct workload *vm)
+{
+    return vm->warning;
+}
+
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
     const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd, vm->kill_timer,
@@ -387,6 +392,7 @@ const struct workload_ops vm_ops = {
     .pid = vm_pid,
     .cgroup = vm_cgroup,
     .landlock = vm_landlock,
+    .warning = vm_warning,
     .poll_fds = vm_poll_fds,
     .dispatch = vm_dispatch,
     .signal = vm_signal,
