@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """What a running hybrid-vmm is in the eyes of the host's kernel: jail.py BUILD; needs root and a KVM.
 
-Prints PASS or FAIL jail/NAME. The guest sleeps; all is read from /proc.
+Prints PASS or FAIL jail/NAME. The guest sleeps; all is read from /proc. In the emulated host, whose settings are nobody
+else's, the same once more where the host allows no user namespaces: jail/without-user-namespaces/NAME.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -17,6 +19,7 @@ sys.dont_write_bytecode = True
 import monitor  # noqa: E402
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
+USER_NAMESPACES_MAX = "/proc/sys/user/max_user_namespaces"
 OWN_MEMORY = 512  # KiB of its own beside the guest's RAM; it has some 190
 NS_GET_USERNS = 0xb701
 THREADS = ["disk", "disk", "hybrid-vmm", "vcpu0", "vcpu1"]
@@ -28,6 +31,15 @@ EVENTFDS = 5 + 7 + 3
 def read(path):
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def user_namespaces_allowed():
+    return int(read(USER_NAMESPACES_MAX)) > 0
 
 
 def start_asleep(build, disks):
@@ -76,11 +88,15 @@ def filters(vmm):
 def namespaces(vmm):
     shared = [name for name in NAMESPACES
               if os.readlink(f"/proc/{vmm.pid}/ns/{name}") == os.readlink(f"/proc/self/ns/{name}")]
-    return f"shared with the host: {shared}" if shared else ""
+    wanted = [] if user_namespaces_allowed() else ["user"]
+    return f"shared with the host: {shared}" if shared != wanted else ""
 
 
 def user_namespace(vmm):
-    """Its ids are the only ones in its user namespace, so that it can become nobody else."""
+    """Its ids are the only ones in its user namespace, so that it can become nobody else. Where there are none, hybrid
+    is told so."""
+    if not user_namespaces_allowed():
+        return f"reported {vmm.jail:#x}" if vmm.jail & monitor.JAIL_USER_NAMESPACE else ""
     wanted = [str(monitor.UID), str(monitor.UID), "1"]
     found = {name: read(f"/proc/{vmm.pid}/{name}").split() for name in ("uid_map", "gid_map", "setgroups")}
     good = found == {"uid_map": wanted, "gid_map": wanted, "setgroups": ["deny"]}
@@ -95,7 +111,7 @@ def other_namespaces_are_not_its_own(vmm):
             user = fcntl.ioctl(namespace, NS_GET_USERNS)
         inode = os.fstat(user).st_ino
         os.close(user)
-        if inode == owner or inode != ours:
+        if inode != ours or (inode == owner and user_namespaces_allowed()):
             return f"{name} belongs to user namespace {inode}"
     return ""
 
@@ -211,21 +227,43 @@ CASES = (identity, capabilities, no_new_privileges, filters, namespaces, user_na
          root_is_read_only, network, descriptors, read_only_disk, limits, opaque, no_environment, dies_with_parent)
 
 
-def main():
+def look(build, directory, prefix):
+    """All cases, of one monitor. Returns the number of failed ones."""
     failed = 0
+    vmm = start_asleep(build, monitor.Disks(directory))
+    try:
+        for case in CASES:
+            try:
+                wrong = case(vmm)
+            except OSError as error:
+                wrong = str(error)
+            failed += bool(wrong)
+            name = prefix + case.__name__.replace("_", "-")
+            print(f"FAIL {name}: {wrong}" if wrong else f"PASS {name}", flush=True)
+    finally:
+        vmm.destroy()
+    return failed
+
+
+@contextlib.contextmanager
+def no_user_namespaces():
+    before = read(USER_NAMESPACES_MAX)
+    try:
+        write(USER_NAMESPACES_MAX, "0")
+        yield
+    finally:
+        write(USER_NAMESPACES_MAX, before)
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
     with monitor.working_directory() as directory:
-        vmm = start_asleep(os.path.abspath(sys.argv[1]), monitor.Disks(directory))
-        try:
-            for case in CASES:
-                try:
-                    wrong = case(vmm)
-                except OSError as error:
-                    wrong = str(error)
-                failed += bool(wrong)
-                name = "jail/" + case.__name__.replace("_", "-")
-                print(f"FAIL {name}: {wrong}" if wrong else f"PASS {name}", flush=True)
-        finally:
-            vmm.destroy()
+        failed = look(build, directory, "jail/")
+    if not os.environ.get("TESTBED"):
+        print("SKIP jail/without-user-namespaces: it is a setting of the whole host", flush=True)
+        return 1 if failed else 0
+    with monitor.working_directory() as directory, no_user_namespaces():
+        failed += look(build, directory, "jail/without-user-namespaces/")
     return 1 if failed else 0
 
 

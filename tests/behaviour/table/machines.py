@@ -1,5 +1,6 @@
 """The virtual machine itself: what it costs while idle, how its failures are told, that it is never faked."""
 
+import json
 import os
 import time
 
@@ -84,6 +85,34 @@ def memory(t):
         result = t.run("-m", f"{size}m", command=["awk", "/MemTotal/ {print $2}", "/proc/meminfo"])
         seen = int(result.out) >> 10
         t.check(size <= seen <= size + 128, f"-m {size}m shows {seen} MiB")
+
+
+@test("machine/without-user-namespaces", isolations=("vm",), alone=True, seconds=60)
+def without_user_namespaces(t):
+    """Where the host allows none, the rest of the jail is in force, and the report says what is missing."""
+    if not os.environ.get("TESTBED"):
+        raise harness.Skip("it is a setting of the whole host")
+    setting = "/proc/sys/user/max_user_namespaces"
+    with open(setting, encoding="ascii") as file:
+        before = file.read()
+    try:
+        with open(setting, "w", encoding="ascii") as file:
+            file.write("0")
+        name = t.detached("-v", f"{t.host.files}:/files:ro", command=["sleep", "1000"])
+        t.equal("a command in it", "0\n", t.verb("exec", name, "sh", "-c", "ls /files >/dev/null; id -u"))
+        report = json.loads(t.verb("inspect", "--security", name))[0]
+    finally:
+        with open(setting, "w", encoding="ascii") as file:
+            file.write(before)
+    for process in (report["process"], *report["companions"]):
+        t.check(process["namespaces"]["user"]["shared"], f"{process['name']} has a user namespace")
+        t.equal("no new privileges", 1, process["noNewPrivs"])
+        t.check(all(thread["seccomp"] == "filter" for thread in process["threads"]), "a thread without a filter")
+    process = report["process"]
+    shared = sorted(kind for kind, namespace in process["namespaces"].items() if namespace["shared"])
+    t.equal("shared namespaces", ["time", "user"], shared)
+    t.check(process["uid"][0] > 0 and not any(process["capabilities"].values()), f"{process['uid']}")
+    t.equal("companions", {"virtiofsd"}, {companion["name"] for companion in report["companions"]})
 
 
 # A /dev of this mount namespace alone, in which KVM is missing. The rest is there, also what was copied to /dev/shm.
