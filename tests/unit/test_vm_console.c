@@ -1,4 +1,4 @@
-/* link: vm cgroup */
+/* link: vm sandbox cgroup */
 /* The tail of a guest's console: bounded, whole lines, harmless for a terminal. */
 #include "runtime/vm/console.h"
 

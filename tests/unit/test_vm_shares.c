@@ -1,5 +1,5 @@
 /* What a VM gets of the host: shares of a plan, and the configuration that names them. */
-/* link: vm plan cgroup */
+/* link: vm sandbox plan cgroup */
 #include "test_plan_json.h"
 
 #include "runtime/plan/compose.h"

@@ -1,4 +1,4 @@
-/* link: vm cgroup */
+/* link: vm sandbox cgroup */
 /* What a program that the VM back end starts gets, and what it does not. */
 #include "cleanup.h"
 #include "runtime/vm/spawn.h"
