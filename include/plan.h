@@ -53,6 +53,15 @@ struct plan_id_map {
     uint32_t container, host, size;
 };
 
+/*
+ * Members of a configuration that hybrid itself writes where a policy judged a path, so that what
+ * is opened later is what was judged: beside the source of a mount and root.path, where that led
+ * (it is opened without following a symbolic link), and beside the path of a namespace, that it was
+ * not the host's. A bundle that writes them says no more than it could by the path itself.
+ */
+#define PLAN_RESOLVED_KEY  "hybrid.resolved"
+#define PLAN_NOT_HOSTS_KEY "hybrid.notHosts"
+
 struct plan_mount {
     const char *source;        /* NULL where the type has none */
     const char *target;        /* absolute, inside the root */
@@ -65,6 +74,7 @@ struct plan_mount {
     bool copy_up;              /* tmpcopyup: copy the covered directory's content */
     bool idmap;                /* ids are mapped: as below, or as the user namespace has it */
     bool idmap_recursive;      /* also those of the mounts below it */
+    const char *resolved;      /* PLAN_RESOLVED_KEY; NULL: what is opened is the source */
     const struct plan_id_map *uid_maps, *gid_maps; /* host: as it shows; container: in the source */
     size_t uid_map_count, gid_map_count;
 };
@@ -183,8 +193,9 @@ struct plan_time_offset {
 };
 
 struct plan_namespaces {
-    int create;          /* CLONE_NEW* of namespaces to make */
-    const char *path[8]; /* to join, by enum plan_namespace; NULL: none */
+    int create;             /* CLONE_NEW* of namespaces to make */
+    const char *path[8];    /* to join, by enum plan_namespace; NULL: none */
+    unsigned int not_hosts; /* PLAN_NOT_HOSTS_KEY: bit n = enum plan_namespace n */
     struct plan_time_offset time_offsets[2];
     size_t time_offset_count;
 };
@@ -274,7 +285,8 @@ struct plan {
     struct plan_resources resources;
     const char *cgroup_path; /* linux.cgroupsPath; NULL: the back end chooses */
     const char *hostname;
-    const char *root_path; /* root.path of a bundle; NULL when the root is made of layers */
+    const char *root_path;     /* root.path of a bundle; NULL when the root is made of layers */
+    const char *root_resolved; /* PLAN_RESOLVED_KEY of it; NULL */
     bool root_readonly;
     const char *mount_label;        /* linux.mountLabel; means nothing without SELinux; NULL */
     unsigned long root_propagation; /* MS_* for / of the namespace; 0: MS_PRIVATE|MS_REC */

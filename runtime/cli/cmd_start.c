@@ -94,7 +94,7 @@ static int read_stopped(const struct cli *cli, const char *name, struct stopped 
     stopped->config_text = state_read_config(cli->runtime.root, name, err);
     if (!stopped->config_text || paths_make(&cli->runtime, name, &stopped->paths, err) < 0 ||
         read_layers(cli, stopped, err) < 0 ||
-        run_policy_check_start(&cli->runtime, &stopped->state, stopped->config_text, err) < 0)
+        run_policy_check_start(&cli->runtime, &stopped->state, &stopped->config_text, err) < 0)
         return -1;
     return make_plan_from_text(&cli->runtime, stopped->config_text, PLAN_PARSE_OWN, &stopped->plan,
                                &stopped->filter, err);

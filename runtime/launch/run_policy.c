@@ -1,5 +1,6 @@
 #include "run_policy.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -51,8 +52,8 @@ static const json_t *labels_of(const struct store_image *image)
 }
 
 static int identify(const struct runtime *runtime, const struct run_options *options,
-                    const struct store_image *image, const json_t *config,
-                    struct run_policy *policy, struct error *err)
+                    const struct store_image *image, json_t *config, struct run_policy *policy,
+                    struct error *err)
 {
     if (policy_load(runtime->policy, &policy->policy, err) < 0)
         return -1;
@@ -63,7 +64,9 @@ static int identify(const struct runtime *runtime, const struct run_options *opt
         return -1;
     policy_caller_read(&policy->caller);
     policy->annotations = read_annotations(&options->annotations);
-    policy->mount_sources = policy_resolve_mounts(config);
+    policy->mount_sources = policy_pin_mounts(config, false, err);
+    if (!policy->mount_sources)
+        return -1;
     policy->hooks = policy_resolve_hooks(config);
     policy->identity = (struct policy_identity){
         .reference = image->reference,
@@ -75,7 +78,7 @@ static int identify(const struct runtime *runtime, const struct run_options *opt
         .annotations = policy->annotations,
         .image_labels = labels_of(image),
         .mount_sources = policy->mount_sources,
-        .host_namespaces = policy_joined_host_namespaces(config),
+        .host_namespaces = policy_pin_namespaces(config),
         .hooks = policy->hooks,
     };
     return 0;
@@ -116,29 +119,32 @@ int run_policy_record(const struct runtime *runtime, const char *id,
 /* --- engines -------------------------------------------------------------------------------------
  */
 
-static void identify_bundle(struct run_policy *policy, const json_t *config)
+static int identify_bundle(struct run_policy *policy, json_t *config, struct error *err)
 {
     policy_caller_read(&policy->caller);
     policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
-    policy->mount_sources = policy_resolve_mounts(config);
+    policy->mount_sources = policy_pin_mounts(config, true, err);
+    if (!policy->mount_sources)
+        return -1;
     policy->hooks = policy_resolve_hooks(config);
     policy->identity = (struct policy_identity){
         .uid = policy->caller.uid,
         .cgroup = policy->caller.cgroup,
         .annotations = policy->annotations,
         .mount_sources = policy->mount_sources,
-        .host_namespaces = policy_joined_host_namespaces(config),
+        .host_namespaces = policy_pin_namespaces(config),
         .hooks = policy->hooks,
     };
+    return 0;
 }
 
 /* A bundle that asks for nothing, or for a container, gets what the policy says. */
 static int enforce_bundle(struct run_policy *policy, json_t *config, bool *vm, struct error *err)
 {
     const struct policy_asked asked = { .isolation = *vm ? POLICY_VM : POLICY_AUTO };
-    identify_bundle(policy, config);
-    if (policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
-        0)
+    if (identify_bundle(policy, config, err) < 0 ||
+        policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
+            0)
         return -1;
     *vm = policy->decision.isolation == POLICY_VM;
     return 0;
@@ -169,8 +175,11 @@ int run_policy_enforce_process(const struct runtime *runtime, const json_t *conf
         return -1;
     if (!policy.policy)
         return 0;
-    identify_bundle(&policy, config);
-    int result = policy_enforce_process(policy.policy, &policy.identity, config, process, err);
+    json_t *copy = json_deep_copy(config); /* what is open already is not pinned anew */
+    int result = identify_bundle(&policy, copy, err);
+    if (result == 0)
+        result = policy_enforce_process(policy.policy, &policy.identity, config, process, err);
+    json_decref(copy);
     run_policy_free(&policy);
     return result;
 }
@@ -200,24 +209,37 @@ static int compare_decision(const struct state *state, const json_t *then, const
                      policy_name(policy->policy), state->id);
 }
 
+/* The start opens what was judged now. */
+static int keep_pins(const json_t *config, char **config_text, struct error *err)
+{
+    char *text = json_dumps(config, JSON_COMPACT);
+    if (!text)
+        return error_set(err, EXIT_OURS, "out of memory");
+    free(*config_text);
+    *config_text = text;
+    return 0;
+}
+
 int run_policy_check_start(const struct runtime *runtime, const struct state *state,
-                           const char *config_text, struct error *err)
+                           char **config_text, struct error *err)
 {
     struct run_policy policy = { 0 };
     if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
         return 0;
-    json_t *then = json_loads(config_text, 0, NULL), *now = json_deep_copy(then);
+    json_t *then = json_loads(*config_text, 0, NULL);
+    policy.mount_sources = policy_pin_mounts(then, false, err);
+    policy.hooks = policy_resolve_hooks(then);
+    const unsigned int host_namespaces = policy_pin_namespaces(then);
+    json_t *now = json_deep_copy(then);
     const json_t *whom = json_object_get(state->policy, "identity");
     struct policy_asked asked = { .isolation = policy_isolation_from_name(state->isolation) };
     const char *digest = json_string_value(json_object_get(whom, "digest"));
-    int result =
-        digest ? policy_find_signers(policy.policy, runtime->store, digest, &policy.signers, err)
-               : 0;
+    int result = policy.mount_sources ? 0 : -1;
+    if (result == 0 && digest)
+        result = policy_find_signers(policy.policy, runtime->store, digest, &policy.signers, err);
     policy_caller_read(&policy.caller);
-    policy.mount_sources = policy_resolve_mounts(then);
-    policy.hooks = policy_resolve_hooks(then);
     policy.identity = (struct policy_identity){
         .reference = state->image,
         .pulled = json_is_true(json_object_get(whom, "pulled")),
@@ -228,7 +250,7 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
         .annotations = json_object_get(whom, "annotations"),
         .image_labels = json_object_get(whom, "labels"),
         .mount_sources = policy.mount_sources,
-        .host_namespaces = policy_joined_host_namespaces(then),
+        .host_namespaces = host_namespaces,
         .hooks = policy.hooks,
     };
     if (result == 0)
@@ -236,6 +258,8 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
             policy_enforce(policy.policy, &policy.identity, &asked, now, &policy.decision, err);
     if (result == 0)
         result = compare_decision(state, then, now, &policy, err);
+    if (result == 0)
+        result = keep_pins(then, config_text, err);
     result = run_policy_record(runtime, state->id, &policy, result, err);
     json_decref(then);
     json_decref(now);

@@ -52,9 +52,12 @@ int run_policy_enforce_process(const struct runtime *runtime, const json_t *conf
 int run_policy_check_resources(const struct runtime *runtime, const json_t *resources,
                                struct error *err);
 
-/* Whether a stopped workload may start again as it was made, by the policy of today. */
+/*
+ * Whether a stopped workload may start again as it was made, by the policy of today. *config_text,
+ * malloc'd, is exchanged for one that opens what was judged. Returns 0, or -1 with *err.
+ */
 int run_policy_check_start(const struct runtime *runtime, const struct state *state,
-                           const char *config_text, struct error *err);
+                           char **config_text, struct error *err);
 
 /* The decision and whom it was about, for the state. New reference; NULL: there is no policy. */
 json_t *run_policy_to_json(const struct run_policy *policy);

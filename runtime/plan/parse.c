@@ -81,19 +81,21 @@ static int check_version(const json_t *document, struct error *err)
 static int parse_root(struct plan *plan, unsigned int flags, struct error *err)
 {
     json_t *root = NULL;
-    const char *path = NULL;
+    const char *path = NULL, *resolved = NULL;
     int present = json_read_object(plan->document, "", "root", &root, err);
     if (present < 0)
         return -1;
     if (!present)
         return error_set(err, EXIT_OURS, "root is missing; it says where the root file system is");
     if (json_read_string(root, "root", "path", &path, err) < 0 ||
+        json_read_string(root, "root", PLAN_RESOLVED_KEY, &resolved, err) < 0 ||
         json_read_boolean(root, "root", "readonly", &plan->root_readonly, err) < 0)
         return -1;
     if (!path || !*path)
         return json_read_refuse("root", "path", "the path of a directory", err);
     /* Our own documents name the place where the layers are put together: no path of the host. */
     plan->root_path = flags & PLAN_PARSE_OWN ? NULL : path;
+    plan->root_resolved = flags & PLAN_PARSE_OWN ? NULL : resolved;
     return 0;
 }
 

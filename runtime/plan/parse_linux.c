@@ -26,7 +26,7 @@ enum { NAMESPACE_TYPES = sizeof namespace_types / sizeof *namespace_types };
  */
 
 static int add_namespace(struct plan_namespaces *result, const char *type, const char *path,
-                         const char *where, struct error *err)
+                         bool not_hosts, const char *where, struct error *err)
 {
     const char *names[NAMESPACE_TYPES + 1] = { NULL };
     for (int i = 0; i < NAMESPACE_TYPES; i++) {
@@ -38,6 +38,8 @@ static int add_namespace(struct plan_namespaces *result, const char *type, const
         if (path && *path != '/')
             return json_read_refuse(where, "path", "an absolute path", err);
         result->path[namespace_types[i].index] = path;
+        if (path && not_hosts)
+            result->not_hosts |= 1U << namespace_types[i].index;
         if (!path)
             result->create |= namespace_types[i].flag;
         return 0;
@@ -120,16 +122,18 @@ int parse_namespaces(struct plan *plan, const json_t *linux_part, struct error *
         char where[48];
         (void)snprintf(where, sizeof where, "linux.namespaces[%zu]", index);
         const char *type = NULL, *path = NULL;
+        bool not_hosts = false;
         if (!json_is_object(entry))
             return error_set(err, EXIT_OURS, "%s must be an object", where);
         if (json_read_string(entry, where, "type", &type, err) < 0 ||
-            json_read_string(entry, where, "path", &path, err) < 0)
+            json_read_string(entry, where, "path", &path, err) < 0 ||
+            json_read_boolean(entry, where, PLAN_NOT_HOSTS_KEY, &not_hosts, err) < 0)
             return -1;
         if (!type)
             return json_read_refuse(where, "type", "given", err);
         if (path && !*path)
             path = NULL; /* Go programs write "" for what is not set */
-        if (add_namespace(&plan->namespaces, type, path, where, err) < 0)
+        if (add_namespace(&plan->namespaces, type, path, not_hosts, where, err) < 0)
             return -1;
     }
     if (parse_maps(plan, linux_part, "linux", "uidMappings", &plan->uid_maps, &plan->uid_map_count,

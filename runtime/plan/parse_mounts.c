@@ -137,6 +137,7 @@ static int parse_mount(struct plan *plan, const json_t *entry, const char *path,
     if (json_read_string(entry, path, "destination", &mount.target, err) < 0 ||
         json_read_string(entry, path, "type", &mount.type, err) < 0 ||
         json_read_string(entry, path, "source", &mount.source, err) < 0 ||
+        json_read_string(entry, path, PLAN_RESOLVED_KEY, &mount.resolved, err) < 0 ||
         json_read_strings(entry, path, "options", &options, err) < 0 ||
         read_target(plan, path, &mount.target, err) < 0 ||
         read_options(plan, options, &mount, err) < 0 ||

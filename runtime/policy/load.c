@@ -1,7 +1,6 @@
 /* The policy's file and the caller: what the policy must be told by the host. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -120,90 +119,4 @@ void policy_caller_read(struct policy_caller *caller)
     caller->cgroup[0] = '\0';
     if (read_text("/proc/self/cgroup", text, sizeof text) > 0)
         policy_cgroup_parse(text, caller->cgroup, sizeof caller->cgroup);
-}
-
-static void append_resolved(json_t *list, const json_t *path)
-{
-    const char *text = json_string_value(path);
-    _cleanup_free_ char *resolved = text && *text == '/' ? realpath(text, NULL) : NULL;
-    if (resolved)
-        (void)json_array_append_new(list, json_string(resolved));
-}
-
-/* A relative root may lead out of the bundle, by ".." or a symbolic link. */
-static void append_root(json_t *list, const json_t *path)
-{
-    const char *text = json_string_value(path);
-    if (!text || *text == '/') {
-        append_resolved(list, path);
-        return;
-    }
-    _cleanup_free_ char *resolved = realpath(text, NULL), *here = realpath(".", NULL);
-    size_t length = here ? strlen(here) : 0;
-    bool below =
-        length > 1 && resolved && strncmp(resolved, here, length) == 0 && resolved[length] == '/';
-    if (resolved && !below)
-        (void)json_array_append_new(list, json_string(resolved));
-}
-
-json_t *policy_resolve_mounts(const json_t *config)
-{
-    json_t *sources = json_array();
-    size_t index;
-    const json_t *mount;
-    append_root(sources, json_object_get(json_object_get(config, "root"), "path"));
-    json_array_foreach(json_object_get(config, "mounts"), index, mount)
-    {
-        append_resolved(sources, json_object_get(mount, "source"));
-    }
-    return sources;
-}
-
-/* type: as in /proc/PID/ns. */
-static bool is_of_host(const char *path, const char *type)
-{
-    static const char *const processes[] = { "self", "1" };
-    struct stat joined, host;
-    char file[64];
-    if (stat(path, &joined) < 0)
-        return true;
-    for (size_t i = 0; i < sizeof processes / sizeof *processes; i++) {
-        (void)snprintf(file, sizeof file, "/proc/%s/ns/%s", processes[i], type);
-        if (stat(file, &host) == 0 && host.st_ino == joined.st_ino && host.st_dev == joined.st_dev)
-            return true;
-    }
-    return false;
-}
-
-unsigned int policy_joined_host_namespaces(const json_t *config)
-{
-    const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
-    unsigned int flags = 0;
-    size_t index;
-    const json_t *entry;
-    json_array_foreach(list, index, entry)
-    {
-        const char *type = json_string_value(json_object_get(entry, "type"));
-        const char *path = json_string_value(json_object_get(entry, "path"));
-        if (!type || !path || !*path)
-            continue;
-        const char *file = strcmp(type, "network") == 0 ? "net"
-                           : strcmp(type, "mount") == 0 ? "mnt"
-                                                        : type;
-        if (is_of_host(path, file))
-            flags |= policy_namespace_flag(type);
-    }
-    return flags;
-}
-
-json_t *policy_resolve_hooks(const json_t *config)
-{
-    json_t *programs = json_array();
-    const json_t *hook;
-    for (size_t i = 0; (hook = policy_hook_at(config, i)); i++) {
-        const char *path = json_string_value(json_object_get(hook, "path"));
-        _cleanup_free_ char *resolved = path && *path == '/' ? realpath(path, NULL) : NULL;
-        (void)json_array_append_new(programs, json_string(resolved ? resolved : ""));
-    }
-    return programs;
 }

@@ -228,27 +228,47 @@ static bool lies_in(const char *path, const json_t *places)
     return false;
 }
 
-/* Whether the mount shows a file or directory of the host, and not a file system of its own. */
-static bool is_of_host(const json_t *mount, const char *source)
+static bool is_bind(const json_t *mount)
 {
-    /* "file" is our own: content, not a path. A bundle cannot have it. */
-    static const char *const own[] = { "proc",   "sysfs",   "tmpfs", "devpts", "mqueue",
-                                       "cgroup", "cgroup2", "file",  NULL };
-    if (*source == '/')
-        return true;
     size_t index;
     const json_t *entry;
+    const char *type = json_string_value(json_object_get(mount, "type"));
     json_array_foreach(json_object_get(mount, "options"), index, entry)
     {
         const char *option = json_string_value(entry);
         if (option && (strcmp(option, "bind") == 0 || strcmp(option, "rbind") == 0))
             return true;
     }
+    return type && strcmp(type, "bind") == 0;
+}
+
+bool policy_mount_opens_source(const json_t *mount)
+{
+    /* "file" is our own: content, not a path. A bundle cannot have it. */
+    static const char *const own[] = { "proc",   "sysfs",   "tmpfs", "devpts", "mqueue",
+                                       "cgroup", "cgroup2", "file",  NULL };
     const char *type = json_string_value(json_object_get(mount, "type"));
     for (size_t i = 0; own[i]; i++)
         if (type && strcmp(type, own[i]) == 0)
-            return false;
+            return is_bind(mount);
     return true;
+}
+
+/*
+ * Whether a file system is made of what its options say, beside or in place of its source:
+ * lowerdir=, upperdir=, device=. Each of a bind's is ignored.
+ */
+static bool names_paths(const json_t *mount)
+{
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(json_object_get(mount, "options"), index, entry)
+    {
+        const char *option = json_string_value(entry);
+        if (option && strchr(option, '/') && !is_bind(mount) && policy_mount_opens_source(mount))
+            return true;
+    }
+    return false;
 }
 
 static bool match_mounts(const json_t *wanted, const struct policy_identity *identity,
@@ -258,11 +278,10 @@ static bool match_mounts(const json_t *wanted, const struct policy_identity *ide
     const json_t *entry;
     json_array_foreach(json_object_get(config, "mounts"), index, entry)
     {
-        /* Without a source, the options may name one: lowerdir=, source=. */
         const char *source = json_string_value(json_object_get(entry, "source"));
-        if (!source)
-            source = "";
-        if (is_of_host(entry, source) && exposes(source, wanted))
+        if (!source || names_paths(entry))
+            source = ""; /* anywhere */
+        if ((*source == '/' || policy_mount_opens_source(entry)) && exposes(source, wanted))
             return true;
     }
     /* A bundle's root, if it says where on the host it is. */

@@ -46,6 +46,9 @@ const char *policy_match(const json_t *match, const struct policy_identity *iden
 /* Whether text is `prefix`, or goes on behind it at one of the boundaries. */
 bool policy_begins_with(const char *text, const char *prefix, const char *boundaries);
 
+/* Whether the source of a mount is a path of the host that is opened for it. */
+bool policy_mount_opens_source(const json_t *mount);
+
 /* Whether it looks at anything that the caller or the image's author chooses. */
 bool policy_match_can_be_chosen(const json_t *match);
 

@@ -10,8 +10,8 @@
  * counts instead. Hence no option, name or label ever yields less than the policy gives without it.
  * container < vm < deny.
  *
- * Pure but for load.c (the file, the caller) and audit.c (the record). For every way to start a
- * workload:
+ * Pure but for load.c (the file, the caller), paths.c (where paths lead) and audit.c (the record).
+ * For every way to start a workload:
  *
  *     policy_load(...)                      the policy in force, or NULL: there is none
  *     policy_caller_read(...)               who calls
@@ -135,7 +135,8 @@ const char *policy_rule_explain(const struct policy *policy, size_t number,
                                 const struct policy_identity *identity, const json_t *config,
                                 const char **name, const char **outcome, bool *strengthens);
 
-/* --- load.c, audit.c ---------------------------------------------------------------------------*/
+/* --- load.c, paths.c, audit.c
+ * ---------------------------------------------------------------------------*/
 
 /*
  * Reads the policy of a file. path NULL: POLICY_DEFAULT_FILE, which may be absent: *policy is NULL
@@ -155,16 +156,19 @@ void policy_caller_read(struct policy_caller *caller);
 void policy_cgroup_parse(const char *text, char *cgroup, size_t size);
 
 /*
- * The resolved sources of a configuration's mounts, as far as they are absolute, and its root.path,
- * unless that is a directory below the working directory, the bundle: for identity.mount_sources.
- * New reference. What a caller can still swap afterwards, a policy cannot see: deny mounts from
- * directories that tenants write to.
+ * paths.c. The resolved sources of a configuration's mounts, as far as they are absolute, and of a
+ * bundle its root.path, unless that is a directory below the working directory, the bundle: for
+ * identity.mount_sources. Each is written beside its path (PLAN_RESOLVED_KEY), and is what is
+ * opened later. New reference, or NULL with *err.
  */
-json_t *policy_resolve_mounts(const json_t *config);
+json_t *policy_pin_mounts(json_t *config, bool bundle, struct error *err);
 
-/* For identity.host_namespaces: a path can name the host's own. One that cannot be looked at counts
- * as the host's. */
-unsigned int policy_joined_host_namespaces(const json_t *config);
+/*
+ * For identity.host_namespaces: a path can name the host's own. One that cannot be looked at counts
+ * as the host's. Beside the path of one that is not, that is written (PLAN_NOT_HOSTS_KEY): joining
+ * it fails if it is by then.
+ */
+unsigned int policy_pin_namespaces(json_t *config);
 
 /* For identity.hooks: the programs of the host that the configuration's hooks are, resolved. New
  * reference. */

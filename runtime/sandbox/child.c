@@ -150,7 +150,7 @@ static int prepare(struct sandbox *sandbox, struct error *err)
         return -1;
     if (oom_score_open(sandbox, err) < 0 || apparmor_open(sandbox, err) < 0 ||
         leave_keyring(request, err) < 0 || join_hierarchies(request, err) < 0 ||
-        affinity_settle(request, err) < 0 || namespaces_enter(request, err) < 0)
+        affinity_settle(request, err) < 0 || namespaces_enter(request, sandbox->joined, err) < 0)
         return -1;
     sandbox->user_namespace = namespaces_have_user(request);
     if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)
@@ -279,11 +279,13 @@ static int apply_plan(struct sandbox *sandbox, struct error *err)
     return error_set(err, EXIT_OURS, "there is no command: the configuration has no process");
 }
 
-void child_run(const struct sandbox_request *request, int sync_fd)
+void child_run(const struct sandbox_request *request, const struct namespaces_joined *joined,
+               int sync_fd)
 {
     struct sandbox sandbox = {
         .request = request,
         .plan = request->plan,
+        .joined = joined,
         .sync_fd = sync_fd,
         .given_root_fd = -1,
         .root_fd = -1,

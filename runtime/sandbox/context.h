@@ -45,6 +45,7 @@ struct identity {
 struct sandbox {
     const struct sandbox_request *request;
     const struct plan *plan;
+    const struct namespaces_joined *joined;
     int sync_fd;
     int *given_mounts; /* from SANDBOX_MOUNT, in the order of the plan; malloc'd */
     size_t given_mount_count, used_mount_count;
@@ -150,7 +151,8 @@ int command_check(struct sandbox *sandbox, struct error *err);
 /* child.c */
 sandbox_step hooks_await;
 int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd);
-void child_run(const struct sandbox_request *request, int sync_fd) __attribute__((noreturn));
+void child_run(const struct sandbox_request *request, const struct namespaces_joined *joined,
+               int sync_fd) __attribute__((noreturn));
 
 /* Sets *err for a failure of hybrid's own, with errno's text. */
 #define sandbox_fail(err, ...) error_set_errno(err, EXIT_OURS, errno, __VA_ARGS__)

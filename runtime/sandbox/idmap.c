@@ -57,10 +57,8 @@ static int make_user_namespace(const struct plan_mount *mount, struct error *err
 
 int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *err)
 {
-    unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-    if (mount->flags & MS_REC)
-        flags |= AT_RECURSIVE;
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, mount->source, flags);
+    _cleanup_close_ int tree =
+        sandbox_clone_tree(mount->source, mount->resolved, mount->flags & MS_REC);
     if (tree < 0 || mount_make_private(tree) < 0)
         return sandbox_fail(err, "cannot bind %s", mount->source);
     _cleanup_close_ int user_namespace =

@@ -152,16 +152,25 @@ static int take_given(struct sandbox *sandbox)
     return take_fd(&sandbox->given_mounts[sandbox->used_mount_count++]);
 }
 
+int sandbox_clone_tree(const char *path, const char *resolved, bool recursive)
+{
+    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
+    if (!resolved)
+        return open_tree(AT_FDCWD, path, flags);
+    _cleanup_close_ int fd = path_open_straight(resolved, O_PATH);
+    return fd < 0 ? -1 : open_tree(fd, "", flags | AT_EMPTY_PATH);
+}
+
 static int mount_bind(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
 {
-    unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-    if (mount->flags & MS_REC)
-        flags |= AT_RECURSIVE;
     _cleanup_close_ int tree =
-        mount->idmap ? take_given(sandbox) : open_tree(AT_FDCWD, mount->source, flags);
+        mount->idmap ? take_given(sandbox)
+                     : sandbox_clone_tree(mount->source, mount->resolved, mount->flags & MS_REC);
     struct stat status;
     if (tree < 0 || fstat(tree, &status) < 0)
-        return sandbox_fail(err, "cannot bind %s", mount->source);
+        return sandbox_fail(err, "cannot bind %s%s%s", mount->source,
+                            mount->resolved ? ", judged by the policy as " : "",
+                            mount->resolved ? mount->resolved : "");
     uint64_t attributes = mount_attributes(mount->flags);
     if (attributes && mount_set_attributes(tree, attributes, 0, false) < 0)
         return sandbox_fail(err, "cannot set the attributes of the bind of %s", mount->source);
@@ -186,8 +195,18 @@ static bool needs_real_directory(const struct plan_mount *mount)
 
 static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
 {
-    _cleanup_close_ int mount_fd =
-        mount_make(mount->type, mount->source, mount->data, mount->flags, err);
+    _cleanup_close_ int source = -1;
+    char judged[32];
+    const char *from = mount->source;
+    if (mount->resolved) { /* such as a block device: the kernel would follow links to it */
+        source = path_open_straight(mount->resolved, O_PATH);
+        if (source < 0)
+            return sandbox_fail(err, "cannot open %s, where %s led when the policy judged it",
+                                mount->resolved, mount->source);
+        (void)snprintf(judged, sizeof judged, "/proc/self/fd/%d", source);
+        from = judged;
+    }
+    _cleanup_close_ int mount_fd = mount_make(mount->type, from, mount->data, mount->flags, err);
     if (mount_fd < 0)
         return -1;
     _cleanup_close_ int target =

@@ -74,18 +74,18 @@ static int namespace_of(const struct plan_step *step)
     }
 }
 
-static bool is_hosts(int index, const char *path)
+/* Whether it is the caller's own, or that of the first process that the caller sees. */
+static bool is_hosts(int fd, int index)
 {
-    static const char *const files[] = {
-        [PLAN_NS_UTS] = "uts",
-        [PLAN_NS_NETWORK] = "net",
-        [PLAN_NS_IPC] = "ipc",
-        [PLAN_NS_CGROUP] = "cgroup",
+    static const char *const files[NAMESPACES_MAX] = {
+        [PLAN_NS_PID] = "pid",       [PLAN_NS_NETWORK] = "net", [PLAN_NS_MOUNT] = "mnt",
+        [PLAN_NS_IPC] = "ipc",       [PLAN_NS_UTS] = "uts",     [PLAN_NS_USER] = "user",
+        [PLAN_NS_CGROUP] = "cgroup", [PLAN_NS_TIME] = "time",
     };
     static const char *const processes[] = { "self", "1" };
     struct stat joined, host;
-    if (stat(path, &joined) < 0)
-        return false; /* told when it is to be joined */
+    if (fstat(fd, &joined) < 0)
+        return true;
     for (size_t i = 0; i < sizeof processes / sizeof *processes; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "/proc/%s/ns/%s", processes[i], files[index]);
@@ -95,22 +95,64 @@ static bool is_hosts(int index, const char *path)
     return false;
 }
 
-int namespaces_check(const struct plan *plan, struct error *err)
+/* What the plan would do to the host's namespace of this kind; NULL: nothing. */
+static const struct plan_step *step_in(const struct plan *plan, int index)
 {
-    for (size_t i = 0; i < plan->step_count; i++) {
-        const struct plan_step *step = &plan->steps[i];
-        int index = namespace_of(step);
-        const char *path = index < 0 ? NULL : plan->namespaces.path[index];
-        if (!path || !is_hosts(index, path))
-            continue;
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (namespace_of(&plan->steps[i]) == index)
+            return &plan->steps[i];
+    return NULL;
+}
+
+static int refuse_hosts(const struct plan *plan, int index, int fd, struct error *err)
+{
+    const char *path = plan->namespaces.path[index];
+    const struct plan_step *step = step_in(plan, index);
+    bool judged = plan->namespaces.not_hosts >> index & 1;
+    if ((!step && !judged && index != PLAN_NS_MOUNT) || !is_hosts(fd, index))
+        return 0;
+    if (judged)
         return error_set(err, EXIT_OURS,
-                         "linux.namespaces joins %s, which is the host's: %s would %s it", path,
-                         step->kind == PLAN_SYSCTL  ? step->sysctl.key
-                         : step->kind == PLAN_MOUNT ? step->mount.target
-                                                    : "hostname or domainname",
-                         step->kind == PLAN_MOUNT ? "show" : "change");
+                         "linux.namespaces: %s leads to the host's namespace now, and did not when "
+                         "the policy judged it",
+                         path);
+    /* Its root is exchanged for all that is in it. */
+    if (index == PLAN_NS_MOUNT)
+        return error_set(err, EXIT_OURS,
+                         "refusing the mount namespace %s: it is the host's, whose root would be "
+                         "exchanged",
+                         path);
+    return error_set(err, EXIT_OURS,
+                     "linux.namespaces joins %s, which is the host's: %s would %s it", path,
+                     step->kind == PLAN_SYSCTL  ? step->sysctl.key
+                     : step->kind == PLAN_MOUNT ? step->mount.target
+                                                : "hostname or domainname",
+                     step->kind == PLAN_MOUNT ? "show" : "change");
+}
+
+int namespaces_open(const struct sandbox_request *request, struct namespaces_joined *joined,
+                    struct error *err)
+{
+    const struct plan *plan = request->plan;
+    for (int i = 0; i < NAMESPACES_MAX; i++)
+        joined->fds[i] = -1;
+    for (int i = 0; request->join_pidfd < 0 && i < NAMESPACES_MAX; i++) {
+        const char *path = plan->namespaces.path[i];
+        if (!path)
+            continue;
+        joined->fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+        if (joined->fds[i] < 0)
+            return sandbox_fail(err, "cannot open the namespace %s (linux.namespaces)", path);
+        if (refuse_hosts(plan, i, joined->fds[i], err) < 0)
+            return -1;
     }
     return 0;
+}
+
+void namespaces_close(struct namespaces_joined *joined)
+{
+    for (int i = 0; i < NAMESPACES_MAX; i++)
+        cleanup_close(&joined->fds[i]);
 }
 
 static int write_time_offsets(const struct plan_namespaces *namespaces, struct error *err)
@@ -145,36 +187,36 @@ static int prepare_time(const struct plan_namespaces *namespaces, int *restore_f
 }
 
 /* setns(2) for a pid namespace concerns children only, so the caller can come back afterwards. */
-static int prepare_pid(const struct sandbox_request *request, int *restore_fd, struct error *err)
+static int prepare_pid(const struct sandbox_request *request, int opened, int *restore_fd,
+                       struct error *err)
 {
     const struct plan_namespaces *namespaces = &request->plan->namespaces;
-    const char *path = namespaces->path[PLAN_NS_PID];
     if (namespaces->path[PLAN_NS_USER] && (namespaces->create & CLONE_NEWPID))
         return error_set(err, EXIT_OURS,
                          "cannot make a pid namespace owned by the user namespace %s: join both, "
                          "or make both",
                          namespaces->path[PLAN_NS_USER]);
-    if (request->join_pidfd < 0 && !path)
+    int joined = request->join_pidfd >= 0 ? request->join_pidfd : opened;
+    if (joined < 0)
         return 0;
     _cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
     if (own < 0)
         return sandbox_fail(err, "cannot open /proc/self/ns/pid");
-    _cleanup_close_ int opened = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    int joined = request->join_pidfd >= 0 ? request->join_pidfd : opened;
-    if (joined < 0 || setns(joined, CLONE_NEWPID) < 0)
+    if (setns(joined, CLONE_NEWPID) < 0)
         return sandbox_fail(err, "cannot join the pid namespace %s",
-                            path ? path : "of the workload");
+                            opened >= 0 ? namespaces->path[PLAN_NS_PID] : "of the workload");
     *restore_fd = take_fd(&own);
     return 0;
 }
 
-int namespaces_prepare(const struct sandbox_request *request, struct namespaces_restore *restore,
+int namespaces_prepare(const struct sandbox_request *request,
+                       const struct namespaces_joined *joined, struct namespaces_restore *restore,
                        struct error *err)
 {
     if (request->join_pidfd < 0 &&
         prepare_time(&request->plan->namespaces, &restore->time_fd, err) < 0)
         return -1;
-    return prepare_pid(request, &restore->pid_fd, err);
+    return prepare_pid(request, joined->fds[PLAN_NS_PID], &restore->pid_fd, err);
 }
 
 int namespaces_restore(struct namespaces_restore *restore, struct error *err)
@@ -228,57 +270,25 @@ static int join_workload(const struct sandbox_request *request, struct error *er
     return 0;
 }
 
-/*
- * The root of a joined mount namespace is exchanged for all that is in it: it must be neither the
- * caller's own (whose copy this process may already have left) nor that of the host's init.
- */
-static int refuse_hosts_mounts(int fd, const char *path, struct error *err)
-{
-    static const char *const hosts[] = { "/proc/self/ns/mnt", "/proc/1/ns/mnt" };
-    struct stat wanted, host;
-    if (fstat(fd, &wanted) < 0)
-        return sandbox_fail(err, "cannot look at the mount namespace %s", path);
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
-        if (stat(hosts[i], &host) == 0 && host.st_ino == wanted.st_ino &&
-            host.st_dev == wanted.st_dev)
-            return error_set(
-                err, EXIT_OURS,
-                "refusing the mount namespace %s: it is the host's, whose root would be "
-                "exchanged",
-                path);
-    return 0;
-}
-
-int namespaces_enter(const struct sandbox_request *request, struct error *err)
+int namespaces_enter(const struct sandbox_request *request, const struct namespaces_joined *joined,
+                     struct error *err)
 {
     if (request->join_pidfd >= 0)
         return join_workload(request, err);
-    int fds[NAMESPACE_COUNT];
-    int result = 0;
     char directory[PATH_MAX];
     if (!getcwd(directory, sizeof directory))
         return sandbox_fail(err, "cannot read the working directory");
-    /* All are opened before one is entered: the paths are the caller's. */
     for (int i = 0; i < NAMESPACE_COUNT; i++) {
-        const char *path = request->plan->namespaces.path[namespace_table[i].index];
-        fds[i] = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        if (path && fds[i] < 0 && result == 0)
-            result =
-                sandbox_fail(err, "cannot open the %s namespace %s", namespace_table[i].name, path);
-        if (result == 0 && fds[i] >= 0 && namespace_table[i].index == PLAN_NS_MOUNT)
-            result = refuse_hosts_mounts(fds[i], path, err);
-    }
-    for (int i = 0; i < NAMESPACE_COUNT; i++) {
-        if (result == 0 && fds[i] >= 0 && setns(fds[i], namespace_table[i].flag) < 0)
-            result = sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
-        cleanup_close(&fds[i]);
+        int fd = joined->fds[namespace_table[i].index];
+        if (fd >= 0 && setns(fd, namespace_table[i].flag) < 0)
+            return sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
     }
     /* Joining a mount namespace leads to its root; relative paths of a bundle begin where we were.
      */
-    if (result == 0 && request->plan->namespaces.path[PLAN_NS_MOUNT] && chdir(directory) < 0)
-        result = sandbox_fail(err, "cannot enter %s in the mount namespace", directory);
+    if (joined->fds[PLAN_NS_MOUNT] >= 0 && chdir(directory) < 0)
+        return sandbox_fail(err, "cannot enter %s in the mount namespace", directory);
     int later = made_later(request);
-    if (result == 0 && later && unshare(later) < 0)
-        result = sandbox_fail(err, "cannot make the remaining namespaces");
-    return result;
+    if (later && unshare(later) < 0)
+        return sandbox_fail(err, "cannot make the remaining namespaces");
+    return 0;
 }

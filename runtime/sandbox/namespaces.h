@@ -8,6 +8,8 @@
 
 #include "sandbox.h"
 
+enum { NAMESPACES_MAX = 8 };
+
 /* Flags of clone3 for the namespaces made at birth. */
 uint64_t namespaces_at_birth(const struct sandbox_request *request);
 
@@ -19,18 +21,28 @@ struct namespaces_restore {
     int pid_fd, time_fd;
 };
 
+/* Namespaces to be joined by a path, by enum plan_namespace; -1: none. */
+struct namespaces_joined {
+    int fds[NAMESPACES_MAX];
+};
+
 /*
- * In the caller: refuses a plan that changes, or shows, what belongs to a namespace, and joins the
- * host's by its path: the parser can only see that there is one. Returns 0, or -1 with *err.
+ * In the caller, whose rights to look at the host's namespaces are not in question: opens all of
+ * them, once, and refuses the host's where a policy judged that it is not (PLAN_NOT_HOSTS_KEY), or
+ * where the plan would change, or show, what belongs to it. What was looked at is what the child
+ * joins. Returns 0, or -1 with *err; namespaces_close in both cases.
  */
-int namespaces_check(const struct plan *plan, struct error *err);
+int namespaces_open(const struct sandbox_request *request, struct namespaces_joined *joined,
+                    struct error *err);
+void namespaces_close(struct namespaces_joined *joined);
 
 /*
  * In the caller: makes its next child be born in the pid namespace to be joined, and in a new time
  * namespace. *restore (-1, -1 before) is to be given to namespaces_restore after clone3, also on
  * failure. Returns 0, or -1 with *err.
  */
-int namespaces_prepare(const struct sandbox_request *request, struct namespaces_restore *restore,
+int namespaces_prepare(const struct sandbox_request *request,
+                       const struct namespaces_joined *joined, struct namespaces_restore *restore,
                        struct error *err);
 int namespaces_restore(struct namespaces_restore *restore, struct error *err);
 
@@ -38,6 +50,7 @@ int namespaces_restore(struct namespaces_restore *restore, struct error *err);
 int namespaces_write_maps(const struct plan *plan, pid_t pid, struct error *err);
 
 /* In the child: joins the others, and makes those that could not be made at birth. */
-int namespaces_enter(const struct sandbox_request *request, struct error *err);
+int namespaces_enter(const struct sandbox_request *request, const struct namespaces_joined *joined,
+                     struct error *err);
 
 #endif

@@ -37,6 +37,11 @@ int path_open_real(int root_fd, const char *path, int flags)
     return open_resolved(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 }
 
+int path_open_straight(const char *path, int flags)
+{
+    return open_resolved(AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS);
+}
+
 int path_open_beneath(int directory_fd, const char *path, int flags)
 {
     return open_resolved(directory_fd, path, flags,

@@ -19,6 +19,9 @@ int path_open(int root_fd, const char *path, int flags);
 /* As path_open, but a symbolic link anywhere in `path` fails with ELOOP. */
 int path_open_real(int root_fd, const char *path, int flags);
 
+/* Opens a path of the host, not of a root: a symbolic link anywhere in it fails with ELOOP. */
+int path_open_straight(const char *path, int flags);
+
 /* Opens a name below a directory of our own (procfs): no links, no `..`, no other mount. */
 int path_open_beneath(int directory_fd, const char *path, int flags);
 

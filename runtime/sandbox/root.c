@@ -274,12 +274,11 @@ static int make_private(struct error *err)
     return 0;
 }
 
-static int clone_directory(const char *path, struct error *err)
+static int clone_directory(const struct plan *plan, struct error *err)
 {
-    _cleanup_close_ int fd =
-        open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    _cleanup_close_ int fd = sandbox_clone_tree(plan->root_path, plan->root_resolved, true);
     if (fd < 0 || mount_make_private(fd) < 0)
-        return sandbox_fail(err, "cannot use %s as the root file system", path);
+        return sandbox_fail(err, "cannot use %s as the root file system", plan->root_path);
     return take_fd(&fd);
 }
 
@@ -320,7 +319,7 @@ int root_make_outside(const struct sandbox_request *request, int user_namespace_
                       struct error *err)
 {
     if (request->root->layer_count == 0)
-        return clone_directory(request->plan->root_path, err);
+        return clone_directory(request->plan, err);
     struct outside outside = { .root = request->root,
                                .user_namespace_fd = user_namespace_fd,
                                .root_fd = -1 };
@@ -362,7 +361,7 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
     } else if (root->layer_count > 0) {
         sandbox->root_fd = mount_layers(root, sandbox->workshop_fd, -1, err);
     } else {
-        _cleanup_close_ int tree = clone_directory(sandbox->plan->root_path, err);
+        _cleanup_close_ int tree = clone_directory(sandbox->plan, err);
         if (tree >= 0 && attach_root(sandbox, tree, err) >= 0)
             sandbox->root_fd = take_fd(&tree);
     }

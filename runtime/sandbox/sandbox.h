@@ -92,6 +92,13 @@ int sandbox_execute(struct sandbox_child *child, struct error *err);
 int sandbox_release(struct sandbox_child *child, struct error *err);
 
 /*
+ * A detached clone of the mount that a path of the host leads to; if a policy has judged where that
+ * is (PLAN_RESOLVED_KEY, else NULL), of what is there without following a symbolic link. recursive:
+ * with the mounts below. Returns -1 with errno.
+ */
+int sandbox_clone_tree(const char *path, const char *resolved, bool recursive);
+
+/*
  * Runs one hook with `state` (JSON) on its standard input, and waits for it at most as long as it
  * may take. Returns 0, or -1 with *err: what it printed, if it failed.
  */

@@ -102,15 +102,16 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
     child->sync_fd = pair[0];
     _cleanup_close_ int other = pair[1];
     struct namespaces_restore restore = { -1, -1 };
-    if (namespaces_check(request->plan, err) < 0)
-        return -1;
-    int pid = namespaces_prepare(request, &restore, err) < 0
+    struct namespaces_joined joined;
+    int pid = namespaces_open(request, &joined, err) < 0 ||
+                      namespaces_prepare(request, &joined, &restore, err) < 0
                   ? -1
                   : clone_on_processors(request, &child->pidfd, err);
     if (pid == 0) {
         (void)close(pair[0]);
-        child_run(request, other);
+        child_run(request, &joined, other);
     }
+    namespaces_close(&joined);
     if (pid > 0)
         child->pid = pid;
     if (namespaces_restore(&restore, err) < 0 || pid < 0)

@@ -8,6 +8,7 @@
 #include "shares.h"
 
 #include "cleanup.h"
+#include "runtime/sandbox/sandbox.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -159,10 +160,7 @@ static int enter_jail(void *context)
 
 static int clone_share(const struct share *share, struct error *err)
 {
-    unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-    if (share->recursive)
-        flags |= AT_RECURSIVE;
-    _cleanup_close_ int fd = open_tree(AT_FDCWD, share->path, flags);
+    _cleanup_close_ int fd = sandbox_clone_tree(share->path, share->resolved, share->recursive);
     if (fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot share %s", share->path);
     /* Devices: the host's own, which a guest has no business with. */

@@ -53,10 +53,11 @@ static int check_mount(const struct plan_mount *mount, struct error *err)
 }
 
 static int add_share(const struct workload_spec *spec, struct shares *shares, const char *source,
-                     const char *target, struct error *err)
+                     const char *resolved, const char *target, struct error *err)
 {
     struct share *share = &shares->entries[shares->count++];
     share->source = source;
+    share->resolved = resolved;
     share->path = absolute_path(spec, source);
     if (!share->path)
         return error_set(err, EXIT_OURS, "out of memory");
@@ -72,7 +73,7 @@ int shares_list(const struct workload_spec *spec, struct shares *shares, struct 
     if (spec->layer_count == 0) {
         /* Mount points are made in it before it becomes read-only, in the guest. */
         shares->entries[0].recursive = true;
-        if (add_share(spec, shares, plan->root_path, "/", err) < 0)
+        if (add_share(spec, shares, plan->root_path, plan->root_resolved, "/", err) < 0)
             return -1;
     }
     for (size_t i = 0; i < plan->step_count; i++) {
@@ -83,7 +84,7 @@ int shares_list(const struct workload_spec *spec, struct shares *shares, struct 
         share->recursive = mount->flags & MS_REC;
         share->read_only = (mount->flags & MS_RDONLY) || (mount->recursive_set & MOUNT_ATTR_RDONLY);
         if (check_mount(mount, err) < 0 ||
-            add_share(spec, shares, mount->source, mount->target, err) < 0)
+            add_share(spec, shares, mount->source, mount->resolved, mount->target, err) < 0)
             return -1;
     }
     return 0;
@@ -137,8 +138,10 @@ static int join_network(json_t *config)
                        entry)
     {
         const char *type = json_string_value(json_object_get(entry, "type"));
-        if (type && strcmp(type, "network") == 0)
-            return json_object_set_new(entry, "path", json_string("/proc/self/ns/net"));
+        if (!type || strcmp(type, "network") != 0)
+            continue;
+        (void)json_object_del(entry, PLAN_NOT_HOSTS_KEY); /* a guest has one, its own */
+        return json_object_set_new(entry, "path", json_string("/proc/self/ns/net"));
     }
     return 0;
 }
@@ -151,6 +154,7 @@ json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *sh
     const json_t *mounts = json_object_get(document, "mounts");
     json_t *copied = json_object_get(copy, "mounts");
     int failed = copy ? 0 : -1;
+    (void)json_object_del(json_object_get(copy, "root"), PLAN_RESOLVED_KEY);
     if (spec->bundle && copy) {
         failed |= set_share(json_object_get(copy, "root"), "path", 0);
         failed |= networked ? join_network(copy) : 0;
@@ -158,6 +162,7 @@ json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *sh
     }
     for (size_t i = 0; !failed && i < json_array_size(mounts); i++) {
         const json_t *entry = json_array_get(mounts, i);
+        (void)json_object_del(json_array_get(copied, i), PLAN_RESOLVED_KEY); /* of the host */
         size_t number = find_share(shares, json_string_value(json_object_get(entry, "source")));
         if (number < shares->count)
             failed |= set_share(json_array_get(copied, i), "source", number);

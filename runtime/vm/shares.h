@@ -14,10 +14,11 @@
 #include <jansson.h>
 
 struct share {
-    const char *source; /* on the host, as the configuration has it; borrowed */
-    char *path;         /* absolute; owned */
-    bool read_only;     /* enforced on the host, for everything below it too */
-    bool recursive;     /* with the mounts below it */
+    const char *source;   /* on the host, as the configuration has it; borrowed */
+    const char *resolved; /* where it led when a policy judged it; borrowed; NULL: none did */
+    char *path;           /* absolute; owned */
+    bool read_only;       /* enforced on the host, for everything below it too */
+    bool recursive;       /* with the mounts below it */
 };
 
 struct shares {

@@ -56,8 +56,7 @@ static int enter_root(struct stand_in *stand_in, const struct workload_spec *spe
     if (asprintf(&path, "%s%s%s", *root == '/' ? "" : spec->bundle, *root == '/' ? "" : "/", root) <
         0)
         return error_set(err, EXIT_OURS, "out of memory");
-    _cleanup_close_ int tree =
-        open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    _cleanup_close_ int tree = sandbox_clone_tree(path, spec->plan->root_resolved, true);
     struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID,
                                      .propagation = MS_PRIVATE };
     if (tree < 0 ||

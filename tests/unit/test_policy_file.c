@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "plan.h"
 #include "runtime/state/tree.h"
 
 #define TOP(members) "{'version':1,'rules':[],'default':'vm'" members "}"
@@ -162,6 +163,7 @@ static void test_paths(void **state)
         const char *config, *expected; /* the only source; NULL: none */
         unsigned int host;             /* CLONE_NEW*: joined, and the host's */
     } table[] = {
+        { "{'mounts':[{'source':'/proc/self/absent/../../../etc','type':'bind'}]}", NULL, 0 },
         { "{'root':{'path':'rootfs'}}", NULL, 0 },
         { "{'root':{'path':'./rootfs/../rootfs'}}", NULL, 0 },
         { "{'root':{'path':'link'}}", "/proc", 0 },
@@ -190,16 +192,58 @@ static void test_paths(void **state)
     assert_int_equal(mkdir("rootfs", 0700), 0);
     assert_int_equal(symlink("/proc", "link"), 0);
     for (size_t i = 0; i < ROWS(table); i++) {
-        json_t *config = load(table[i].config), *sources = policy_resolve_mounts(config);
+        struct error err = { 0 };
+        json_t *config = load(table[i].config), *sources = policy_pin_mounts(config, true, &err);
+        assert_non_null(sources);
         assert_int_equal(json_array_size(sources), table[i].expected ? 1 : 0);
         if (table[i].expected)
             assert_string_equal(json_string_value(json_array_get(sources, 0)), table[i].expected);
-        assert_int_equal(policy_joined_host_namespaces(config), table[i].host);
+        assert_int_equal(policy_pin_namespaces(config), table[i].host);
         json_decref(sources);
         json_decref(config);
     }
     assert_int_equal(chdir(back), 0);
     assert_int_equal(tree_remove(base, NULL), 0);
+}
+
+/* What was judged is written beside the path; what a bundle wrote there itself is not heeded. */
+static void test_pins(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *path, *expected; /* expected NULL: no member */
+    } table[] = {
+        { "{'root':{'path':'/proc/..'}}", "root", "/" },
+        { "{'root':{'path':'absent/../../etc','hybrid.resolved':'/etc'}}", "root", "" },
+        { "{'mounts':[{'source':'/proc/sys/..','type':'bind','hybrid.resolved':'/etc'}]}", "mount",
+          "/proc" },
+        { "{'mounts':[{'source':'/absent','type':'none','options':['rbind']}]}", "mount",
+          "/absent" },
+        { "{'mounts':[{'source':'/absent/../etc','type':'bind'}]}", "mount", "" },
+        { "{'mounts':[{'source':'/dev/null','type':'ext4'}]}", "mount", "/dev/null" },
+        { "{'mounts':[{'source':'/dev/null','type':'tmpfs','hybrid.resolved':'/etc'}]}", "mount",
+          NULL },
+        { "{'mounts':[{'source':'proc','type':'proc','hybrid.resolved':'/etc'}]}", "mount", NULL },
+    };
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct error err = { 0 };
+        json_t *config = load(table[i].config), *sources = policy_pin_mounts(config, true, &err);
+        const json_t *object = strcmp(table[i].path, "root") == 0
+                                   ? json_object_get(config, "root")
+                                   : json_array_get(json_object_get(config, "mounts"), 0);
+        const char *seen = json_string_value(json_object_get(object, PLAN_RESOLVED_KEY));
+        assert_string_equal(seen ? seen : "(none)",
+                            table[i].expected ? table[i].expected : "(none)");
+        json_decref(sources);
+        json_decref(config);
+    }
+    json_t *config = load("{'linux':{'namespaces':[{'type':'uts','path':'/proc/self/ns/ipc'},"
+                          "{'type':'ipc','path':'/proc/self/ns/ipc','hybrid.notHosts':true}]}}");
+    assert_int_equal(policy_pin_namespaces(config), CLONE_NEWIPC);
+    const json_t *list = json_object_get(json_object_get(config, "linux"), "namespaces");
+    assert_true(json_is_true(json_object_get(json_array_get(list, 0), PLAN_NOT_HOSTS_KEY)));
+    assert_null(json_object_get(json_array_get(list, 1), PLAN_NOT_HOSTS_KEY));
+    json_decref(config);
 }
 
 static void test_load(void **state)
@@ -372,9 +416,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused), cmocka_unit_test(test_cgroup),
-        cmocka_unit_test(test_paths),   cmocka_unit_test(test_load),
-        cmocka_unit_test(test_audit),   cmocka_unit_test(test_schema),
-        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_load),    cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_schema),  cmocka_unit_test(test_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
 """The policy: it chooses, its floors hold inside the workload, nothing weakens it, every decision is told and kept."""
 
+import contextlib
 import json
 import os
 import shutil
+import sys
 
 from table import test
 from table.bundles import Bundle
@@ -175,6 +177,93 @@ def of_the_host(t):
     hook("/bin/true")(allowed.config)
     allowed.create(before=("--policy", policy(t, "container", floors={
         "allowed_hooks": [os.path.realpath("/bin/true")], "denied_host_namespaces": ["pid", "ipc", "uts"]})))
+
+
+class Swapped:
+    """A symbolic link that leads here and there in turn, as fast as one process can change it."""
+
+    def __init__(self, t, path, *targets):
+        self.path = path
+        t.closers.append(lambda: os.path.lexists(path) and os.unlink(path))
+        os.symlink(targets[0], path)
+        loop = ("import os, sys\npath, *targets = sys.argv[1:]\nwhile True:\n  for target in targets:\n"
+                "    os.symlink(target, path + '.new')\n    os.rename(path + '.new', path)")
+        self.process = t.spawn([sys.executable, "-c", loop, path, *targets])
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path + ".new")
+
+
+@test("policy/what-was-judged-is-opened", isolations=("container",), seconds=60)
+def judged(t):
+    """Who changes a link between the policy's look and the opening gets round no rule and no floor."""
+    directory = t.file("judged", "") + ".d"
+    for name in ("allowed", "denied"):
+        os.makedirs(f"{directory}/{name}")
+        with open(f"{directory}/{name}/file", "w", encoding="ascii") as file:
+            file.write(name)
+    t.closers.append(lambda: shutil.rmtree(directory))
+    other = t.spawn(["unshare", "--uts", "sleep", "1000"])
+    own = os.readlink("/proc/self/ns/uts")
+    t.eventually("another uts namespace", lambda: os.readlink(f"/proc/{other.pid}/ns/uts") != own)
+    theirs = os.readlink(f"/proc/{other.pid}/ns/uts")
+    bind = {"destination": "/m", "type": "bind", "source": directory + "/link", "options": ["rbind"]}
+    spaces = [{"type": kind} for kind in ("pid", "mount", "ipc", "network", "cgroup")]
+    cases = (
+        ("a mount", ["cat", "/m/file"], "allowed", lambda config: config["mounts"].append(bind),
+         {"rules": [{"name": "r", "match": {"mounts": [directory + "/denied"]}, "isolation": "deny"}]},
+         (directory + "/allowed", directory + "/denied")),
+        ("a namespace", ["readlink", "/proc/self/ns/uts"], theirs, lambda config: config["linux"].update(
+            namespaces=[*spaces, {"type": "uts", "path": directory + "/link"}]),
+         {"rules": [], "floors": {"denied_host_namespaces": ["uts"]}},
+         (f"/proc/{other.pid}/ns/uts", "/proc/self/ns/uts")))
+    for what, command, wanted, change, members, targets in cases:
+        bundle = Bundle(t, command)
+        change(bundle.config)
+        bundle.write()
+        path = t.file("policy.json", json.dumps({"version": 1, "default": "container", **members}))
+        link, seen = Swapped(t, directory + "/link", *targets), {}
+        for _ in range(40):
+            result = t.hybrid("--policy", path, "run", "--bundle", bundle.path, bundle.id)
+            if result.exit == 0:
+                t.equal(f"what {what} shows", wanted, result.out.strip())
+            else:
+                t.match(f"stderr of {what}", "policy", result.err)
+            seen[result.exit] = seen.get(result.exit, 0) + 1
+        link.end()
+        os.unlink(link.path)
+        t.check(len(seen) == 2, f"the link to {what} always led to one of the two: {seen}")
+
+
+@test("policy/what-was-judged-is-shared", isolations=("vm",), seconds=60)
+def judged_shares(t):
+    """A VM boots at the start, long after its bundle was judged: it is given what its links led to then, or nothing."""
+    directory = t.file("judged", "") + ".d"
+    for name in ("allowed", "denied"):
+        os.makedirs(f"{directory}/{name}")
+        with open(f"{directory}/{name}/file", "w", encoding="ascii") as file:
+            file.write(name)
+    t.closers.append(lambda: shutil.rmtree(directory))
+    path = policy(t, "vm", {"name": "r", "match": {"mounts": [directory + "/denied"]}, "isolation": "deny"})
+    for swapped, status in (("link", 0), ("allowed", 125)):
+        os.symlink("allowed", directory + "/link")
+        bundle = Bundle(t, ["cat", "/m/file"])
+        bundle.config["mounts"].append({"destination": "/m", "type": "bind", "source": directory + "/link",
+                                        "options": ["rbind"]})
+        bundle.create(before=("--policy", path))
+        os.rename(f"{directory}/{swapped}", f"{directory}/was-{swapped}")
+        os.symlink("denied", f"{directory}/{swapped}")
+        result = t.hybrid("start", bundle.id, seconds=60)
+        t.equal(f"exit status with another {swapped}", status, result.exit, result)
+        if status == 0:
+            bundle.await_status("stopped")
+            t.equal("what it was given", "allowed", bundle.output())
+        else:
+            t.match("stderr", "allowed.*symbolic links", result.err)
+        os.unlink(directory + "/link")
 
 
 @test("policy/names-only-strengthen", isolations=("container",), alone=True)
