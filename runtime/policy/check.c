@@ -123,6 +123,23 @@ static int check_host_namespace(const json_t *value, const char *path, struct er
     return check_choice(value, path, choices, err);
 }
 
+static int check_propagation(const json_t *value, const char *path, struct error *err)
+{
+    static const char *const choices[] = { "shared", "slave", NULL };
+    return check_choice(value, path, choices, err);
+}
+
+static int check_sysctl(const json_t *value, const char *path, struct error *err)
+{
+    const char *text = json_string_value(value);
+    if (check_text(value, path, err) < 0 || strchr(text, '/') || *text == '.')
+        return must_be(path,
+                       "a sysctl such as \"net.core.somaxconn\", or the beginning of some, "
+                       "such as \"net.ipv4.\"",
+                       err);
+    return 0;
+}
+
 static int check_namespace(const json_t *value, const char *path, struct error *err)
 {
     static const char *const choices[] = { "pid",   "network", "ipc",  "uts", "cgroup",
@@ -241,6 +258,8 @@ LIST_OF(check_devices, check_device)
 LIST_OF(check_networks, check_network)
 LIST_OF(check_host_namespaces, check_host_namespace)
 LIST_OF(check_namespaces, check_namespace)
+LIST_OF(check_propagations, check_propagation)
+LIST_OF(check_sysctls, check_sysctl)
 
 /* An object of texts. */
 static int check_pairs(const json_t *value, const char *path, struct error *err)
@@ -299,7 +318,9 @@ OBJECT_OF(check_floors, { "isolation", check_isolation, false },
           { "no_new_privileges", check_flag, false }, { "seccomp", check_seccomp, false },
           { "denied_capabilities", check_capabilities, false },
           { "denied_host_namespaces", check_host_namespaces, false },
-          { "allowed_hooks", check_hooks, false }, { "limits", check_limits, false })
+          { "allowed_hooks", check_hooks, false }, { "masked_paths", check_paths, false },
+          { "readonly_paths", check_paths, false }, { "allowed_sysctls", check_sysctls, false },
+          { "denied_propagation", check_propagations, false }, { "limits", check_limits, false })
 
 LIST_OF(check_rules, check_rule)
 

@@ -201,7 +201,7 @@ static bool is_ambiguous(const char *path)
 }
 
 /* A mount shows `place` if it begins there, below it, or above it. */
-static bool exposes(const char *source, const json_t *places)
+bool policy_exposes(const char *source, const json_t *places)
 {
     size_t index;
     const json_t *entry;
@@ -271,6 +271,14 @@ static bool names_paths(const json_t *mount)
     return false;
 }
 
+bool policy_mount_exposes(const json_t *mount, const json_t *places)
+{
+    const char *source = json_string_value(json_object_get(mount, "source"));
+    if (!source || names_paths(mount))
+        source = ""; /* anywhere */
+    return (*source == '/' || policy_mount_opens_source(mount)) && policy_exposes(source, places);
+}
+
 static bool match_mounts(const json_t *wanted, const struct policy_identity *identity,
                          const json_t *config)
 {
@@ -278,19 +286,16 @@ static bool match_mounts(const json_t *wanted, const struct policy_identity *ide
     const json_t *entry;
     json_array_foreach(json_object_get(config, "mounts"), index, entry)
     {
-        const char *source = json_string_value(json_object_get(entry, "source"));
-        if (!source || names_paths(entry))
-            source = ""; /* anywhere */
-        if ((*source == '/' || policy_mount_opens_source(entry)) && exposes(source, wanted))
+        if (policy_mount_exposes(entry, wanted))
             return true;
     }
     /* A bundle's root, if it says where on the host it is. */
     const char *root = json_string_value(json_object_get(json_object_get(config, "root"), "path"));
-    if (root && *root == '/' && exposes(root, wanted))
+    if (root && *root == '/' && policy_exposes(root, wanted))
         return true;
     json_array_foreach(identity->mount_sources, index, entry)
     {
-        if (exposes(json_string_value(entry), wanted))
+        if (policy_exposes(json_string_value(entry), wanted))
             return true;
     }
     return false;

@@ -12,12 +12,15 @@ struct policy_floors {
     enum policy_isolation isolation;
     bool no_new_privileges;
     enum policy_seccomp seccomp;
-    uint64_t denied;                /* capabilities */
-    unsigned int denied_namespaces; /* the host's: CLONE_NEW* */
-    const json_t *allowed_hooks;    /* paths; NULL: all; borrowed from the document */
-    int64_t memory;                 /* bytes; 0: no limit is required */
-    int64_t cpu_quota;              /* microseconds a POLICY_CPU_PERIOD; 0 */
-    int64_t pids;                   /* 0 */
+    uint64_t denied;                             /* capabilities */
+    unsigned int denied_namespaces;              /* the host's: CLONE_NEW* */
+    const json_t *allowed_hooks;                 /* paths; NULL: all; borrowed from the document */
+    const json_t *masked_paths, *readonly_paths; /* borrowed likewise; NULL: none */
+    const json_t *allowed_sysctls;               /* NULL: all */
+    const json_t *denied_propagation;            /* "shared", "slave"; NULL: none */
+    int64_t memory;                              /* bytes; 0: no limit is required */
+    int64_t cpu_quota;                           /* microseconds a POLICY_CPU_PERIOD; 0 */
+    int64_t pids;                                /* 0 */
 };
 
 struct policy {
@@ -45,6 +48,11 @@ const char *policy_match(const json_t *match, const struct policy_identity *iden
 
 /* Whether text is `prefix`, or goes on behind it at one of the boundaries. */
 bool policy_begins_with(const char *text, const char *prefix, const char *boundaries);
+
+/* Whether a path of the host lies at, below or above one of the places, or could. */
+bool policy_exposes(const char *path, const json_t *places);
+/* Whether a mount shows one of them, by what the configuration says of it. */
+bool policy_mount_exposes(const json_t *mount, const json_t *places);
 
 /* Whether the source of a mount is a path of the host that is opened for it. */
 bool policy_mount_opens_source(const json_t *mount);
@@ -83,6 +91,12 @@ int policy_check_host(const struct policy_floors *floors, const struct policy_id
 /* What was allowed is what is executed, wherever a link in its path leads by then. */
 int policy_pin_hooks(const struct policy_floors *floors, const struct policy_identity *identity,
                      json_t *config, struct policy_decision *decision);
+
+/* exposure.c: the floors of masked and read-only paths, sysctls and propagation. config has the
+ * object "linux". Returns 0, or -1 with decision->refusal. */
+int policy_apply_exposure(const struct policy_floors *floors,
+                          const struct policy_identity *identity, json_t *config,
+                          struct policy_decision *decision);
 
 /* CLONE_NEW* of a name of the runtime-spec, or of a list of them; 0: there is none so called. */
 unsigned int policy_namespace_flag(const char *name);

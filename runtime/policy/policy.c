@@ -71,6 +71,10 @@ static void read_floors(const json_t *floors, struct policy_floors *result)
         .denied_namespaces =
             policy_namespace_flags(json_object_get(floors, "denied_host_namespaces")),
         .allowed_hooks = json_object_get(floors, "allowed_hooks"),
+        .masked_paths = json_object_get(floors, "masked_paths"),
+        .readonly_paths = json_object_get(floors, "readonly_paths"),
+        .allowed_sysctls = json_object_get(floors, "allowed_sysctls"),
+        .denied_propagation = json_object_get(floors, "denied_propagation"),
         .memory = memory ? size_parse(memory, "memory", NULL) : 0,
         .cpu_quota = (int64_t)(cpus * POLICY_CPU_PERIOD + 0.5),
         .pids = json_integer_value(json_object_get(limits, "pids")),

@@ -25,9 +25,56 @@
     "[{'path':'/etc/../usr/bin/env'," member "}]}}"
 #define NAMED FLOORS("'allowed_hooks':[{'path':'/usr/bin/env','argv0':'one'}]")
 
+#define HIDING                                                                                     \
+    FLOORS("'masked_paths':['/proc/kcore','/sys/firmware'],'readonly_paths':['/proc/sys']")
+#define SYSCTLS        FLOORS("'allowed_sysctls':['net.core.somaxconn','net.ipv4.conf.']")
+#define PRIVATE        FLOORS("'denied_propagation':['shared']")
+#define LINUX(members) "{'process':{},'linux':{" members "}}"
+#define MOUNT(members) "{'process':{},'mounts':[{'destination':'/x'," members "}]}"
+
 static const struct {
     const char *policy, *config, *path, *expected; /* expected NULL: refused */
 } floor_cases[] = {
+    { HIDING, "{'process':{}}", "linux/maskedPaths", "['/proc/kcore','/sys/firmware']" },
+    { HIDING, LINUX("'maskedPaths':[],'readonlyPaths':null"), "linux/readonlyPaths",
+      "['/proc/sys']" },
+    { HIDING, LINUX("'maskedPaths':['/proc/keys','/proc/kcore']"), "linux/maskedPaths",
+      "['/proc/keys','/proc/kcore','/sys/firmware']" },
+    { HIDING, LINUX("'maskedPaths':'/proc/kcore'"), "linux", NULL },
+    { HIDING,
+      "{'process':{},'mounts':[{'destination':'/proc','type':'proc','source':'proc'},"
+      "{'destination':'/sys','type':'sysfs'}]}",
+      "linux/readonlyPaths", "['/proc/sys']" },
+    { HIDING, MOUNT("'type':'proc','source':'proc'"), "linux", NULL },
+    { HIDING, MOUNT("'type':'sysfs'"), "linux", NULL },
+    { HIDING, "{'process':{},'mounts':[{'destination':'/proc/','type':'proc'}]}", "linux", NULL },
+    { HIDING, MOUNT("'type':'bind','source':'/proc'"), "linux", NULL },
+    { HIDING, MOUNT("'type':'bind','source':'/'"), "linux", NULL },
+    { HIDING, MOUNT("'source':'/sys/firmware/dmi','options':['bind']"), "linux", NULL },
+    { HIDING, MOUNT("'type':'overlay','source':'/a','options':['lowerdir=/proc']"), "linux", NULL },
+    { HIDING, MOUNT("'type':'bind','source':'/home'"), "linux/readonlyPaths", "['/proc/sys']" },
+    { HIDING, MOUNT("'type':'tmpfs','source':'tmpfs','options':['size=1m']"), "linux/readonlyPaths",
+      "['/proc/sys']" },
+    { FLOORS("'masked_paths':[]"), LINUX("'maskedPaths':[]"), "linux/maskedPaths", "[]" },
+    { SYSCTLS, LINUX("'sysctl':{'net.core.somaxconn':'1','net.ipv4.conf.all.rp_filter':'1'}"),
+      "process", "{}" },
+    { SYSCTLS,
+      LINUX("'sysctl':{'net.ipv4.ping_group_range':'0 0',"
+            "'net.ipv4.ip_unprivileged_port_start':'0'}"),
+      "process", "{}" },
+    { SYSCTLS, LINUX("'sysctl':{'net.core.somaxconn2':'1'}"), "linux", NULL },
+    { SYSCTLS, LINUX("'sysctl':{'net.ipv4.configuration':'1'}"), "linux", NULL },
+    { FLOORS("'allowed_sysctls':[]"), LINUX("'sysctl':{'kernel.shmmax':'1'}"), "linux", NULL },
+    { FLOORS(""), LINUX("'sysctl':{'kernel.shmmax':'1'}"), "process", "{}" },
+    { PRIVATE, LINUX("'rootfsPropagation':'shared'"), "linux", NULL },
+    { PRIVATE, LINUX("'rootfsPropagation':'rshared'"), "linux", NULL },
+    { PRIVATE, LINUX("'rootfsPropagation':'rslave'"), "process", "{}" },
+    { FLOORS("'denied_propagation':['slave']"), LINUX("'rootfsPropagation':'rslave'"), "linux",
+      NULL },
+    { PRIVATE, MOUNT("'type':'bind','source':'/home','options':['rbind','rshared']"), "linux",
+      NULL },
+    { PRIVATE, MOUNT("'type':'bind','source':'/home','options':['rbind','rprivate']"), "process",
+      "{}" },
     { LIMITS, RESOURCES(""), "linux/resources/memory", "{'limit':67108864,'swap':67108864}" },
     { VM_LIMITS, "{'process':{}}", "linux/resources/memory",
       "{'limit':268435456,'swap':268435456}" },

@@ -7,10 +7,14 @@
 #define ALL_FLOORS                                                                                 \
     "'floors':{'isolation':'vm','no_new_privileges':true,'seccomp':'default',"                     \
     "'denied_capabilities':['ALL'],'denied_host_namespaces':['pid','ipc'],'allowed_hooks':[],"     \
+    "'masked_paths':['/proc/kcore'],'readonly_paths':['/proc/sys','/sys'],'allowed_sysctls':[],"   \
+    "'denied_propagation':['shared','slave'],"                                                     \
     "'limits':{'memory':'64m','cpus':0.5,'pids':10}}"
 #define SOME_FLOORS                                                                                \
     "'floors':{'seccomp':'required','denied_capabilities':['NET_RAW','SYS_ADMIN'],"                \
     "'denied_host_namespaces':['ipc'],'allowed_hooks':['/usr/bin/env'],"                           \
+    "'masked_paths':['/proc/kcore','/proc/keys'],'allowed_sysctls':['net.ipv4.'],"                 \
+    "'denied_propagation':['shared'],"                                                             \
     "'limits':{'memory':'1g','pids':100}}"
 
 static const char *const policies[] = {
@@ -69,6 +73,15 @@ static const char *const hooks[] = {
 static const char *const mounts[] = {
     NULL,
     "[{'destination':'/x','type':'bind','source':'/etc','options':['rbind']}]",
+    "[{'destination':'/x','type':'bind','source':'/proc','options':['rbind']}]",
+    "[{'destination':'/x','type':'proc','source':'proc'}]",
+    "[{'destination':'/x','type':'bind','source':'/home','options':['rbind','rshared']}]",
+};
+static const char *const exposures[] = {
+    NULL,
+    "{'maskedPaths':[],'readonlyPaths':null}",
+    "{'sysctl':{'kernel.msgmax':'1','net.ipv4.ip_forward':'1'}}",
+    "{'rootfsPropagation':'rshared'}",
 };
 static const char *const devices[] = {
     NULL,
@@ -77,9 +90,9 @@ static const char *const devices[] = {
 static const unsigned int joined[] = { 0, CLONE_NEWPID | CLONE_NEWIPC };
 
 static const unsigned int choices[] = {
-    ROWS(names),      ROWS(adds),   ROWS(drops),  ROWS(labels), ROWS(security),
-    ROWS(profiles),   ROWS(memory), ROWS(cpus),   ROWS(pids),   ROWS(isolations),
-    ROWS(namespaces), ROWS(hooks),  ROWS(joined), ROWS(mounts), ROWS(devices),
+    ROWS(names),  ROWS(adds),   ROWS(drops),   ROWS(labels),     ROWS(security),   ROWS(profiles),
+    ROWS(memory), ROWS(cpus),   ROWS(pids),    ROWS(isolations), ROWS(namespaces), ROWS(hooks),
+    ROWS(joined), ROWS(mounts), ROWS(devices), ROWS(exposures),
 };
 enum choice {
     NAME,
@@ -96,7 +109,8 @@ enum choice {
     HOOKED,
     JOINED,
     MOUNTED,
-    DEVICE
+    DEVICE,
+    EXPOSURE
 };
 enum { CHOICES = sizeof choices / sizeof *choices, TRIED = 500 };
 
@@ -144,6 +158,11 @@ static json_t *configure(const struct combination *chosen, struct policy_asked *
         json_object_set_new(config, "mounts", load(mounts[at[MOUNTED]]));
     if (config && devices[at[DEVICE]])
         json_object_set_new(json_object_get(config, "linux"), "devices", load(devices[at[DEVICE]]));
+    if (config && exposures[at[EXPOSURE]]) {
+        json_t *members = load(exposures[at[EXPOSURE]]);
+        (void)json_object_update(json_object_get(config, "linux"), members);
+        json_decref(members);
+    }
     if (config && hooks[at[HOOKED]])
         json_object_set_new(config, "hooks", load(hooks[at[HOOKED]]));
     return config;
@@ -243,6 +262,60 @@ static bool lacks_namespace(const json_t *config, const char *wanted)
     return true;
 }
 
+static bool lacks_entry(const json_t *wanted, const json_t *list)
+{
+    size_t index, number;
+    const json_t *entry, *other;
+    json_array_foreach(wanted, index, entry)
+    {
+        bool found = false;
+        json_array_foreach(list, number, other) found |= json_equal(entry, other);
+        if (!found)
+            return true;
+    }
+    return false;
+}
+
+/* A mount of the configuration that has this member, or this option. */
+static bool has_mount(const json_t *config, const char *member, const char *value)
+{
+    json_t *wanted = json_string(value);
+    size_t index, number;
+    const json_t *mount, *option;
+    bool found = false;
+    json_array_foreach(get(config, "mounts"), index, mount)
+    {
+        bool usual = strcmp(json_string_value(json_object_get(mount, "destination")), "/x") != 0;
+        if (usual)
+            continue;
+        found |= json_equal(json_object_get(mount, member), wanted);
+        json_array_foreach(json_object_get(mount, member), number, option) found |=
+            json_equal(option, wanted);
+    }
+    json_decref(wanted);
+    return found;
+}
+
+/* Of what it sees and changes of its kernel. */
+static const char *find_exposure(const struct policy_floors *floors, const json_t *config)
+{
+    const json_t *lin = get(config, "linux");
+    const char *propagation = json_string_value(json_object_get(lin, "rootfsPropagation"));
+    if (lacks_entry(floors->masked_paths, json_object_get(lin, "maskedPaths")) ||
+        lacks_entry(floors->readonly_paths, json_object_get(lin, "readonlyPaths")))
+        return "a path";
+    if (floors->masked_paths &&
+        (has_mount(config, "type", "proc") || has_mount(config, "source", "/proc")))
+        return "a path elsewhere";
+    if (floors->allowed_sysctls && get(config, "linux/sysctl") &&
+        json_object_get(get(config, "linux/sysctl"), "kernel.msgmax"))
+        return "a sysctl";
+    if (floors->denied_propagation && (has_mount(config, "options", "rshared") ||
+                                       (propagation && strcmp(propagation, "rshared") == 0)))
+        return "the propagation";
+    return NULL;
+}
+
 /* What of the floors `config` lacks, or has less of than `base`; NULL: nothing. */
 static const char *find_weakness(const struct policy_floors *floors, const json_t *base,
                                  const json_t *config, const struct combination *chosen)
@@ -264,7 +337,7 @@ static const char *find_weakness(const struct policy_floors *floors, const json_
     bool shares_ipc = lacks_namespace(config, "ipc") || (joined[chosen->at[JOINED]] & CLONE_NEWIPC);
     if ((floors->denied_namespaces & CLONE_NEWIPC) && shares_ipc)
         return "a namespace";
-    return NULL;
+    return find_exposure(floors, config);
 }
 
 /* --- the tests -----------------------------------------------------------------------------------
@@ -346,6 +419,13 @@ static void test_weakness_is_seen(void **state)
         { { { [HOOKED] = 3 } }, NULL, "hooks", "a hook" },
         { { { [SPACE] = 1 } }, "linux", "namespaces", "a namespace" },
         { { { [JOINED] = 1 } }, "linux", "namespaces", "a namespace" },
+        { { { [EXPOSURE] = 1 } }, "linux", "maskedPaths", "a path" },
+        { { { [EXPOSURE] = 1 } }, "linux", "readonlyPaths", "a path" },
+        { { { [EXPOSURE] = 2 } }, "linux", "sysctl", "a sysctl" },
+        { { { [EXPOSURE] = 3 } }, "linux", "rootfsPropagation", "the propagation" },
+        { { { [MOUNTED] = 2 } }, NULL, "mounts", "a path elsewhere" },
+        { { { [MOUNTED] = 3 } }, NULL, "mounts", "a path elsewhere" },
+        { { { [MOUNTED] = 4 } }, NULL, "mounts", "the propagation" },
     };
     static const struct combination nothing;
     struct policy *policy = policy_of("{'version':1," ALL_FLOORS ",'rules':[],'default':'vm'}");

@@ -179,6 +179,31 @@ def of_the_host(t):
         "allowed_hooks": [os.path.realpath("/bin/true")], "denied_host_namespaces": ["pid", "ipc", "uts"]})))
 
 
+@test("policy/bundle-shows-no-more", isolations=("container",))
+def shows_no_more(t):
+    """What `hybrid run` hides and makes read-only by default, a floor does for bundles that do not; ways round are refused."""
+    path = policy(t, "container", floors={"masked_paths": ["/proc/kcore", "/proc/acpi"], "allowed_sysctls": ["net.core."],
+                                          "readonly_paths": ["/proc/sys", "/sys"], "denied_propagation": ["shared"]})
+    bundle = Bundle(t, "head -c 1 /proc/kcore; ls /proc/acpi; touch /proc/sys/kernel/domainname /sys/kernel/profiling; true")
+    sysfs = {"destination": "/sys", "type": "sysfs", "source": "sysfs"}
+    bundle.config["mounts"].append(sysfs)
+    bundle.config["linux"].update(maskedPaths=[], sysctl={"net.core.somaxconn": "99"})
+    bundle.write()
+    result = t.hybrid("--policy", path, "run", "--bundle", bundle.path, bundle.id)
+    t.equal("exit status", 0, result.exit, result)
+    t.equal("what is hidden shows", "", result.out)
+    t.equal("written", 2, result.err.count("Read-only file system"), result)
+    for change, wanted in (
+            (lambda config: config["mounts"].append({**sysfs, "destination": "/elsewhere"}), "in another place"),
+            (lambda config: config["mounts"].append({"destination": "/p", "type": "bind", "source": "/proc",
+                                                     "options": ["rbind"]}), "in another place"),
+            (lambda config: config["linux"].update(sysctl={"kernel.msgmax": "1"}), "sysctl kernel.msgmax"),
+            (lambda config: config["linux"].update(rootfsPropagation="rshared"), "rootfsPropagation rshared is denied")):
+        refused = Bundle(t, "true")
+        change(refused.config)
+        t.match("stderr", "refused by the policy .*" + wanted, refused.create(before=("--policy", path), status=125))
+
+
 class Swapped:
     """A symbolic link that leads here and there in turn, as fast as one process can change it."""
 
