@@ -95,6 +95,20 @@ start_daemon() { # NAME SOCKET COMMAND...
     skip "$name does not start here: $(tail -n 1 "$DIRECTORY/$name.log" | cut -c1-300)"
 }
 
+# containerd's configuration, all of it below a directory: containerd_configuration DIRECTORY
+containerd_configuration() {
+    cat <<END
+version = 2
+root = "$1/containerd"
+state = "$1/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "$1/containerd.sock"
+[ttrpc]
+  address = "$1/ttrpc.sock"
+END
+}
+
 # policy FLOORS: what engines' containers have by it is a container with these floors.
 policy() {
     echo "{ \"version\": 1, \"rules\": [], \"default\": \"container\", \"floors\": { $1 } }" >"$DIRECTORY/policy.json"
