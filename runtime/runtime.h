@@ -20,7 +20,7 @@ struct runtime {
 
     /* The same for what engines do every day: where there is a log (--log), only it is told. */
     void (*note)(const void *log, const char *message);
-    const void *log; /* for note */
+    const void *log; /* for note, and for errors of those of several names that failed */
 };
 
 #endif

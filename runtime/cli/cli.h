@@ -20,7 +20,8 @@
 struct cli {
     struct runtime runtime;
     const struct verb *verb;
-    FILE *out; /* standard output; main() checks at the end that all was written */
+    bool debug; /* --debug */
+    FILE *out;  /* standard output; main() checks at the end that all was written */
 };
 
 /* What an option's argument is, and the type of the member of the settings that receives it. */
@@ -138,8 +139,8 @@ void cli_print_size(int64_t bytes, char *text, size_t size);
 int64_t cli_parse_time(const char *text);
 
 /*
- * Calls one for each name; an error is printed and does not stop the others. Prints each name that
- * succeeded if asked to. Returns 0, or 125 if one failed.
+ * Calls one for each name; an error is printed and logged and does not stop the others. Prints each
+ * name that succeeded if asked to. Returns 0, or 125 if one failed.
  */
 int cli_each(const struct cli *cli, char **names, size_t count, bool print,
              int (*one)(const struct cli *cli, const char *name, const void *context,

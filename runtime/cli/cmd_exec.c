@@ -231,5 +231,6 @@ const struct verb verb_exec = {
     .max_operands = -1,
     .operand_ends_options = true,
     .joins_workload = true,
+    .single_dash = true,
     .run = run_exec,
 };

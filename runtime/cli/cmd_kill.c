@@ -34,6 +34,28 @@ static int kill_container(const struct cli *cli, const struct settings *settings
     return signal < 0 ? -1 : engine_signal(&cli->runtime, operands[0], signal, settings->all, err);
 }
 
+/*
+ * `kill NAME SIGNAL`, the form of OCI runtimes, for what is none of their containers: the signal is
+ * no second name, and NAME must not get another one. Returns 0 if it is something else, or -1.
+ */
+static int refuse_signal(const struct cli *cli, char **operands, size_t count, struct error *err)
+{
+    struct error ignored = { 0 };
+    struct state state = { 0 };
+    if (count != 2 || signal_parse(operands[1], "kill", &ignored) < 0)
+        return 0;
+    int found = workload_read(&cli->runtime, operands[1], &state, &ignored);
+    state_free(&state);
+    if (found == 0)
+        return 0;
+    found = workload_read(&cli->runtime, operands[0], &state, err);
+    state_free(&state);
+    if (found < 0)
+        return -1;
+    return error_set(err, EXIT_OURS, "kill: %s is a signal: hybrid kill --signal=%s %s",
+                     operands[1], operands[1], operands[0]);
+}
+
 static int run_kill(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
@@ -45,6 +67,8 @@ static int run_kill(const struct cli *cli, const void *settings, char **operands
             err, EXIT_OURS,
             "--all is for containers that were created from a bundle; `hybrid kill` ends "
             "a workload with everything in it");
+    if (refuse_signal(cli, operands, count, err) < 0)
+        return -1;
     int signal = signal_parse(chosen->signal ? chosen->signal : "KILL", "--signal", err);
     return signal < 0 ? -1 : cli_each(cli, operands, count, true, kill_one, &signal);
 }
@@ -62,5 +86,6 @@ const struct verb verb_kill = {
     .settings_size = sizeof(struct settings),
     .min_operands = 1,
     .max_operands = -1,
+    .single_dash = true,
     .run = run_kill,
 };

@@ -260,5 +260,6 @@ const struct verb verb_ps = {
     .settings_size = sizeof(struct settings),
     .defaults = &defaults,
     .max_operands = 1,
+    .single_dash = true,
     .run = run_ps,
 };

@@ -52,6 +52,9 @@ static const struct verb program = {
     .single_dash = true,
 };
 
+/* What other OCI runtimes have and engines may call. */
+static const char *const refused_verbs[] = { "checkpoint", "restore", NULL };
+
 static const struct verb *find_verb(const char *name, struct error *err)
 {
     const char *names[64] = { NULL };
@@ -61,6 +64,14 @@ static const struct verb *find_verb(const char *name, struct error *err)
         if (i < sizeof names / sizeof *names - 1)
             names[i] = cli_verbs[i]->name;
     }
+    for (size_t i = 0; refused_verbs[i]; i++)
+        if (strcmp(refused_verbs[i], name) == 0) {
+            (void)error_set(err, EXIT_OURS,
+                            "%s is not supported: hybrid makes no images of running containers; "
+                            "stop and start them, or use runc for what must be checkpointed",
+                            name);
+            return NULL;
+        }
     const char *nearest = nearest_name(name, names);
     if (nearest)
         (void)error_set(err, EXIT_OURS, "unknown verb \"%.80s\"; did you mean `hybrid %s`?", name,
@@ -94,6 +105,14 @@ static int finish_output(FILE *out, int status)
     return status == 0 ? EXIT_OURS : status;
 }
 
+/* The verb and what it is done to; no options, which may be secrets. */
+static void log_call(const struct cli *cli, const char *operand)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "%s %.180s", cli->verb->name, operand ? operand : "");
+    log_file_write(cli->runtime.log, "debug", text);
+}
+
 static int run_verb(struct cli *cli, char **arguments, char **argv, struct error *err)
 {
     const struct verb *verb = cli->verb;
@@ -107,7 +126,9 @@ static int run_verb(struct cli *cli, char **arguments, char **argv, struct error
     if (result == 0 && verb->joins_workload)
         result = self_become_read_only(argv, cli->runtime.exe_dir, err);
     else if (result == 1)
-        result = -2; /* help was printed: no error, nothing to run */
+        result = -2;               /* help was printed: no error, nothing to run */
+    if (result == 0 && cli->debug) /* not before it is executed again, which would log it twice */
+        log_call(cli, arguments[0]);
     if (result == 0)
         result = verb->run(cli, settings, arguments, count, err);
     cli_settings_free(verb, settings);
@@ -132,6 +153,7 @@ static int run(struct cli *cli, const struct globals *globals, char **operands, 
     cli->runtime.exe_dir = exe_dir;
     cli->runtime.cgroup_manager = globals->systemd_cgroup ? "systemd" : globals->cgroup_manager;
     cli->runtime.store = store;
+    cli->debug = globals->debug;
     if (globals->version) {
         cli->verb = &verb_version;
         return verb_version.run(cli, NULL, operands, 0, err);
@@ -168,14 +190,6 @@ static void note(const void *log, const char *message)
         log_file_write(file, "warning", message);
 }
 
-static void log_call(const struct log_file *log, char **operands)
-{
-    char text[256];
-    (void)snprintf(text, sizeof text, "%.60s %.120s", operands[0] ? operands[0] : "",
-                   operands[0] && operands[1] ? operands[1] : "");
-    log_file_write(log, "debug", text);
-}
-
 /* A closed 0, 1 or 2 would be taken by the next file we open, and receive what is written to it. */
 static void open_standard_descriptors(void)
 {
@@ -208,8 +222,6 @@ int main(int argc, char **argv)
         int parsed = cli_parse(&program, arguments, &globals, &count, &err);
         if (parsed == 0 && open_log(&globals, &log, &err) < 0)
             parsed = -1;
-        if (parsed == 0 && globals.debug)
-            log_call(&log, arguments);
         if (parsed == 0)
             status = run(&cli, &globals, arguments, argv, &err);
         if (parsed == 1) {

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "io.h"
+#include "log_file.h"
 
 /* Control characters are shown as "?". */
 static void print_cell(FILE *out, const char *text, size_t width, bool last)
@@ -143,6 +144,7 @@ int cli_each(const struct cli *cli, char **names, size_t count, bool print,
         struct error err = { 0 };
         if (one(cli, names[i], context, &err) < 0) {
             cli_warn(err.message);
+            log_file_write(cli->runtime.log, "error", err.message);
             status = EXIT_OURS;
         } else if (print) {
             (void)fprintf(cli->out, "%s\n", names[i]);

@@ -493,10 +493,29 @@ def log(t):
     path = bundle.path + "/log"
     t.verb("--root", t.host.root, "--log", path, "--log-format", "json", "delete", bundle.id, status=125)
     t.verb("-log", path, "-log-format=json", "-debug", "state", bundle.id, status=125)
+    t.verb("--log", path, "--log-format", "json", "start", bundle.id, status=125)
+    t.verb("--log", path, "--log-format", "json", "--debug", "kill", bundle.id, "9", status=125)
     with open(path, encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
-    t.equal("levels", ["error", "debug", "error"], [line["level"] for line in lines])
-    t.match("message", "does not exist", lines[-1]["msg"])
+    t.equal("levels", ["error", "debug", "error", "error", "debug", "error"], [line["level"] for line in lines])
+    for number in (0, 2, 3, 5):
+        t.match("message", f"{bundle.id} does not exist", lines[number]["msg"])
+    t.equal("call", f"kill {bundle.id}", lines[4]["msg"])
+    t.match("no checkpoints", "checkpoint is not supported", t.hybrid("checkpoint", bundle.id).err)
+
+
+@test("bundle/one-dash", **CONTAINERS)
+def one_dash(t):
+    """Options with one dash, as callers written in Go may have them, also where a verb has letters that would fit."""
+    bundle = Bundle(t, ["sleep", "1000"])
+    process = t.file("process.json", json.dumps({**CONFIG["process"], "args": ["echo", "in"]}))
+    bundle.create("-no-pivot", "-no-new-keyring")
+    t.verb("start", bundle.id)
+    t.equal("exec", "in\n", t.verb("exec", "-process", process, "-detach", "-pid-file", bundle.path + "/exec", bundle.id))
+    t.check(os.path.exists(bundle.path + "/exec"), "exec -pid-file wrote none")
+    t.equal("processes", [bundle.state()["pid"]], json.loads(t.verb("ps", "-format", "json", bundle.id))[:1])
+    t.verb("kill", "-all", bundle.id, "KILL")
+    t.verb("delete", "-force", bundle.id)
 
 
 @test("bundle/preserved-descriptors", **CONTAINERS)

@@ -118,6 +118,10 @@ def kill(t):
     for spelling, text in (("USR1", "usr1\n"), ("SIGHUP", "hup\n"), ("10", "usr1\n")):
         t.verb("kill", "-s", spelling, name)
         await_log(t, name, text)
+    result = t.hybrid("kill", name, "HUP")  # the form for containers of bundles, whose second operand is no name
+    t.equal("exit status of kill NAME SIGNAL", 125, result.exit, result)
+    t.match("stderr", f"HUP is a signal: hybrid kill --signal=HUP {name}", result.err)
+    t.equal("status", "running", status_of(t, name))
     t.verb("kill", name)
     t.eventually("it stops", lambda: status_of(t, name) == "stopped")
     result = t.hybrid("kill", name)
