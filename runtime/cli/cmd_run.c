@@ -240,18 +240,20 @@ static int fill_state(struct run *run, struct error *err)
     return 0;
 }
 
-/* What a workload of that name left that does not exist any more: the machine was restarted. */
-static int make_data_directory(struct run *run, struct error *err)
+/*
+ * Only for what keeps something there: its log, or what it wrote. What a workload of that name left
+ * that does not exist any more, since the machine was restarted, goes in any case.
+ */
+static int make_data_directory(struct run *run, bool kept, struct error *err)
 {
     const char *path = run->paths.paths.data_dir;
     char parent[4096];
     (void)snprintf(parent, sizeof parent, "%s/workloads", run->cli->runtime.data);
+    if (tree_remove(path, err) < 0)
+        return -1;
+    if (!kept)
+        return 0;
     int made = mkdir(path, 0700);
-    if (made < 0 && errno == EEXIST) {
-        if (tree_remove(path, err) < 0)
-            return -1;
-        made = mkdir(path, 0700);
-    }
     if (made < 0 && errno == ENOENT && (mkdir(parent, 0700) == 0 || errno == EEXIST))
         made = mkdir(path, 0700);
     if (made < 0)
@@ -304,7 +306,7 @@ static int launch(struct run *run, struct error *err)
                      .keep_log = settings->detach || !settings->remove,
                      .fresh = true },
     };
-    int status = make_data_directory(run, err);
+    int status = make_data_directory(run, launch.request.keep_log, err);
     if (status == 0)
         status = launch_run(&run->cli->runtime, &launch, err);
     else
