@@ -80,13 +80,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
+class SixServer(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 class Registry:
     """A registry with one repository, "app": manifests by tag or digest, blobs by digest. `answers` are
     (part of the path, function of the handler) that come before the truth; one that returns False passes."""
 
-    def __init__(self, tls=None):
+    def __init__(self, tls=None, address=("127.0.0.1", 0)):
         self.manifests, self.blobs, self.answers, self.requests = {}, {}, [], []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = (SixServer if ":" in address[0] else http.server.ThreadingHTTPServer)(address, Handler)
         self.server.daemon_threads, self.server.registry = True, self
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

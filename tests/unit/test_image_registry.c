@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <openssl/x509_vfy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +19,7 @@
 #include "runtime/image/registry/remote.h"
 #include "runtime/image/registry/response.h"
 #include "runtime/image/registry/token.h"
+#include "runtime/image/registry/trouble.h"
 
 static void test_challenge(void **state)
 {
@@ -287,6 +290,51 @@ static void test_platform(void **state)
     json_decref(object);
 }
 
+static void test_trouble(void **state)
+{
+    static const struct {
+        void (*explain)(long code, struct trouble *trouble);
+        long code;
+        const char *cause, *remedy;
+    } rows[] = {
+        { trouble_of_certificate, X509_V_ERR_CERT_HAS_EXPIRED, "expired", "clock" },
+        { trouble_of_certificate, X509_V_ERR_CERT_NOT_YET_VALID, "not valid yet", "clock" },
+        { trouble_of_certificate, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+          "no known authority", "ca_file" },
+        { trouble_of_certificate, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "nobody but itself",
+          "ca_file" },
+        { trouble_of_certificate, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "not known", "ca_file" },
+        { trouble_of_certificate, X509_V_ERR_UNSPECIFIED, "another name", "check the name" },
+        { trouble_of_certificate, X509_V_OK, "another name", "check the name" },
+        { trouble_of_certificate, X509_V_ERR_CERT_REVOKED, "revoked", "ca_file" },
+        { trouble_of_name, EAI_NONAME, "knows no such host", "check the name" },
+        { trouble_of_name, EAI_NODATA, "knows no such host", "check the name" },
+        { trouble_of_name, EAI_AGAIN, "does not answer", "/etc/resolv.conf" },
+        { trouble_of_name, EAI_FAIL, "cannot be resolved (", "check the network" },
+        { trouble_of_name, 0, "could not be resolved", "try again" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct trouble trouble = { .remedy = NULL };
+        rows[i].explain(rows[i].code, &trouble);
+        if (!strstr(trouble.cause, rows[i].cause) || !strstr(trouble.remedy, rows[i].remedy))
+            fail_msg("row %zu: %s; %s", i, trouble.cause, trouble.remedy);
+    }
+}
+
+static void test_trouble_elsewhere(void **state)
+{
+    struct trouble trouble = { .remedy = "untouched" };
+    CURL *easy = curl_easy_init();
+    (void)state;
+    assert_non_null(easy);
+    assert_false(trouble_explain(easy, CURLE_RECV_ERROR, &trouble));
+    assert_string_equal(trouble.remedy, "untouched");
+    assert_true(trouble_explain(easy, CURLE_SSL_CONNECT_ERROR, &trouble));
+    assert_non_null(strstr(trouble.remedy, "--plain-http"));
+    curl_easy_cleanup(easy);
+}
+
 static int make_file(void **state)
 {
     char path[] = "/tmp/test-registry-XXXXXX";
@@ -313,6 +361,8 @@ int main(void)
         cmocka_unit_test(test_loopback),
         cmocka_unit_test(test_platform),
         cmocka_unit_test(test_response),
+        cmocka_unit_test(test_trouble),
+        cmocka_unit_test(test_trouble_elsewhere),
         cmocka_unit_test_setup_teardown(test_remote, make_file, remove_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

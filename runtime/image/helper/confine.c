@@ -41,6 +41,19 @@ static const struct {
     { CONFINE_NETWORK,
       { .access = LANDLOCK_READ, .path = "/run" },
       "resolv.conf of systemd-resolved" },
+    /* Links to wherever a network manager, or a distribution, keeps them. */
+    { CONFINE_NETWORK,
+      { .access = LANDLOCK_READ, .path = "/etc/resolv.conf" },
+      "name servers, where /etc and /run do not have them" },
+    { CONFINE_NETWORK,
+      { .access = LANDLOCK_READ, .path = "/etc/hosts" },
+      "names, where /etc does not have them" },
+    { CONFINE_NETWORK,
+      { .access = LANDLOCK_READ, .path = "/etc/nsswitch.conf" },
+      "how names are found, where /etc does not have it" },
+    { CONFINE_NETWORK,
+      { .access = LANDLOCK_READ, .path = "/etc/ssl/certs" },
+      "certificates, where /usr and /etc do not have them" },
 };
 
 static const struct {

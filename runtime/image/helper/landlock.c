@@ -73,7 +73,7 @@ static int allow(int ruleset_fd, const struct ruleset *handled, const struct lan
     struct stat status;
     _cleanup_close_ int opened =
         place->path ? open(place->path, O_PATH | O_CLOEXEC) : fcntl(place->fd, F_DUPFD_CLOEXEC, 0);
-    if (opened < 0 && errno == ENOENT)
+    if (opened < 0 && (errno == ENOENT || errno == EACCES)) /* out of reach with or without */
         return 0;
     if (opened < 0 || fstat(opened, &status) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open %s",

@@ -5,6 +5,7 @@
 #include "runtime/image/document.h"
 #include "runtime/image/registry/token.h"
 #include "runtime/image/registry/transfer.h"
+#include "runtime/image/registry/trouble.h"
 
 enum {
     MAX_FAILURES = 5,     /* in a row, without ... */
@@ -197,13 +198,6 @@ static enum transfer_outcome judge_status(struct transfer *transfer, long status
 
 /* --- connections ------------------------------------------------------------------------------ */
 
-static bool was_connected(const struct transfer *transfer)
-{
-    curl_off_t microseconds = 0;
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &microseconds);
-    return microseconds > 0;
-}
-
 static enum transfer_outcome fail_redirection(struct transfer *transfer, CURLcode code)
 {
     char text[400];
@@ -224,37 +218,26 @@ static enum transfer_outcome fail_redirection(struct transfer *transfer, CURLcod
 
 static enum transfer_outcome judge_connection(struct transfer *transfer, CURLcode code)
 {
-    static const char unreachable[] = "check the network and the name";
-    char text[400];
-    (void)snprintf(text, sizeof text, "%s", curl_easy_strerror(code));
+    struct trouble trouble;
     switch (code) {
     case CURLE_TOO_MANY_REDIRECTS:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_LOGIN_DENIED: /* a redirection with a user in its URL */
         return fail_redirection(transfer, code);
-    case CURLE_PEER_FAILED_VERIFICATION:
-        return fail(transfer, "its certificate is not to be trusted",
-                    "name the authority as \"ca_file\" in " REGISTRY_SETTINGS_PATH);
-    case CURLE_SSL_CONNECT_ERROR:
-        return fail(transfer, "it does not speak TLS as it should",
-                    "if it is a registry with plain HTTP: --plain-http");
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_COULDNT_CONNECT:
-        if (transfer->received > 0)
-            return retry(transfer, text, 0, unreachable);
-        (void)snprintf(text, sizeof text, "it cannot be reached (%s)", curl_easy_strerror(code));
-        return fail(transfer, text, unreachable);
-    case CURLE_OPERATION_TIMEDOUT:
-        if (was_connected(transfer))
-            return retry(transfer, "it sends nothing or nearly nothing", 0, unreachable);
-        return fail(transfer, "it cannot be reached (no answer)", unreachable);
     case CURLE_OUT_OF_MEMORY:
         return fail(transfer, "out of memory", "");
     default:
-        return retry(transfer, text, 0, unreachable);
+        break;
     }
+    if (!trouble_explain(transfer->easy, code, &trouble))
+        return retry(transfer,
+                     code == CURLE_OPERATION_TIMEDOUT ? "it sends nothing or nearly nothing"
+                                                      : curl_easy_strerror(code),
+                     0, "check the network and the name");
+    /* What came already shows that it can be reached. */
+    return transfer->received > 0 ? retry(transfer, trouble.cause, 0, trouble.remedy)
+                                  : fail(transfer, trouble.cause, trouble.remedy);
 }
 
 enum transfer_outcome transfer_judge(struct transfer *transfer, CURLcode code)

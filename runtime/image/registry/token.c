@@ -5,6 +5,7 @@
 
 #include "cleanup.h"
 #include "runtime/image/document.h"
+#include "runtime/image/registry/trouble.h"
 
 enum { MAX_ANSWER = 256 * 1024, MAX_TRIES = 4 };
 
@@ -193,10 +194,14 @@ static long ask(const struct http_client *client, const struct endpoint *endpoin
     curl_slist_free_all(headers);
     if (code != CURLE_OK) {
         char printable[200];
-        (void)error_set(err, EXIT_OURS, "its authorization service %s cannot be used: %s",
+        struct trouble trouble = { .remedy = NULL };
+        bool explained = trouble_explain(easy, code, &trouble);
+        (void)error_set(err, EXIT_OURS, "its authorization service %s cannot be used: %s%s%s",
                         document_printable(request->url, printable, sizeof printable),
-                        code == CURLE_WRITE_ERROR ? "its answer is too large"
-                                                  : curl_easy_strerror(code));
+                        explained                   ? trouble.cause
+                        : code == CURLE_WRITE_ERROR ? "its answer is too large"
+                                                    : curl_easy_strerror(code),
+                        explained ? "; " : "", explained ? trouble.remedy : "");
         return code == CURLE_WRITE_ERROR ? -1 : 0;
     }
     (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);

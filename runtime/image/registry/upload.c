@@ -8,6 +8,7 @@
 #include "io.h"
 #include "runtime/image/document.h"
 #include "runtime/image/registry/token.h"
+#include "runtime/image/registry/trouble.h"
 
 enum {
     MAX_TRIES = 5,
@@ -143,8 +144,13 @@ static long try_once(struct call *call, struct error *err)
     /* A server that has answered need not read the rest. */
     if (code == CURLE_OK || (status >= HTTP_UNAUTHORIZED && code == CURLE_SEND_ERROR))
         return status;
-    (void)error_set(err, EXIT_OURS, "%s: it cannot be reached (%s); check the network and the name",
-                    upload->endpoint->host, curl_easy_strerror(code));
+    struct trouble trouble;
+    if (trouble_explain(upload->easy, code, &trouble))
+        (void)error_set(err, EXIT_OURS, "%s: %s; %s", upload->endpoint->host, trouble.cause,
+                        trouble.remedy);
+    else
+        (void)error_set(err, EXIT_OURS, "%s: the connection failed (%s); check the network",
+                        upload->endpoint->host, curl_easy_strerror(code));
     bool hopeless = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT ||
                     code == CURLE_PEER_FAILED_VERIFICATION;
     return hopeless ? -1 : 0;
