@@ -934,6 +934,10 @@ def test_confinement(store):
                 if os.stat(f"/proc/{pid}/ns/net").st_ino == ours:
                     with_network.append(pid)
             equal(len(with_network), 1, "processes with the network")
+            pids = {pid: os.stat(f"/proc/{pid}/ns/pid").st_ino for pid in images.processes_of(store)}
+            # Not the supervisor, which is the parent of all and reads nothing that others wrote.
+            outside = [pid for pid, number in pids.items() if number == os.stat("/proc/self/ns/pid").st_ino]
+            check(len(outside) == 2 and with_network[0] in outside and len(pids) > 2, f"pid namespaces: {pids}")
             status = status_of(with_network[0])
             equal(status["Uid"].split(), ["65534"] * 4, "user ids")
             equal(status["Groups"].split(), [], "groups")

@@ -204,7 +204,7 @@ def entries():
 def traced(store, made, *arguments):
     """Runs hybrid under strace, which adds the calls of confined processes to made: {kind: {call: arguments}}."""
     path = store.top + "/trace"
-    subprocess.run(["strace", "-f", "-qq", "-s", "20", "-o", path, *store.command(*arguments)], env=store.environment,
+    subprocess.run(["strace", "-f", "-qq", "-s", "20", "--pidns-translation", "-o", path, *store.command(*arguments)], env=store.environment,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
                    check=False)
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -212,8 +212,8 @@ def traced(store, made, *arguments):
     # A child may be seen before the call that made it has returned.
     parents, kinds = {}, {}
     for pid, rest in lines:
-        if child := re.match(r"(?:<\.\.\. )?clone\b.*= (\d+)$", rest):
-            parents[child[1]] = pid
+        if child := re.match(r"(?:<\.\.\. )?clone\b.*= (\d+)(?: /\* (\d+) in strace's PID NS \*/)?$", rest):
+            parents[child[2] or child[1]] = pid
     for pid, rest in lines:
         kinds.setdefault(pid, kinds.get(parents.get(pid)))
         named = re.match(r'prctl\(PR_SET_NAME, "image-(\w+)"', rest)

@@ -25,10 +25,13 @@ static uint64_t kept_set(void)
     return set;
 }
 
-/* Nothing mounted here is seen elsewhere, and with CLONE_NEWNET there is no network to reach. */
-static int enter_namespaces(int network, struct error *err)
+/*
+ * Nothing mounted here is seen elsewhere. With CLONE_NEWNET there is no network to reach, with
+ * CLONE_NEWPID what is forked from now on sees, and can signal, no other process of the host.
+ */
+static int enter_namespaces(int more, struct error *err)
 {
-    if (unshare(CLONE_NEWNS | network | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+    if (unshare(CLONE_NEWNS | more | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         return errno == EPERM ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot unshare");
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make the mounts private");
@@ -67,7 +70,7 @@ static int forbid_core_dumps(struct error *err)
 
 int privileges_reduce(struct error *err)
 {
-    if (forbid_core_dumps(err) < 0 || enter_namespaces(CLONE_NEWNET, err) < 0)
+    if (forbid_core_dumps(err) < 0 || enter_namespaces(CLONE_NEWNET | CLONE_NEWPID, err) < 0)
         return -1;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot set no_new_privs");

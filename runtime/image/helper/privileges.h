@@ -5,9 +5,10 @@
 #include "error.h"
 
 /*
- * Own mount, network, IPC and UTS namespaces (where the caller may make them), no core dumps, no
- * new privileges, and of the capabilities only those that give files owners, modes, devices and
- * attributes. Returns 0, or -1 with *err.
+ * Own mount, network, IPC and UTS namespaces, for children a pid namespace (where the caller may
+ * make them), no core dumps, no new privileges, and of the capabilities only those that give files
+ * owners, modes, devices and attributes. The first child is the namespace's process 1: when it
+ * ends, all its children do, and this process can have no others. Returns 0, or -1 with *err.
  */
 int privileges_reduce(struct error *err);
 

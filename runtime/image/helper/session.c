@@ -1,8 +1,10 @@
 #include "runtime/image/helper/session.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
@@ -58,10 +60,10 @@ static int supervise(pid_t worker, const sigset_t *signals)
 
 __attribute__((noreturn)) static void run_worker(const struct staging *staging,
                                                  const struct session *session,
-                                                 const sigset_t *unblocked, pid_t parent)
+                                                 const sigset_t *unblocked, int holder)
 {
     struct error err = { 0 };
-    staging_die_with(parent);
+    staging_die_with_holder(holder);
     /* A signal to the whole foreground group is the supervisor's to answer. */
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
@@ -80,9 +82,28 @@ static int collect(const struct store *store, const char *root, struct error *er
     return lock < 0 ? -1 : collect_garbage(store, root, err);
 }
 
+/*
+ * A child that may be the first of a pid namespace, and then sees no parent. *holder: in the parent
+ * the end of a pipe that it holds for as long as the child is to live, in the child the other end,
+ * for staging_die_with_holder. Returns as fork does, -1 with *err.
+ */
+static pid_t fork_held(int *holder, struct error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
+    pid_t child = fork();
+    if (child < 0)
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot fork");
+    *holder = ends[child == 0 ? 0 : 1];
+    (void)close(ends[child == 0 ? 1 : 0]);
+    return child;
+}
+
 static int run_in(const struct store *store, const struct session *session, struct error *err)
 {
     struct staging staging;
+    _cleanup_close_ int holder = -1;
     bool swept;
     sigset_t signals;
     sigset_t unblocked;
@@ -98,13 +119,11 @@ static int run_in(const struct store *store, const struct session *session, stru
         return -1;
     }
     (void)fflush(stdout);
-    const pid_t self = getpid();
-    pid_t worker = fork();
+    pid_t worker = fork_held(&holder, err);
     if (worker == 0)
-        run_worker(&staging, session, &unblocked, self);
+        run_worker(&staging, session, &unblocked, holder);
     cleanup_close(&session->handover); /* who serves the work ends when its other end closes */
-    int status = worker < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot fork")
-                            : supervise(worker, &signals);
+    int status = worker < 0 ? -1 : supervise(worker, &signals);
     if (staging_end(&staging, err) < 0)
         return -1;
     if (status != 0 && collect(store, session->root, worker < 0 ? NULL : err) < 0)
@@ -139,14 +158,14 @@ int session_confine(const struct store *store, const char *root, const struct la
 int session_guard(int (*work)(void *context, struct error *err), void *context, struct error *err)
 {
     int status;
-    const pid_t self = getpid();
+    _cleanup_close_ int holder = -1;
     (void)signal(SIGCHLD, SIG_DFL);
     (void)fflush(stdout);
-    pid_t child = fork();
+    pid_t child = fork_held(&holder, err);
     if (child < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot fork");
+        return -1;
     if (child == 0) {
-        staging_die_with(self);
+        staging_die_with_holder(holder);
         status = work(context, err);
         if (status < 0)
             (void)fprintf(stderr, "hybrid: %s\n", err->message);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -17,6 +18,13 @@ enum { STORE_MODE = 0700 };
 void staging_die_with(pid_t parent)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+        _exit(EXIT_OURS);
+}
+
+void staging_die_with_holder(int fd)
+{
+    struct pollfd holder = { .fd = fd, .events = POLLIN };
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || poll(&holder, 1, 0) != 0)
         _exit(EXIT_OURS);
 }
 

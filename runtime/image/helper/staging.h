@@ -67,6 +67,10 @@ int staging_end(struct staging *staging, struct error *err);
  */
 void staging_die_with(pid_t parent);
 
+/* The same where the parent may be in another pid namespace: fd is a pipe whose other end only it
+ * holds. */
+void staging_die_with_holder(int fd);
+
 /* Removes name below dir_fd, whatever it is, without following links. 0, or -1 with errno. */
 int tree_remove(int dir_fd, const char *name);
 
