@@ -70,7 +70,7 @@ static int mount_layer(struct guest *guest, size_t index, struct error *err)
     (void)snprintf(device, sizeof device, "/dev/vda%zu", index + 2);
     (void)snprintf(target, sizeof target, "/layers/%zu", index);
     guest->layers[index] = strdup(target);
-    if (!guest->layers[index])
+    if (!guest->layers[index]) // fanalyzer: version 12 loses what is stored at a variable's index
         return error_set(err, EXIT_OURS, "out of memory");
     if (mkdir(target, 0755) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", target);

@@ -15,6 +15,7 @@ int guest_network_set_up(struct guest *guest, const uint8_t *data, size_t length
     if (!description)
         return error_set(err, EXIT_OURS, "out of memory");
     if (guest->networked || guest->layers)
+        // cppcheck-suppress memleak ; released by its _cleanup_*
         return error_set(err, EXIT_OURS, "the host described a second network");
     guest->networked = true;
     if (network_unpack(data, length, description, err) < 0)

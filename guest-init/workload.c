@@ -58,6 +58,7 @@ static void raise_descriptor_maximum(uint64_t hard)
         rewind(file);
         (void)fprintf(file, "%llu\n", (unsigned long long)hard);
     }
+    // cppcheck-suppress resourceLeak ; released by its _cleanup_*
 }
 
 static int give_limits(const struct guest *guest, pid_t pid, struct error *err)

@@ -75,6 +75,7 @@ static void read_identity(struct identity *identity)
         fscanf(load, "%lf %lf %lf", &identity->load[0], &identity->load[1], &identity->load[2]) !=
             3)
         identity->boot_id[0] = '\0';
+    // cppcheck-suppress resourceLeak ; released by its _cleanup_*
 }
 
 static const char *own_or_host(bool host)

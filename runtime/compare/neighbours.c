@@ -58,6 +58,7 @@ static void read_boot_id(char boot_id[64])
     _cleanup_fclose_ FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
     if (file && fscanf(file, "%63s", boot_id) != 1)
         boot_id[0] = '\0';
+    // cppcheck-suppress resourceLeak ; released by its _cleanup_*
 }
 
 /* Whether a job still does as it is told. */

@@ -18,8 +18,10 @@ static pid_t read_stat(pid_t pid, char comm[COMM_SIZE])
     /* "PID (COMM) STATE PARENT ...": the name may hold anything, also ")". */
     char *open = strchr(line, '('), *close = strrchr(line, ')');
     if (!open || !close || close < open || strlen(close) < 4)
+        // cppcheck-suppress resourceLeak ; released by its _cleanup_*
         return 0;
     (void)snprintf(comm, COMM_SIZE, "%.*s", (int)(close - open - 1), open + 1);
+    // cppcheck-suppress resourceLeak ; released by its _cleanup_*
     return (pid_t)strtol(close + 4, NULL, 10);
 }
 

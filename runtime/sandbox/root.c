@@ -329,6 +329,7 @@ int root_make_outside(const struct sandbox_request *request, int user_namespace_
     pid_t helper = clone(make_outside_helper, stack + HELPER_STACK,
                          CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS | SIGCHLD, &outside);
     if (helper < 0)
+        // cppcheck-suppress memleak ; released by its _cleanup_*
         return sandbox_fail(err, "cannot make a mount namespace for the layers");
     while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
         ;

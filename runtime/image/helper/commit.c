@@ -166,10 +166,12 @@ int commit_tag(const struct store *store, const char *name, const char *referenc
     _cleanup_free_ char *copy = strdup(reference);
     _cleanup_close_ int lock = store_lock(store, err);
     if (lock < 0)
+        // cppcheck-suppress memleak ; released by its _cleanup_*
         return -1;
     if (!copy)
         return error_set(err, EXIT_OURS, "out of memory");
     if (index_find(store->path, name, &found, NULL, err) <= 0)
+        // cppcheck-suppress memleak ; released by its _cleanup_*
         return -1;
     int result = index_list(store->path, &list, err);
     if (result == 0) {

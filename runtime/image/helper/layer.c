@@ -172,6 +172,7 @@ int layer_find_diff_id(const struct staging *staging, const struct blob *blob,
     _cleanup_free_ struct stream *stream = calloc(1, sizeof *stream);
     _cleanup_close_ int fd = blob_open(staging, blob, err);
     if (fd < 0)
+        // cppcheck-suppress memleak ; released by its _cleanup_*
         return -1;
     if (!stream)
         return error_set(err, EXIT_OURS, "out of memory");
