@@ -72,6 +72,27 @@ static int apply_policy(const struct runtime *runtime, const char *id, json_t *d
     return 0;
 }
 
+/* config.md: what cannot be mapped to a capability must be told as a warning, and grants nothing.
+ */
+static void note_unknown_capabilities(const struct runtime *runtime, const json_t *document)
+{
+    json_t *sets = json_object_get(json_object_get(document, "process"), "capabilities");
+    const char *set;
+    json_t *names, *name;
+    size_t index;
+    json_object_foreach(sets, set, names) json_array_foreach(names, index, name)
+    {
+        const char *unknown = json_string_value(name);
+        char text[192];
+        if (!unknown || capability_from_name(unknown) >= 0)
+            continue;
+        (void)snprintf(text, sizeof text,
+                       "process.capabilities.%.20s: \"%.60s\" is no capability; it is left out",
+                       set, unknown);
+        runtime->note(runtime->log, text);
+    }
+}
+
 int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                 struct bundle *bundle, struct error *err)
 {
@@ -95,6 +116,7 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
         runtime->note(runtime->log,
                       "process.apparmorProfile is left out: it would confine calls of this host's "
                       "kernel, and a process in a VM makes none");
+    note_unknown_capabilities(runtime, document);
     return make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err);
 }
 

@@ -476,22 +476,20 @@ char *seccomp_cache_key(const json_t *seccomp)
     return key;
 }
 
-static json_t *names_of(const struct named *table, size_t count, bool with_zero)
+static json_t *names_of(const struct named *table, size_t count)
 {
     json_t *names = json_array();
     for (size_t i = 0; i < count; i++)
-        if (with_zero || table[i].value != 0)
-            (void)json_array_append_new(names, json_string(table[i].name));
+        (void)json_array_append_new(names, json_string(table[i].name));
     return names;
 }
 
 json_t *seccomp_features(void)
 {
-    /* One of the actions is the number 0; an architecture with the number 0 is none of ours. */
     return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o}", "enabled", 1, "actions",
-                     names_of(actions, ENTRIES(actions), true), "operators",
-                     names_of(comparisons, ENTRIES(comparisons), true), "archs",
-                     names_of(architectures, ENTRIES(architectures), false), "knownFlags",
-                     names_of(filter_flags, ENTRIES(filter_flags), true), "supportedFlags",
-                     names_of(filter_flags, ENTRIES(filter_flags), true));
+                     names_of(actions, ENTRIES(actions)), "operators",
+                     names_of(comparisons, ENTRIES(comparisons)), "archs",
+                     names_of(architectures, ENTRIES(architectures)), "knownFlags",
+                     names_of(filter_flags, ENTRIES(filter_flags)), "supportedFlags",
+                     names_of(filter_flags, ENTRIES(filter_flags)));
 }

@@ -1,5 +1,6 @@
 /* How the kernel treats the process: personality, scheduler, I/O priority. */
 #include <linux/ioprio.h>
+#include <linux/sched.h>
 #include <linux/sched/types.h>
 #include <sys/personality.h>
 #include <sys/syscall.h>
@@ -29,10 +30,17 @@ int scheduler_set(struct sandbox *sandbox, const struct plan_step *step, struct 
         .sched_deadline = wanted->deadline,
         .sched_period = wanted->period,
     };
-    if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
-        return sandbox_fail(err, "cannot set the scheduler (process.scheduler, policy %u)",
+    if (syscall(SYS_sched_setattr, 0, &attributes, 0) == 0)
+        return 0;
+    bool realtime = wanted->policy == SCHED_FIFO || wanted->policy == SCHED_RR;
+    if (errno == EPERM && realtime)
+        return sandbox_fail(err,
+                            "cannot set the scheduler (process.scheduler, policy %u): it needs "
+                            "CAP_SYS_NICE, and where the kernel shares out real time by cgroup "
+                            "v1 also linux.resources.cpu.realtimeRuntime",
                             wanted->policy);
-    return 0;
+    return sandbox_fail(err, "cannot set the scheduler (process.scheduler, policy %u)",
+                        wanted->policy);
 }
 
 int io_priority_set(struct sandbox *sandbox, const struct plan_step *step, struct error *err)

@@ -501,7 +501,59 @@ def log(t):
     for number in (0, 2, 3, 5):
         t.match("message", f"{bundle.id} does not exist", lines[number]["msg"])
     t.equal("call", f"kill {bundle.id}", lines[4]["msg"])
+    bundle.config["process"]["capabilities"] = {"bounding": ["CAP_CHOWN", "CAP_NOSUCH"]}
+    bundle.write()
+    t.verb("--log", path, "run", "--bundle", bundle.path, bundle.id)
+    t.match("no capability", 'level=warning .*bounding: .*"CAP_NOSUCH.* is no capability',
+            open(path, encoding="utf-8").read())
     t.match("no checkpoints", "checkpoint is not supported", t.hybrid("checkpoint", bundle.id).err)
+
+
+@test("bundle/features", **CONTAINERS)
+def features(t):
+    """What `features` lists is accepted, and nothing else."""
+    listed = json.loads(t.verb("features"))
+    seccomp = listed["linux"]["seccomp"]
+    bundle = Bundle(t, ["true"])
+
+    def accepted(change):
+        bundle.config = copy.deepcopy(CONFIG)
+        change(bundle.config)
+        bundle.write()
+        return t.hybrid("run", "--bundle", bundle.path, bundle.id).exit == 0
+
+    def filtered(key, value):
+        rule = {"names": ["uname"], "action": "SCMP_ACT_ERRNO"}
+        profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+        if key == "action":
+            rule["action"] = value
+        elif key == "operator":
+            rule["args"] = [{"index": 0, "value": 1, "op": value}]
+        else:
+            profile[key] = [value]
+        return lambda config: config["linux"].update(seccomp=profile)
+
+    # An agent must listen for the first; the second is of use only with the first.
+    tried = [filtered(key, value) for key, values in
+             (("action", seccomp["actions"]), ("operator", seccomp["operators"]), ("architectures", seccomp["archs"]),
+              ("flags", seccomp["supportedFlags"])) for value in values
+             if value not in ("SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")]
+    # Mapped ids have a row of their own; "bind" makes another kind of mount, and is tried with each option.
+    options = [name for name in listed["mountOptions"] if name not in ("idmap", "ridmap")]
+    tried += [lambda config, name=name: config["mounts"].append(
+        {"destination": "/bound", "type": "none", "source": bundle.path, "options": ["bind", name]}) for name in options]
+    tried += [lambda config, kind=kind: config["linux"].update(
+        namespaces=[space for space in CONFIG["linux"]["namespaces"] if space["type"] != kind] + [{"type": kind}])
+              for kind in listed["linux"]["namespaces"] if kind != "user"]
+    t.equal("listed, but refused", [], [number for number, change in enumerate(tried) if not accepted(change)])
+    unlisted = [filtered("action", "SCMP_ACT_NOSUCH"), filtered("operator", "SCMP_CMP_NOSUCH"),
+                filtered("architectures", "SCMP_ARCH_NOSUCH"), filtered("flags", "SECCOMP_FILTER_FLAG_NEW_LISTENER"),
+                lambda config: config["mounts"].append({"destination": "/bound", "type": "none", "source": bundle.path,
+                                                        "options": ["bind", "nosuch"]}),
+                lambda config: config["linux"]["namespaces"].append({"type": "nosuch"}),
+                lambda config: config["process"].update(selinuxLabel="a:b:c:d"),
+                lambda config: config["linux"].update(intelRdt={"closID": "x"})]
+    t.equal("not listed, but accepted", [], [number for number, change in enumerate(unlisted) if accepted(change)])
 
 
 @test("bundle/one-dash", **CONTAINERS)
