@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,6 +74,14 @@ static inline int error_see_doctor(struct error *err, const char *row)
     (void)snprintf(err->message + used, sizeof err->message - used,
                    "; `hybrid doctor` (row %s) tells what works here", row);
     return -1;
+}
+
+/* The same for what was written to the image store, where the errno value says that its place is at
+ * fault. */
+static inline int error_see_store(struct error *err, int cause)
+{
+    bool of_place = cause == ENOSPC || cause == EDQUOT || cause == EROFS || cause == EIO;
+    return of_place ? error_see_doctor(err, "store") : -1;
 }
 
 #endif

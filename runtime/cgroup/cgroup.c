@@ -144,8 +144,10 @@ static int claim(struct cgroup *cgroup, int root_fd, int fd, bool made, const ch
         return refuse_shared(cgroup, "there are processes in", err);
     }
     cgroup->claimed = true;
-    if (owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s", cgroup->name);
+    if (owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0) {
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s", cgroup->name);
+        return error_see_doctor(err, "cgroup");
+    }
     return 0;
 }
 

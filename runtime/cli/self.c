@@ -68,9 +68,11 @@ int self_become_read_only(char **argv, const char *exe_dir, struct error *err)
     _cleanup_close_ int fd =
         (int)syscall(SYS_open_tree, AT_FDCWD, SELF, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (fd < 0) {
-        (void)error_set_errno(err, EXIT_OURS, errno,
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause,
                               "cannot make a read-only copy of the program: open_tree " SELF);
-        return error_see_doctor(err, "capabilities");
+        /* The copy is in a mount namespace of its own, and there may be as many as are allowed. */
+        return error_see_doctor(err, cause == ENOSPC ? "namespaces" : "capabilities");
     }
     struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &read_only, sizeof read_only) < 0)

@@ -45,7 +45,7 @@ static int mount_layer(const char *file, const char *path, struct error *err)
         char device[32];
         _cleanup_close_ int loop = loop_attach(file, device, sizeof device, err);
         if (loop < 0)
-            return -1;
+            return error_see_doctor(err, "filesystems");
         if (mount(device, path, "erofs", layer_flags, NULL) == 0)
             return 0;
     }

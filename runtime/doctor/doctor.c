@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 void finding_set(struct finding *finding, enum finding_status status, const char *remedy,
@@ -14,6 +15,14 @@ void finding_set(struct finding *finding, enum finding_status status, const char
     va_start(arguments, format);
     (void)vsnprintf(finding->text, sizeof finding->text, format, arguments);
     va_end(arguments);
+}
+
+const char *doctor_plain(struct error *err)
+{
+    char *pointer = strstr(err->message, "; `hybrid doctor` (row ");
+    if (pointer)
+        *pointer = '\0';
+    return err->message;
 }
 
 bool doctor_has_program(const char *name)

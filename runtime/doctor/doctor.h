@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "error.h"
 #include "runtime/runtime.h"
 
 enum finding_status {
@@ -28,6 +29,12 @@ struct check {
 
 /* Each ends with a name of NULL. */
 extern const struct check host_checks[], machine_checks[], network_checks[];
+
+/* What an error of a workload's says, without that it points here. Changes *err. */
+const char *doctor_plain(struct error *err);
+
+/* filesystems.c */
+void doctor_look_file_systems(const struct runtime *runtime, struct finding *finding);
 
 /* store.c */
 void doctor_look_store(const struct runtime *runtime, struct finding *finding);

@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,12 +36,24 @@ static void look_kernel(const struct runtime *runtime, struct finding *finding)
         finding_set(finding, FINDING_GOOD, NULL, "Linux %s, %s", name.release, name.machine);
 }
 
+/* In the first user namespace every id is itself. */
+static bool is_mapped(void)
+{
+    unsigned int inside = 0, outside = 0, count = 0;
+    _cleanup_fclose_ FILE *file = fopen("/proc/self/uid_map", "re");
+    return file && fscanf(file, "%u %u %u", &inside, &outside, &count) == 3 &&
+           (inside != 0 || outside != 0 || count != UINT32_MAX);
+}
+
 static void look_root(const struct runtime *runtime, struct finding *finding)
 {
     (void)runtime;
     if (geteuid() != 0)
         finding_set(finding, FINDING_MISSING, AS_ROOT, "user %u is not root",
                     (unsigned int)geteuid());
+    else if (is_mapped())
+        finding_set(finding, FINDING_MISSING, AS_ROOT " of the machine, outside of it",
+                    "root of a user namespace: it may not mount images, nor mark cgroups");
     else
         finding_set(finding, FINDING_GOOD, NULL, "user 0");
 }
@@ -83,18 +97,18 @@ static void look_capabilities(const struct runtime *runtime, struct finding *fin
         finding_set(finding, FINDING_GOOD, NULL, "all");
 }
 
-/* Whether a process can make one. Returns 0 or an errno. */
+/* Whether a process can be born in one, as a workload's is. Returns 0 or an errno. */
 static int try_namespace(int flag)
 {
-    pid_t child = fork();
+    struct clone_args arguments = { .flags = (uint64_t)(unsigned int)flag, .exit_signal = SIGCHLD };
+    long child = syscall(SYS_clone3, &arguments, sizeof arguments);
     if (child < 0)
         return errno;
     if (child == 0)
-        _exit(unshare(flag) == 0 ? 0 : errno);
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        _exit(0);
+    while (waitpid((pid_t)child, NULL, 0) < 0 && errno == EINTR)
         ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+    return 0;
 }
 
 static void look_namespaces(const struct runtime *runtime, struct finding *finding)
@@ -128,8 +142,9 @@ static void look_namespaces(const struct runtime *runtime, struct finding *findi
     else
         finding_set(finding, optional ? FINDING_NOTE : FINDING_MISSING,
                     optional ? "--userns does not work; see /proc/sys/user/max_user_namespaces"
-                    : cause == EPERM ? AS_ROOT ", with CAP_SYS_ADMIN"
-                                     : "see /proc/sys/user, and the kernel's configuration",
+                    : cause == EPERM  ? AS_ROOT ", with CAP_SYS_ADMIN"
+                    : cause == ENOSYS ? "allow clone3 in the container that hybrid itself runs in"
+                                      : "see /proc/sys/user, and the kernel's configuration",
                     "cannot make one of kind %s: %s", name, strerror(cause));
 }
 
@@ -177,10 +192,9 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
     };
     char name[64], lacking[64];
     struct error err = { 0 };
-    (void)runtime;
     list_missing_controllers(lacking, sizeof lacking);
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
-    struct cgroup *cgroup = cgroup_create(name, NULL, &resources, &err);
+    struct cgroup *cgroup = cgroup_create(name, runtime->root, &resources, &err);
     bool made = cgroup != NULL;
     cgroup_close(cgroup);
     (void)cgroup_remove(name, NULL);
@@ -195,31 +209,7 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
         finding_set(finding, FINDING_MISSING,
                     geteuid() == 0 ? "mount /sys/fs/cgroup writable, with these controllers"
                                    : AS_ROOT,
-                    "%s: %s", cgroup_mode(), err.message);
-}
-
-static bool kernel_has(const char *file_system)
-{
-    char line[128], name[64];
-    _cleanup_fclose_ FILE *file = fopen("/proc/filesystems", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line[0] == '\t' ? line + 1 : line + strcspn(line, "\t") + 1, "%63s", name) ==
-                1 &&
-            strcmp(name, file_system) == 0)
-            return true;
-    return false;
-}
-
-/* The kernel loads a module by itself where it can: it may be there without being listed. */
-static void look_file_systems(const struct runtime *runtime, struct finding *finding)
-{
-    bool overlay = kernel_has("overlay"), erofs = kernel_has("erofs");
-    (void)runtime;
-    if (overlay && erofs)
-        finding_set(finding, FINDING_GOOD, NULL, "overlay and erofs");
-    else
-        finding_set(finding, FINDING_NOTE, "modprobe overlay erofs, if a container does not start",
-                    "%s%s not loaded", overlay ? "" : "overlay ", erofs ? "" : "erofs");
+                    "%s: %s", cgroup_mode(), doctor_plain(&err));
 }
 
 static void look_seccomp(const struct runtime *runtime, struct finding *finding)
@@ -257,7 +247,7 @@ const struct check host_checks[] = {
     { "capabilities", NEEDED_BY_BOTH, look_capabilities },
     { "namespaces", NEEDED_BY_BOTH, look_namespaces },
     { "cgroup", NEEDED_BY_BOTH, look_cgroup },
-    { "filesystems", NEEDED_BY_CONTAINER, look_file_systems },
+    { "filesystems", NEEDED_BY_CONTAINER, doctor_look_file_systems },
     { "seccomp", NEEDED_BY_BOTH, look_seccomp },
     { "limits", NEEDED_BY_BOTH, look_limits },
     { 0 },

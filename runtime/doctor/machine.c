@@ -40,7 +40,8 @@ static void set_from_error(struct finding *finding, const char *message)
         message += sizeof prefix - 1;
     const char *remedy = strstr(message, "; ");
     int length = remedy ? (int)(remedy - message) : (int)strlen(message);
-    finding_set(finding, FINDING_MISSING, remedy ? remedy + 2 : NULL, "%.*s", length, message);
+    finding_set(finding, FINDING_MISSING, remedy ? remedy + 2 : "mend what the rows above name",
+                "%.*s", length, message);
 }
 
 static void look_kvm(const struct runtime *runtime, struct finding *finding)
@@ -76,7 +77,7 @@ static void look_images(const struct runtime *runtime, struct finding *finding)
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/hybrid-image", runtime->exe_dir);
     if (access(path, X_OK) < 0)
-        finding_set(finding, FINDING_NOTE, "install hybrid completely: make install",
+        finding_set(finding, FINDING_MISSING, "install hybrid completely: make install",
                     "no image can be loaded: %s: %s", path, strerror(errno));
     else
         finding_set(finding, FINDING_GOOD, NULL, "hybrid-image is there");
@@ -88,7 +89,7 @@ static void look_disk(const struct runtime *runtime, struct finding *finding)
     if (doctor_has_program("mke2fs"))
         finding_set(finding, FINDING_GOOD, NULL, "mke2fs is there");
     else
-        finding_set(finding, FINDING_NOTE, "install e2fsprogs, or use --rm",
+        finding_set(finding, FINDING_MISSING, "install e2fsprogs, or use --rm",
                     "a VM without --rm has no disk to write to: mke2fs is not there");
 }
 

@@ -11,6 +11,8 @@
 #include "io.h"
 #include "runtime/image/index.h"
 
+enum { LEAST_FREE_MIB = 4 }; /* the records of a workload, and the policy's */
+
 /* As `hybrid system check --quick`: everything but the content of blobs and layers. */
 __attribute__((noreturn)) static void become_check(const struct runtime *runtime, int output)
 {
@@ -58,6 +60,14 @@ static void look_content(const struct runtime *runtime, size_t count, struct fin
         return;
     }
     unsigned long long free_mib = (unsigned long long)space.f_bavail * space.f_frsize >> 20;
+    if (free_mib < LEAST_FREE_MIB) {
+        finding_set(finding, FINDING_MISSING,
+                    "remove what is not needed (hybrid system prune, hybrid rm), or name another "
+                    "place by --data",
+                    "%s: %zu images, and room for nothing: %llu MiB free", runtime->data, count,
+                    free_mib);
+        return;
+    }
     int damaged = find_problem(runtime, problem, sizeof problem);
     if (damaged > 0)
         finding_set(
@@ -89,7 +99,9 @@ void doctor_look_store(const struct runtime *runtime, struct finding *finding)
         finding_set(finding, FINDING_GOOD, NULL, "%s does not exist yet: made when needed",
                     runtime->data);
     else if (access(runtime->data, R_OK | W_OK | X_OK) < 0)
-        finding_set(finding, FINDING_MISSING, "run hybrid as root, or name another one by --data",
+        finding_set(finding, FINDING_MISSING,
+                    errno == EROFS ? "mount it writable, or name another one by --data"
+                                   : "run hybrid as root, or name another one by --data",
                     "%s: %s", runtime->data, strerror(errno));
     else
         look_content(runtime, count, finding);

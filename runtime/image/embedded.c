@@ -55,8 +55,12 @@ static int run_helper(const char *helper, const char *const *arguments, struct e
         return 0;
     said[strcspn(said, "\n")] = '\0';
     const char *message = strncmp(said, "hybrid: ", 8) == 0 ? said + 8 : said;
-    return error_set(err, EXIT_OURS, "cannot load the embedded image: %s",
-                     *message ? message : "hybrid-image could not be run; reinstall hybrid");
+    if (*message)
+        return error_set(err, EXIT_OURS, "cannot load the embedded image: %s", message);
+    (void)error_set(err, EXIT_OURS,
+                    "cannot load the embedded image: %s could not be run; reinstall hybrid",
+                    helper);
+    return error_see_doctor(err, "images");
 }
 
 static int load_embedded(const char *store_dir, const char *exe_dir, struct error *err)

@@ -66,7 +66,9 @@ static int open_own_file(const struct workload_spec *spec, const char *name, con
     _cleanup_free_ char *path = NULL;
     if (asprintf(&path, "%s/%s", spec->paths.exe_dir, name) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
-    return open_file(path, what, "; it belongs beside hybrid-vmm: run make, or make install", err);
+    int fd =
+        open_file(path, what, "; it belongs beside hybrid-vmm: run make, or make install", err);
+    return fd < 0 ? error_see_doctor(err, "guest") : fd;
 }
 
 static int add_disk_file(struct machine_files *files, int fd, struct error *err)

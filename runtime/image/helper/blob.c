@@ -79,9 +79,12 @@ static int copy(const struct byte_source *source, int fd, int64_t limit, struct 
                              (long long)limit);
         if (sha256_add(hash, buffer, (size_t)length, err) < 0)
             return -1;
-        if (fd >= 0 && io_write_all(fd, buffer, (size_t)length) < 0)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot write %s to the image store",
-                                   what);
+        if (fd >= 0 && io_write_all(fd, buffer, (size_t)length) < 0) {
+            int cause = errno;
+            (void)error_set_errno(err, EXIT_OURS, cause, "cannot write %s to the image store",
+                                  what);
+            return error_see_store(err, cause);
+        }
     }
 }
 
@@ -93,9 +96,12 @@ int blob_create(const struct staging *staging, struct blob *blob, struct error *
         return error_set_errno(err, EXIT_OURS, errno, "cannot get random bytes");
     (void)snprintf(blob->file, sizeof blob->file, "blob-%016" PRIx64, number);
     int fd = openat(staging->fd, blob->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-    if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a file in %s/tmp/%s",
-                               staging->store->path, staging->name);
+    if (fd < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot make a file in %s/tmp/%s",
+                              staging->store->path, staging->name);
+        return error_see_store(err, cause);
+    }
     return fd;
 }
 

@@ -14,8 +14,11 @@ static int move(const struct staging *staging, const char *from, int dir_fd, con
                 struct error *err)
 {
     _cleanup_close_ int fd = openat(staging->fd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fsync(fd) < 0 || renameat(staging->fd, from, dir_fd, to) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot put %s into the image store", to);
+    if (fd < 0 || fsync(fd) < 0 || renameat(staging->fd, from, dir_fd, to) < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot put %s into the image store", to);
+        return error_see_store(err, cause);
+    }
     return 0;
 }
 
@@ -91,8 +94,11 @@ static int write_entry(const struct store *store, const struct index_entry *entr
         openat(store->index_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || io_write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
         renameat(store->index_fd, temporary, store->index_fd, name) < 0 ||
-        fsync(store->index_fd) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot write index entry %s", name);
+        fsync(store->index_fd) < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot write index entry %s", name);
+        return error_see_store(err, cause);
+    }
     return 0;
 }
 

@@ -203,9 +203,12 @@ int layer_find(const struct staging *staging, const char *diff_id, struct error 
 static int make_file(const struct staging *staging, const char *name, struct error *err)
 {
     int fd = openat(staging->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
-    if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a file in %s/tmp",
-                               staging->store->path);
+    if (fd < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot make a file in %s/tmp",
+                              staging->store->path);
+        return error_see_store(err, cause);
+    }
     return fd;
 }
 

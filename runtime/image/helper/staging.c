@@ -44,8 +44,11 @@ static int make_parents(const char *path, struct error *err)
         *slash = '\0';
         bool made = mkdir(copy, 0755) == 0;
         _cleanup_close_ int fd = made ? open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        if ((!made && errno != EEXIST) || (made && (fd < 0 || sync_parent(fd) < 0)))
-            return error_set_errno(err, EXIT_OURS, errno, "cannot make directory %s", copy);
+        if ((!made && errno != EEXIST) || (made && (fd < 0 || sync_parent(fd) < 0))) {
+            int cause = errno;
+            (void)error_set_errno(err, EXIT_OURS, cause, "cannot make directory %s", copy);
+            return error_see_store(err, cause);
+        }
         *slash = '/';
     }
     return 0;
@@ -54,9 +57,12 @@ static int make_parents(const char *path, struct error *err)
 static int open_directory(int dir_fd, const char *name, const char *store, struct error *err)
 {
     bool made = mkdirat(dir_fd, name, STORE_MODE) == 0;
-    if (!made && errno != EEXIST)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the image store %s", name,
-                               store);
+    if (!made && errno != EEXIST) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot make %s in the image store %s", name,
+                              store);
+        return error_see_store(err, cause);
+    }
     _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || (made && sync_parent(fd) < 0))
         return error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s", name,
@@ -94,8 +100,11 @@ void store_close(struct store *store)
 int store_lock(const struct store *store, struct error *err)
 {
     int fd = openat(store->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s/lock", store->path);
+    if (fd < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot open %s/lock", store->path);
+        return error_see_store(err, cause);
+    }
     while (flock(fd, LOCK_EX) < 0) {
         if (errno == EINTR)
             continue;
@@ -190,9 +199,12 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
     if (getrandom(&number, sizeof number, 0) != sizeof number)
         return error_set_errno(err, EXIT_OURS, errno, "cannot get random bytes");
     (void)snprintf(staging->name, sizeof staging->name, "%016" PRIx64, number);
-    if (mkdirat(store->tmp_fd, staging->name, STORE_MODE) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make %s/tmp/%s", store->path,
-                               staging->name);
+    if (mkdirat(store->tmp_fd, staging->name, STORE_MODE) < 0) {
+        int cause = errno;
+        (void)error_set_errno(err, EXIT_OURS, cause, "cannot make %s/tmp/%s", store->path,
+                              staging->name);
+        return error_see_store(err, cause);
+    }
     staging->fd = openat(store->tmp_fd, staging->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (staging->fd < 0 || flock(staging->fd, LOCK_EX | LOCK_NB) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot lock %s/tmp/%s", store->path,

@@ -44,7 +44,8 @@ static int fail(const char *path, const char *action, struct error *err)
     if (cause == EFBIG)
         return refuse(path, "the layer has more blocks than EROFS can count", err);
     document_printable(*path ? path : "/", printable, sizeof printable);
-    return error_set_errno(err, EXIT_OURS, cause, "layer entry %s: %s", printable, action);
+    (void)error_set_errno(err, EXIT_OURS, cause, "layer entry %s: %s", printable, action);
+    return error_see_store(err, cause);
 }
 
 /* --- begin and end --------------------------------------------------------------------------- */

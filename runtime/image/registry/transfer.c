@@ -86,9 +86,11 @@ static int keep_content(struct transfer *transfer, const char *data, size_t leng
     if (sha256_add(&transfer->hash, data, length, &transfer->cause) < 0)
         return -1;
     if (io_write_all(transfer->fd, data, length) < 0) {
+        int cause = errno;
         transfer->local = true;
-        return error_set_errno(&transfer->cause, EXIT_OURS, errno,
-                               "cannot write to the image store");
+        (void)error_set_errno(&transfer->cause, EXIT_OURS, cause,
+                              "cannot write to the image store");
+        return error_see_store(&transfer->cause, cause);
     }
     transfer->received += (int64_t)length;
     if (transfer->received - transfer->reported >= REPORT_BYTES) {

@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import sys
 
+import fixtures
 import harness
 from table import test
 from table.machines import HIDE_KVM
+from table.networks import Network
 
 # A node on a file system without devices cannot be opened by anybody.
 FORBID_KVM = """mount -t tmpfs -o nodev tmpfs /mnt && mknod /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm &&
@@ -126,16 +129,92 @@ def broken(t):
     t.equal("store", ("missing", False), (rows["store"]["status"], report["container"]))
 
 
-@test("doctor/errors-point-at-it", isolations=("container",))
+# A kernel, or a container around hybrid, that refuses clone3(2): a filter that is loaded before the command.
+WITHOUT_CLONE3 = """import ctypes, os, struct, sys
+load, equal, give = 0x20, 0x15, 0x06
+filter = [(load, 0, 0, 0), (equal, 0, 1, 435), (give, 0, 0, 0x50000 | 38), (give, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in filter))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(filter), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+    sys.exit("no filter")
+os.execv(sys.argv[1], sys.argv[1:])"""
+IN_MOUNTS = ["unshare", "--mount", "--propagation=private", "sh", "-c"]
+
+
+def hidden(*paths):
+    """Commands in whose mount namespace these cannot be executed, as far as they are there."""
+    loop = f'for path in {" ".join(paths)}; do [ ! -e $path ] || mount --bind /dev/null $path || exit 99; done; exec "$@"'
+    return [*IN_MOUNTS, loop, "sh"]
+
+
+def point_at(t, row, lacking, arguments, status="missing", programs=None):
+    """A run that lacks something names the row; there the row says so, and what to do, on the screen and as JSON."""
+    def command(*more):
+        return [*lacking, *t.command(*more)] if not programs else [*lacking, programs + "/hybrid", *more]
+    result = t.finish(command(*arguments), None, 60, None)
+    t.equal(f"exit status without {row}", 125, result.exit, result)
+    t.match(f"stderr without {row}", rf"`hybrid doctor` \(row {row}\)", result.err)
+    t.equal(f"rows named without {row}", 1, result.err.count("`hybrid doctor`"))
+    where = arguments[:2] if arguments[0] == "--data" else ()
+    report, rows = findings(t, t.finish(command(*where, "doctor", "--json"), None, 60, None))
+    t.equal(f"the row {row}", status, rows[row]["status"])
+    t.check(rows[row].get("remedy"), f"no remedy in the row {row}: {rows[row]}")
+    t.check("hybrid doctor" not in rows[row]["text"], f"the row {row} points at itself: {rows[row]}")
+    for isolation in rows[row]["neededBy"]:
+        t.equal(f"doctor's word of {isolation} without {row}", status != "missing", report[isolation])
+    return command
+
+
+@test("doctor/errors-point-at-it", isolations=("container",), seconds=120)
 def pointed_at(t):
     """What the machine lacks ends a run with an error that names the row, and the row says that it is missing."""
-    for row, lacking in (("kvm", HIDE_KVM), ("cgroup", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'),
-                         ("root", 'exec unshare --user "$@"'),
-                         ("capabilities", 'exec setpriv --bounding-set=-sys_admin --inh-caps=-all "$@"')):
-        line = ["unshare", "--mount", "--propagation=private", "sh", "-c", lacking, "sh"]
-        isolation = "--isolation=vm" if row == "kvm" else "--isolation=container"
-        result = t.finish([*line, *t.command("run", "--rm", isolation, t.host.image("test"), "true")], None, 60, None)
-        t.equal(f"exit status without {row}", 125, result.exit, result)
-        t.match(f"stderr without {row}", rf"`hybrid doctor` \(row {row}\)", result.err)
-        _, rows = findings(t, t.finish([*line, *t.command("doctor", "--json")], None, 60, None))
-        t.equal(f"the row {row}", "missing", rows[row]["status"])
+    image, directory = t.host.image("test"), t.file("programs", "") + ".d"
+    os.mkdir(directory)
+    t.closers.append(lambda: shutil.rmtree(directory))
+    shutil.copy(t.host.hybrid, directory)
+    for name in ("hybrid-vmm", "vmlinux", "guest-root.erofs"):
+        os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
+    run, data = ("run", "--rm", "--isolation=container", image, "true"), directory + "/data"
+    os.mkdir(data)
+    full = ["--data", data, "load", "-q", fixtures.archive_of("test")]
+    store = [*IN_MOUNTS, f'mount -t tmpfs -o size=8k none {data} && exec "$@"', "sh"]
+    for row, lacking, arguments in (
+            ("kvm", [*IN_MOUNTS, HIDE_KVM, "sh"], ("run", "--rm", "--isolation=vm", image, "true")),
+            ("cgroup", [*IN_MOUNTS, 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh"], run),
+            ("root", ["unshare", "--user"], run),
+            ("capabilities", ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"], run),
+            ("filesystems", ["unshare", "--user", "--map-root-user", "--mount"], run),
+            ("namespaces", [sys.executable, "-c", WITHOUT_CLONE3], run),
+            ("namespaces", ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+                            'echo 0 >/proc/sys/user/max_mnt_namespaces && exec "$@"', "sh"], run),
+            ("store", store, full)):
+        command = point_at(t, row, lacking, arguments)
+        if row == "store":
+            seen = t.finish(command("--data", data, "doctor"), None, 60, None)
+            t.match("the screen", r"(?m)^store +missing .*room for nothing.*\n +-> ", seen.out)
+    command = point_at(t, "images", [], ("pull", "registry.example/x"), programs=directory)
+    result = t.finish(command("--data", data, "run", "--rm", "busybox", "true"), None, 60, None)
+    t.match("the image that comes along", r"`hybrid doctor` \(row images\)", result.err)
+    seen = t.finish(command("doctor"), None, 60, None)
+    t.equal("exit status of the screen", 3, seen.exit, seen)
+    t.match("the screen", r"(?m)^images +missing .*hybrid-image: No such file.*\n +-> install", seen.out)
+
+
+@test("doctor/errors-of-vms-point-at-it", isolations=("vm",), alone=True, seconds=120)
+def pointed_at_by_vms(t):
+    """The same for what only a VM needs; what only some options of it need is a note."""
+    image, directory = t.host.image("test"), t.file("programs", "") + ".d"
+    os.mkdir(directory)
+    t.closers.append(lambda: shutil.rmtree(directory))
+    shutil.copy(t.host.hybrid, directory)
+    for name in ("hybrid-image", "hybrid-vmm", "guest-root.erofs"):
+        os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
+    network, run = Network(t), ("run", "--isolation=vm")
+    point_at(t, "shares", hidden("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"),
+             (*run, "--rm", "-v", "/etc/hostname:/x:ro", image, "true"), "note")
+    point_at(t, "disk", hidden("/sbin/mke2fs", "/usr/sbin/mke2fs", "/usr/bin/mke2fs"),
+             (*run, "--name", t.name(), image, "true"))
+    point_at(t, "network", [*IN_MOUNTS, 'mount -t tmpfs none /dev/net && exec "$@"', "sh"],
+             (*run, "--rm", f"--network=ns:{network.path}", image, "true"), "note")
+    point_at(t, "guest", [], (*run, "--rm", image, "true"), programs=directory)
