@@ -74,33 +74,38 @@ static int namespace_of(const struct plan_step *step)
     }
 }
 
+/* In /proc/PID/ns. */
+static const char *const namespace_files[NAMESPACES_MAX] = {
+    [PLAN_NS_PID] = "pid",       [PLAN_NS_NETWORK] = "net", [PLAN_NS_MOUNT] = "mnt",
+    [PLAN_NS_IPC] = "ipc",       [PLAN_NS_UTS] = "uts",     [PLAN_NS_USER] = "user",
+    [PLAN_NS_CGROUP] = "cgroup", [PLAN_NS_TIME] = "time",
+};
+
+static bool is_namespace_of(const char *process, int index, const struct stat *opened)
+{
+    char name[32];
+    struct stat theirs;
+    (void)snprintf(name, sizeof name, "/proc/%s/ns/%s", process, namespace_files[index]);
+    return stat(name, &theirs) == 0 && theirs.st_ino == opened->st_ino &&
+           theirs.st_dev == opened->st_dev;
+}
+
 /* Whether it is the caller's own, or that of the first process that the caller sees. */
 static bool is_hosts(int fd, int index)
 {
-    static const char *const files[NAMESPACES_MAX] = {
-        [PLAN_NS_PID] = "pid",       [PLAN_NS_NETWORK] = "net", [PLAN_NS_MOUNT] = "mnt",
-        [PLAN_NS_IPC] = "ipc",       [PLAN_NS_UTS] = "uts",     [PLAN_NS_USER] = "user",
-        [PLAN_NS_CGROUP] = "cgroup", [PLAN_NS_TIME] = "time",
-    };
-    static const char *const processes[] = { "self", "1" };
-    struct stat joined, host;
-    if (fstat(fd, &joined) < 0)
-        return true;
-    for (size_t i = 0; i < sizeof processes / sizeof *processes; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "/proc/%s/ns/%s", processes[i], files[index]);
-        if (stat(name, &host) == 0 && host.st_ino == joined.st_ino && host.st_dev == joined.st_dev)
-            return true;
-    }
-    return false;
+    struct stat opened;
+    return fstat(fd, &opened) < 0 || is_namespace_of("self", index, &opened) ||
+           is_namespace_of("1", index, &opened);
 }
 
 /* What the plan would do to the host's namespace of this kind; NULL: nothing. */
 static const struct plan_step *step_in(const struct plan *plan, int index)
 {
-    for (size_t i = 0; i < plan->step_count; i++)
-        if (namespace_of(&plan->steps[i]) == index)
+    for (size_t i = 0; i < plan->step_count; i++) {
+        int own = namespace_of(&plan->steps[i]); /* -1: of none */
+        if (own >= 0 && own == index)
             return &plan->steps[i];
+    }
     return NULL;
 }
 
