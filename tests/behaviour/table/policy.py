@@ -182,9 +182,9 @@ def of_the_host(t):
 @test("policy/bundle-shows-no-more", isolations=("container",))
 def shows_no_more(t):
     """What `hybrid run` hides and makes read-only by default, a floor does for bundles that do not; ways round are refused."""
-    path = policy(t, "container", floors={"masked_paths": ["/proc/kcore", "/proc/acpi"], "allowed_sysctls": ["net.core."],
+    path = policy(t, "container", floors={"masked_paths": ["/proc/keys", "/proc/acpi"], "allowed_sysctls": ["net.core."],
                                           "readonly_paths": ["/proc/sys", "/sys"], "denied_propagation": ["shared"]})
-    bundle = Bundle(t, "head -c 1 /proc/kcore; ls /proc/acpi; touch /proc/sys/kernel/domainname /sys/kernel/profiling; true")
+    bundle = Bundle(t, "cat /proc/keys; ls /proc/acpi; touch /proc/sys/kernel/domainname /sys/kernel/profiling; true")
     sysfs = {"destination": "/sys", "type": "sysfs", "source": "sysfs"}
     bundle.config["mounts"].append(sysfs)
     bundle.config["linux"].update(maskedPaths=[], sysctl={"net.core.somaxconn": "99"})
