@@ -75,9 +75,10 @@ int platform_check(const struct platform *platform, const json_t *config, const 
     bool is_host = strcmp(platform->os, host.os) == 0 &&
                    strcmp(platform->architecture, host.architecture) == 0;
     char printable[2][64];
-    return error_set(err, EXIT_OURS, "the image is for %s/%s; %s %s/%s",
-                     document_printable(os, printable[0], sizeof printable[0]),
-                     document_printable(architecture, printable[1], sizeof printable[1]),
-                     is_host ? "this machine runs" : "asked for is", platform->os,
-                     platform->architecture);
+    return error_set(
+        err, EXIT_OURS, "the image is for %s/%s; %s %s/%s; %s",
+        document_printable(os, printable[0], sizeof printable[0]),
+        document_printable(architecture, printable[1], sizeof printable[1]),
+        is_host ? "this machine runs" : "asked for is", platform->os, platform->architecture,
+        is_host ? "use one that was built for it" : "leave --platform out, or name another");
 }

@@ -60,6 +60,10 @@ static enum transfer_outcome give_up(struct transfer *transfer)
     return transfer_rewind(transfer, &transfer->reason) < 0 ? TRANSFER_FAILED : again(transfer, 0);
 }
 
+/* For what no registry does that works. */
+static const char broken[] =
+    "the registry, or something on the way to it, is broken: tell who runs it, or use a mirror";
+
 static enum transfer_outcome fail(struct transfer *transfer, const char *cause, const char *remedy)
 {
     (void)error_set(&transfer->reason, EXIT_OURS, "%s: %s%s%s", endpoint_of(transfer)->host, cause,
@@ -99,7 +103,7 @@ static enum transfer_outcome refuse_digest(struct transfer *transfer, const char
     char text[300];
     (void)snprintf(text, sizeof text, "what it sends has the digest sha256:%s, not sha256:%s as %s",
                    hex, expected, who);
-    return fail(transfer, text, "the registry or something on the way to it changes content");
+    return fail(transfer, text, broken);
 }
 
 static enum transfer_outcome judge_content(struct transfer *transfer)
@@ -182,7 +186,9 @@ static enum transfer_outcome judge_status(struct transfer *transfer, long status
         (void)snprintf(cause, sizeof cause, "it does not have %s (404 Not Found%s)", object,
                        explanation);
         return fail(transfer, cause,
-                    transfer->request.manifest ? "check the name and the tag" : "");
+                    transfer->request.manifest
+                        ? "check the name and the tag"
+                        : "the registry has lost a part of the image: push it again");
     }
     if (status == FORBIDDEN)
         return refuse_login(transfer, cause);
@@ -193,7 +199,7 @@ static enum transfer_outcome judge_status(struct transfer *transfer, long status
                                                                 : retry(transfer, cause, 0, "");
     if (status >= SERVER_ERROR || status == TIMED_OUT)
         return retry(transfer, cause, seconds, "the registry has a trouble of its own: try later");
-    return fail(transfer, cause, "");
+    return fail(transfer, cause, "check the name");
 }
 
 /* --- connections ------------------------------------------------------------------------------ */
@@ -207,13 +213,13 @@ static enum transfer_outcome fail_redirection(struct transfer *transfer, CURLcod
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_EFFECTIVE_URL, &url);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_COUNT, &redirections);
     if (redirections == 0)
-        return fail(transfer, "it does not speak HTTP", "");
+        return fail(transfer, "it does not speak HTTP", "check the name and the port");
     if (code == CURLE_TOO_MANY_REDIRECTS)
         (void)snprintf(text, sizeof text, "it redirects more than %d times", HTTP_MAX_REDIRECTS);
     else
         (void)snprintf(text, sizeof text, "it redirects to %s, where nothing is fetched from",
                        document_printable(url ? url : "?", printable, sizeof printable));
-    return fail(transfer, text, "");
+    return fail(transfer, text, broken);
 }
 
 static enum transfer_outcome judge_connection(struct transfer *transfer, CURLcode code)
@@ -251,7 +257,7 @@ enum transfer_outcome transfer_judge(struct transfer *transfer, CURLcode code)
         return TRANSFER_FAILED;
     }
     if (transfer->cause.exit_code != 0)
-        return fail(transfer, transfer->cause.message, "");
+        return fail(transfer, transfer->cause.message, broken);
     bool silent = code == CURLE_COULDNT_CONNECT || code == CURLE_OPERATION_TIMEDOUT;
     if (!silent && http_learn_scheme(endpoint_of(transfer), status))
         return again(transfer, 0);

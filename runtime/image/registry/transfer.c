@@ -48,15 +48,16 @@ static int64_t limit(const struct transfer *transfer)
     return transfer->request.size >= 0 ? transfer->request.size : DOCUMENT_MAX_BYTES;
 }
 
-static int refuse_size(struct transfer *transfer, const char *verb, int64_t bytes)
+/* announced: bytes are a header's, not counted. */
+static int refuse_size(struct transfer *transfer, bool announced, int64_t bytes)
 {
     if (transfer->request.size < 0)
         return error_set(&transfer->cause, EXIT_OURS,
-                         "it %s more than %d bytes, the most a manifest may have", verb,
-                         DOCUMENT_MAX_BYTES);
+                         "it %s more than %d bytes, the most a manifest may have",
+                         announced ? "announces" : "sends", DOCUMENT_MAX_BYTES);
     return error_set(&transfer->cause, EXIT_OURS,
-                     "it %s %" PRId64 " bytes, where the manifest promises %" PRId64, verb, bytes,
-                     transfer->request.size);
+                     "it %s %" PRId64 " bytes, where the manifest promises %" PRId64,
+                     announced ? "announces" : "sends at least", bytes, transfer->request.size);
 }
 
 /* The first bytes of a 200 or 206: from where, and how many are announced? */
@@ -73,7 +74,7 @@ static int accept_content(struct transfer *transfer, long status)
     if (length > limit(transfer) - transfer->received ||
         (length >= 0 && transfer->request.size >= 0 &&
          transfer->received + length != transfer->request.size))
-        return refuse_size(transfer, "announces", transfer->received + length);
+        return refuse_size(transfer, true, transfer->received + length);
     transfer->accepted = true;
     transfer->logins = 0; /* the token was good: another may expire */
     return 0;
@@ -82,7 +83,7 @@ static int accept_content(struct transfer *transfer, long status)
 static int keep_content(struct transfer *transfer, const char *data, size_t length)
 {
     if ((int64_t)length > limit(transfer) - transfer->received)
-        return refuse_size(transfer, "sends at least", transfer->received + (int64_t)length);
+        return refuse_size(transfer, false, transfer->received + (int64_t)length);
     if (sha256_add(&transfer->hash, data, length, &transfer->cause) < 0)
         return -1;
     if (io_write_all(transfer->fd, data, length) < 0) {
