@@ -127,6 +127,6 @@ check-format: ## fail if clang-format would change a file
 # A process a file: clang-tidy 14 carries what it learnt of va_list from one file into the next.
 tidy: ## clang-tidy over every source file
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P "$$(nproc)" -I{} \
-	    clang-tidy --quiet {} -- -std=gnu11 $(subst ",\",$(filter-out -MMD -MP,$(CPPFLAGS))) 2>/dev/null
+	    clang-tidy --quiet {} -- -std=gnu11 $(filter-out -MMD -MP,$(CPPFLAGS)) 2>/dev/null
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -54,6 +54,7 @@ static void raise_descriptor_maximum(uint64_t hard)
 {
     unsigned long long current = 0;
     _cleanup_fclose_ FILE *file = fopen("/proc/sys/fs/nr_open", "r+e");
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     if (file && fscanf(file, "%llu", &current) == 1 && hard > current && hard <= INT32_MAX) {
         rewind(file);
         (void)fprintf(file, "%llu\n", (unsigned long long)hard);
@@ -183,6 +184,7 @@ void workload_signal_all(const struct guest *guest, int signal)
     int fd = openat(cgroup_birth_fd(guest->cgroup), "cgroup.procs", O_RDONLY | O_CLOEXEC);
     _cleanup_fclose_ FILE *processes = fd >= 0 ? fdopen(fd, "r") : NULL;
     int pid;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     while (processes && fscanf(processes, "%d", &pid) == 1)
         (void)kill(pid, signal);
 }

@@ -127,6 +127,7 @@ static int options_mac(const char *text, const char **end, uint8_t mac[ETH_ALEN]
     unsigned bytes[ETH_ALEN];
     int length = 0;
     if (strspn(text, "0123456789abcdef:") < 17 ||
+        /* NOLINTNEXTLINE(cert-err34-c): bounded numbers of digits */
         sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
                &bytes[4], &bytes[5], &length) != ETH_ALEN ||
         length != 17 || (bytes[0] & 1))

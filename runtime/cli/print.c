@@ -122,6 +122,7 @@ int64_t cli_parse_time(const char *text)
     char sign;
     int hours;
     int minutes;
+    /* NOLINTNEXTLINE(cert-err34-c): bounded numbers of digits */
     if (!text || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%31s", &time.tm_year, &time.tm_mon,
                         &time.tm_mday, &time.tm_hour, &time.tm_min, &time.tm_sec, rest) != 7)
         return 0;
@@ -129,6 +130,7 @@ int64_t cli_parse_time(const char *text)
     time.tm_mon--;
     int64_t seconds = timegm(&time);
     const char *zone = rest + (rest[0] == '.' ? 1 + strspn(rest + 1, "0123456789") : 0);
+    /* NOLINTNEXTLINE(cert-err34-c): bounded numbers of digits */
     if (sscanf(zone, "%c%2d:%2d", &sign, &hours, &minutes) == 3 && (sign == '+' || sign == '-'))
         seconds -= (sign == '+' ? 1 : -1) * (hours * 3600LL + minutes * 60LL);
     return seconds;

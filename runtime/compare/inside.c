@@ -70,11 +70,13 @@ static void read_identity(struct identity *identity)
     _cleanup_fclose_ FILE *boot_id = fopen("/proc/sys/kernel/random/boot_id", "re");
     _cleanup_fclose_ FILE *uptime = fopen("/proc/uptime", "re");
     _cleanup_fclose_ FILE *load = fopen("/proc/loadavg", "re");
+    /* NOLINTBEGIN(cert-err34-c): the kernel's numbers */
     if (!boot_id || fscanf(boot_id, "%63s", identity->boot_id) != 1 || !uptime ||
         fscanf(uptime, "%lf", &identity->uptime) != 1 || !load ||
         fscanf(load, "%lf %lf %lf", &identity->load[0], &identity->load[1], &identity->load[2]) !=
             3)
         identity->boot_id[0] = '\0';
+    /* NOLINTEND(cert-err34-c) */
     // cppcheck-suppress resourceLeak ; released by its _cleanup_*
 }
 

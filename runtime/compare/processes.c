@@ -76,6 +76,7 @@ int processes_add_memory(pid_t pid, bool has_guest, struct process_memory *memor
     _cleanup_fclose_ FILE *file = fopen(path, "re");
     if (!file)
         return -1;
+    /* NOLINTBEGIN(cert-err34-c): the kernel's numbers */
     while (fgets(line, sizeof line, file)) {
         if (sscanf(line, "Size: %lld kB", &kib) == 1)
             size = kib;
@@ -85,5 +86,6 @@ int processes_add_memory(pid_t pid, bool has_guest, struct process_memory *memor
         if (!guest && sscanf(line, "Pss: %lld kB", &kib) == 1)
             memory->pss += kib << 10;
     }
+    /* NOLINTEND(cert-err34-c) */
     return 0;
 }

@@ -220,6 +220,7 @@ static long long count_lost(const struct trace *trace)
         (void)snprintf(name, sizeof name, "per_cpu/cpu%ld/stats", cpu);
         _cleanup_fclose_ FILE *file = open_text(trace, name);
         while (file && fgets(line, sizeof line, file))
+            /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
             if (sscanf(line, "overrun: %lld", &overrun) == 1)
                 lost += overrun;
     }
