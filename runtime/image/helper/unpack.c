@@ -261,8 +261,10 @@ static int find_place(struct unpack *unpack, const char *path, struct place *pla
 {
     const char *slash = strrchr(path, '/');
     *place = (struct place){ .path = path, .base = slash ? slash + 1 : path };
-    if (strlen(place->base) > NAME_MAX)
-        return refuse(path, "its name is longer than 255 bytes", err);
+    if (strlen(place->base) > NAME_MAX) {
+        (void)refuse(path, "its name is longer than 255 bytes", err);
+        return -1;
+    }
     place->parent = open_parent(unpack, path, err);
     if (!place->parent)
         return -1;

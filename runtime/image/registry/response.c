@@ -1,6 +1,7 @@
 #include "runtime/image/registry/response.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -36,6 +37,19 @@ static char *header_value(char *line, const char *name)
     return value;
 }
 
+/* "bytes 100-199/200" -> 100 (RFC 9110, section 14.4). -1: it says something else. */
+static int64_t read_range_start(const char *value)
+{
+    static const char unit[] = "bytes ";
+    const char *digits = value + sizeof unit - 1;
+    if (strncmp(value, unit, sizeof unit - 1) != 0 || *digits < '0' || *digits > '9')
+        return -1;
+    char *end;
+    errno = 0;
+    long long start = strtoll(digits, &end, 10);
+    return errno || *end != '-' ? -1 : start;
+}
+
 static void keep_header(struct response *response, char *line)
 {
     char *value;
@@ -49,8 +63,7 @@ static void keep_header(struct response *response, char *line)
     } else if ((value = header_value(line, "Location"))) {
         (void)snprintf(response->location, sizeof response->location, "%s", value);
     } else if ((value = header_value(line, "Content-Range"))) {
-        if (sscanf(value, "bytes %" SCNd64 "-", &response->range_start) != 1)
-            response->range_start = -1;
+        response->range_start = read_range_start(value);
     }
 }
 
