@@ -81,7 +81,7 @@ need() {
     done
 }
 
-# A daemon of this run: its output goes to a log that is shown if something fails.
+# A daemon of this run: its output goes to a log whose errors are shown if something fails.
 start_daemon() { # NAME SOCKET COMMAND...
     local name=$1 socket=$2
     shift 2
@@ -195,6 +195,7 @@ eventually() {
 }
 
 finish() {
-    [ "$failures" = 0 ]
-    exit
+    [ "$failures" = 0 ] && exit
+    grep -hE 'level=(error|fatal)' "$DIRECTORY"/*.log "$DIRECTORY"/*/*.log 2>/dev/null | tail -n 10 | cut -c1-400
+    exit 1
 }
