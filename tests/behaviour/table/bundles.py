@@ -596,7 +596,8 @@ def foreign_cgroup(t):
     first, second = Bundle(t, ["sleep", "1000"]), Bundle(t, ["true"])
     first.create()
     second.config["linux"]["cgroupsPath"] = f"/hybrid-{first.id}"
-    t.match("create", "processes in the cgroup", second.create(status=125))
+    # The first one's child may have the lock of its maker for a moment yet, on a busy machine.
+    t.match("create", "(processes|being made) in the cgroup", second.create(status=125))
     t.equal("the other one", "created", first.status())
 
 
