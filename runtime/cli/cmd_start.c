@@ -195,5 +195,6 @@ const struct verb verb_start = {
     .min_operands = 1,
     .max_operands = -1,
     .joins_workload = true,
+    .single_dash = true,
     .run = run_start,
 };
