@@ -87,13 +87,10 @@ int store_prepare_embedded(const char *store_dir, const char *exe_dir, struct er
 int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
                                  struct store_image *image, struct error *err)
 {
-    *image = (struct store_image){ 0 };
-    struct index_entry entry = { 0 };
-    int found = index_find(store_dir, name, &entry, NULL, err);
-    index_entry_free(&entry);
-    if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
+    int found = store_find_image(store_dir, name, image, err);
+    if (found != 0 || !store_name_is_embedded(name))
         return found;
-    if (found == 0 && load_embedded(store_dir, exe_dir, err) < 0)
+    if (load_embedded(store_dir, exe_dir, err) < 0)
         return -1;
     return store_open_image(store_dir, name, image, err) < 0 ? -1 : 1;
 }

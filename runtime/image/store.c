@@ -77,18 +77,25 @@ static int open_entry(const char *store_dir, struct index_entry *entry, struct s
     return image->config ? collect_layers(store_dir, image, err) : -1;
 }
 
-int store_open_image(const char *store_dir, const char *name, struct store_image *image,
+int store_find_image(const char *store_dir, const char *name, struct store_image *image,
                      struct error *err)
 {
     *image = (struct store_image){ 0 };
     struct index_entry entry = { 0 };
-    if (index_find(store_dir, name, &entry, NULL, err) <= 0)
-        return -1;
+    int found = index_find(store_dir, name, &entry, NULL, err);
+    if (found <= 0)
+        return found;
     int result = open_entry(store_dir, &entry, image, err);
     index_entry_free(&entry);
     if (result < 0)
         store_image_free(image);
-    return result;
+    return result < 0 ? -1 : 1;
+}
+
+int store_open_image(const char *store_dir, const char *name, struct store_image *image,
+                     struct error *err)
+{
+    return store_find_image(store_dir, name, image, err) == 1 ? 0 : -1;
 }
 
 void store_image_free(struct store_image *image)

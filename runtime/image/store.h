@@ -35,6 +35,10 @@ struct store_image {
  */
 int store_open_image(const char *store_dir, const char *name, struct store_image *image,
                      struct error *err);
+
+/* The same, but returns 1 with the image, and 0 if there is no such image (*err says so). */
+int store_find_image(const char *store_dir, const char *name, struct store_image *image,
+                     struct error *err);
 void store_image_free(struct store_image *image);
 
 /*
