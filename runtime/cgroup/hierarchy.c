@@ -1,5 +1,6 @@
 #include "hierarchy.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -47,9 +48,9 @@ static bool is_file_system(int fd, long magic)
 }
 
 /* A directory below the cgroup mount, if it is the root of a file system of that kind. */
-static int open_root(const char *path, long magic)
+static int open_root(const char *path, int flags, long magic)
 {
-    _cleanup_close_ int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = open(path, flags | O_PATH | O_DIRECTORY | O_CLOEXEC);
     return is_file_system(fd, magic) ? take_fd(&fd) : -1;
 }
 
@@ -80,14 +81,26 @@ bool hierarchy_needs_v2(const struct cgroup *cgroup, const struct plan_resources
 
 int hierarchy_open_any_v2(void)
 {
-    int fd = open_root(CGROUP_MOUNT, CGROUP2_SUPER_MAGIC);
-    return fd >= 0 ? fd : open_root(CGROUP_MOUNT "/unified", CGROUP2_SUPER_MAGIC);
+    int fd = open_root(CGROUP_MOUNT, 0, CGROUP2_SUPER_MAGIC);
+    return fd >= 0 ? fd : open_root(CGROUP_MOUNT "/unified", 0, CGROUP2_SUPER_MAGIC);
 }
 
 /*
  * Co-mounted controllers are one directory "cpu,cpuacct" with a symbolic link for each name: the
  * link tells the mount options, and only the first name counts.
  */
+static int follow_link(const char *path, const char *name, char options[CGROUP_OPTIONS_SIZE])
+{
+    ssize_t length = readlink(path, options, CGROUP_OPTIONS_SIZE - 1);
+    if (length < 0)
+        return -1;
+    options[length] = '\0';
+    size_t first = strcspn(options, ",");
+    if (strchr(options, '/') || strncmp(options, name, first) != 0 || name[first] != '\0')
+        return -1;
+    return open_root(path, 0, CGROUP_SUPER_MAGIC);
+}
+
 int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE])
 {
     if (n >= HIERARCHY_V1_COUNT)
@@ -95,15 +108,8 @@ int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE])
     char path[64];
     (void)snprintf(path, sizeof path, CGROUP_MOUNT "/%s", v1_table[n].directory);
     (void)snprintf(options, CGROUP_OPTIONS_SIZE, "%s", v1_table[n].options);
-    ssize_t length = readlink(path, options, CGROUP_OPTIONS_SIZE - 1);
-    if (length > 0) {
-        options[length] = '\0';
-        size_t first = strcspn(options, ",");
-        if (strchr(options, '/') || strncmp(options, v1_table[n].directory, first) != 0 ||
-            v1_table[n].directory[first] != '\0')
-            return -1;
-    }
-    return open_root(path, CGROUP_SUPER_MAGIC);
+    int fd = open_root(path, O_NOFOLLOW, CGROUP_SUPER_MAGIC);
+    return fd < 0 && errno == ENOTDIR ? follow_link(path, v1_table[n].directory, options) : fd;
 }
 
 bool hierarchy_has(const char *options, const char *controller)
