@@ -127,6 +127,8 @@ static int refuse_hosts(const struct plan *plan, int index, int fd, struct error
                          "refusing the mount namespace %s: it is the host's, whose root would be "
                          "exchanged",
                          path);
+    if (!step)
+        return 0;
     return error_set(err, EXIT_OURS,
                      "linux.namespaces joins %s, which is the host's: %s would %s it", path,
                      step->kind == PLAN_SYSCTL  ? step->sysctl.key
