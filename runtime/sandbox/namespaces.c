@@ -109,14 +109,14 @@ static const struct plan_step *step_in(const struct plan *plan, int index)
     return NULL;
 }
 
+/* What the host's namespace is refused for; where nobody asks, it may be joined. */
 static int refuse_hosts(const struct plan *plan, int index, int fd, struct error *err)
 {
     const char *path = plan->namespaces.path[index];
     const struct plan_step *step = step_in(plan, index);
-    bool judged = plan->namespaces.not_hosts >> index & 1;
-    if ((!step && !judged && index != PLAN_NS_MOUNT) || !is_hosts(fd, index))
+    if (!is_hosts(fd, index))
         return 0;
-    if (judged)
+    if (plan->namespaces.not_hosts >> index & 1)
         return error_set(err, EXIT_OURS,
                          "linux.namespaces: %s leads to the host's namespace now, and did not when "
                          "the policy judged it",

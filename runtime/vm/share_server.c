@@ -162,7 +162,9 @@ static int clone_share(const struct share *share, struct error *err)
 {
     _cleanup_close_ int fd = sandbox_clone_tree(share->path, share->resolved, share->recursive);
     if (fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot share %s", share->path);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot share %s%s%s", share->path,
+                               share->resolved ? ", judged by the policy as " : "",
+                               share->resolved ? share->resolved : "");
     /* Devices: the host's own, which a guest has no business with. */
     struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE };
     if (share->read_only)
