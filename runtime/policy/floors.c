@@ -126,7 +126,7 @@ int policy_apply_floors(const struct policy_floors *floors, const struct policy_
     bool is_default = policy_has_default_filter(config);
     if (check_asked(floors, asked, decision) < 0 ||
         policy_check_host(floors, identity, config, decision) < 0 ||
-        policy_pin_hooks(floors, identity, config, decision) < 0 ||
+        policy_pin_hooks(identity, config, decision) < 0 ||
         policy_apply_exposure(floors, identity, config, decision) < 0 ||
         policy_apply_process(floors, json_object_get(config, "process"), decision) < 0 ||
         policy_check_seccomp(floors->seccomp, config, is_default, decision) < 0)

@@ -137,12 +137,14 @@ int policy_check_host(const struct policy_floors *floors, const struct policy_id
     return 0;
 }
 
-int policy_pin_hooks(const struct policy_floors *floors, const struct policy_identity *identity,
-                     json_t *config, struct policy_decision *decision)
+int policy_pin_hooks(const struct policy_identity *identity, json_t *config,
+                     struct policy_decision *decision)
 {
     json_t *hook;
-    for (size_t i = 0; floors->allowed_hooks && (hook = (json_t *)policy_hook_at(config, i)); i++)
-        if (json_object_set(hook, "path", json_array_get(identity->hooks, i)) < 0)
+    for (size_t i = 0; (hook = (json_t *)policy_hook_at(config, i)); i++) {
+        json_t *leads = json_array_get(identity->hooks, i);
+        if (json_string_length(leads) > 0 && json_object_set(hook, "path", leads) < 0)
             return policy_refuse(decision, "out of memory");
+    }
     return 0;
 }

@@ -88,9 +88,9 @@ int policy_check_seccomp(enum policy_seccomp floor, const json_t *config, bool i
 /* host.c: the floors of namespaces and hooks. */
 int policy_check_host(const struct policy_floors *floors, const struct policy_identity *identity,
                       const json_t *config, struct policy_decision *decision);
-/* What was allowed is what is executed, wherever a link in its path leads by then. */
-int policy_pin_hooks(const struct policy_floors *floors, const struct policy_identity *identity,
-                     json_t *config, struct policy_decision *decision);
+/* What was judged is what is executed, wherever a link in its path leads by then. */
+int policy_pin_hooks(const struct policy_identity *identity, json_t *config,
+                     struct policy_decision *decision);
 
 /* exposure.c: the floors of masked and read-only paths, sysctls and propagation. config has the
  * object "linux". Returns 0, or -1 with decision->refusal. */

@@ -153,6 +153,10 @@ static const struct {
     { NAMED, HOOKED_WITH("'args':[]"), "process", NULL },
     { HOOKS, HOOKED_WITH("'args':['x']"), "hooks/poststop",
       "[{'path':'/usr/bin/env','args':['x']}]" },
+    { FLOORS(""), HOOKED_WITH("'args':['x']"), "hooks/poststop",
+      "[{'path':'/usr/bin/env','args':['x']}]" },
+    { FLOORS(""), HOOKED("poststop", "/no/such/program"), "hooks/poststop",
+      "[{'path':'/usr/bin/env'},{'path':'/no/such/program'}]" },
     { HOOKS, "{'process':{}}", "linux", NULL },
     { HOOKS, "{'process':{},'linux':{'namespaces':[{'type':'uts'}]}}", "process", "{}" },
 };
