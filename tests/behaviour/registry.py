@@ -28,6 +28,7 @@ from images import Image, Skip, Store, check, directory, encode, entry, equal, s
 from registries import INDEX, MANIFEST, Certificate, Distribution, Registry, basic, digest, write_json
 
 MEBI = 1 << 20
+DAC_OVERRIDE_AND_FOWNER = 1 << 1 | 1 << 3  # capabilities(7)
 MEMORY_LIMIT = 64 * MEBI
 # Runs a command and prints the largest memory of any of its processes. A process of its own, because a
 # child's peak begins with that of who started it.
@@ -937,6 +938,8 @@ def test_confinement(store):
             pids = {pid: os.stat(f"/proc/{pid}/ns/pid").st_ino for pid in images.processes_of(store)}
             # Not the supervisor, which is the parent of all and reads nothing that others wrote.
             outside = [pid for pid, number in pids.items() if number == os.stat("/proc/self/ns/pid").st_ino]
+            for pid in pids:
+                equal(int(status_of(pid)["CapEff"], 16) & ~DAC_OVERRIDE_AND_FOWNER, 0, f"more capabilities: {pid}")
             check(len(outside) == 2 and with_network[0] in outside and len(pids) > 2, f"pid namespaces: {pids}")
             status = status_of(with_network[0])
             equal(status["Uid"].split(), ["65534"] * 4, "user ids")

@@ -233,12 +233,18 @@ static const struct {
     verb_function *run;
     bool reduces;  /* gives up privileges itself, once it has what needs them */
     bool sessions; /* has a process that waits for those that do the work */
+    bool packs;    /* reads a directory with all its attributes */
 } verbs[] = {
-    { "check", run_check, false, false }, { "import", run_import, false, true },
-    { "load", run_load, false, true },    { "prune", run_prune, false, false },
-    { "pull", run_pull, true, true },     { "push", run_push, true, false },
-    { "rmi", run_rmi, false, false },     { "save", run_save, false, true },
-    { "tag", run_tag, false, false },     { "verify", run_verify, true, true },
+    { .name = "check", .run = run_check },
+    { .name = "import", .run = run_import, .sessions = true, .packs = true },
+    { .name = "load", .run = run_load, .sessions = true },
+    { .name = "prune", .run = run_prune },
+    { .name = "pull", .run = run_pull, .reduces = true, .sessions = true },
+    { .name = "push", .run = run_push, .reduces = true },
+    { .name = "rmi", .run = run_rmi },
+    { .name = "save", .run = run_save, .sessions = true },
+    { .name = "tag", .run = run_tag },
+    { .name = "verify", .run = run_verify, .reduces = true, .sessions = true },
 };
 
 struct job {
@@ -261,7 +267,7 @@ static int run_verb(const struct settings *settings, char **operands, struct err
         struct job job = { verbs[i].run, settings, operands + 1 };
         if (strcmp(operands[0], verbs[i].name) != 0)
             continue;
-        if (!verbs[i].reduces && privileges_reduce(err) < 0)
+        if (!verbs[i].reduces && privileges_reduce(verbs[i].packs, err) < 0)
             return -1;
         return verbs[i].sessions ? run_job(&job, err) : session_guard(run_job, &job, err);
     }

@@ -11,17 +11,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static const int kept[] = {
-    CAP_DAC_OVERRIDE, /* archives and stores of other owners, directories that import packs */
-    CAP_FOWNER,       /* hard links to, and removing of, files of other owners */
-    CAP_SYS_ADMIN,    /* trusted.* attributes of what import packs */
+static const struct {
+    int capability;
+    bool packs; /* only for whom packs a directory */
+    const char *reason;
+} kept[] = {
+    { CAP_DAC_OVERRIDE, false, "archives and stores of other owners, directories that are packed" },
+    { CAP_FOWNER, false, "hard links to, and removing of, files of other owners" },
+    { CAP_SYS_ADMIN, true, "trusted.* attributes of what is packed" },
 };
 
-static uint64_t kept_set(void)
+static uint64_t kept_set(bool packs)
 {
     uint64_t set = 0;
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        set |= 1ULL << kept[i];
+        if (packs || !kept[i].packs)
+            set |= 1ULL << kept[i].capability;
     return set;
 }
 
@@ -39,9 +44,9 @@ static int enter_namespaces(int more, struct error *err)
 }
 
 /* The bounding set too: an execve as root would otherwise bring everything back. */
-static int drop_capabilities(struct error *err)
+static int drop_capabilities(bool packs, struct error *err)
 {
-    const uint64_t set = kept_set();
+    const uint64_t set = kept_set(packs);
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct data[2];
     for (int i = 0; i < 64; i++)
@@ -68,13 +73,13 @@ static int forbid_core_dumps(struct error *err)
     return 0;
 }
 
-int privileges_reduce(struct error *err)
+int privileges_reduce(bool packs, struct error *err)
 {
     if (forbid_core_dumps(err) < 0 || enter_namespaces(CLONE_NEWNET | CLONE_NEWPID, err) < 0)
         return -1;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot set no_new_privs");
-    return drop_capabilities(err);
+    return drop_capabilities(packs, err);
 }
 
 /* By user id 0 all capabilities go as well: capabilities(7), "Effect of user ID changes". */

@@ -275,7 +275,7 @@ int pull_run(const char *store_path, const struct pull_options *options, struct 
     pull.vouched = remote.vouched;
     int started = fetcher_start(&remote, &pull.fetcher, err);
     remote_free(&remote); /* its secrets are of use where the network is, and nowhere else */
-    if (started < 0 || privileges_reduce(err) < 0)
+    if (started < 0 || privileges_reduce(false, err) < 0)
         return -1;
     const struct session session = {
         .root = options->root, .handover = pull.fetcher.socket, .work = work, .context = &pull

@@ -188,7 +188,7 @@ static int fetch_and_check(struct verify *verify, const char *store_path, struct
         return -1;
     int started = fetcher_start(&remote, &verify->fetcher, err);
     remote_free(&remote);
-    if (started < 0 || privileges_reduce(err) < 0)
+    if (started < 0 || privileges_reduce(false, err) < 0)
         return -1;
     const struct session session = {
         .root = options->root, .handover = verify->fetcher.socket, .work = work, .context = verify
