@@ -16,12 +16,11 @@ import socketserver
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
 import images
-from images import Image, Skip, check, equal
+from images import check, equal
 from registries import Registry
 from registry import Puller, Tokens, three
 
@@ -183,37 +182,38 @@ class Signed:
 # --- the machine's files -------------------------------------------------------------------------------
 
 
-def mount(*arguments):
-    subprocess.run(["mount", *arguments], check=True)
-
-
-def put(path, text):
+def put(name, text, directory="/etc"):
+    path = os.path.join(directory, name)
+    if os.path.islink(path):
+        os.unlink(path)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
 class System(Puller):
-    """A store, and files of the system that are ours for as long."""
+    """A store, and a machine's /etc that is ours for as long: what is written there is in memory."""
 
     def __init__(self, hybrid):
         super().__init__(hybrid)
-        self.files = self.top + "/system"
-        os.makedirs(self.files + "/certs")
         self.authority = Authority(self.top, "known")
-        put(self.files + "/hosts", "127.0.0.1 localhost\n127.0.0.2 in-hosts.test\n")
-        put(self.files + "/nsswitch.conf", "hosts: files dns\n")
-        put(self.files + "/resolv.conf", f"nameserver {SERVER}\noptions timeout:1 attempts:1\n")
-        shutil.copy(self.authority.certificate, self.files + "/certs/ca-certificates.crt")
+        memory, certificates = self.top + "/memory", self.top + "/certificates"
+        os.mkdir(memory)
+        os.mkdir(certificates)
+        shutil.copy(self.authority.certificate, certificates + "/ca-certificates.crt")
         self.mounted = []
-        for name in ("hosts", "nsswitch.conf", "resolv.conf"):
-            self.bind(f"{self.files}/{name}", os.path.realpath("/etc/" + name))
-        self.bind(self.files + "/certs", "/etc/ssl/certs")
+        self.mount("-t", "tmpfs", "names", memory)
+        os.mkdir(memory + "/upper")
+        os.mkdir(memory + "/work")
+        self.mount("-t", "overlay", "names", "-o", f"lowerdir=/etc,upperdir={memory}/upper,workdir={memory}/work", "/etc")
+        os.makedirs("/etc/ssl/certs", exist_ok=True)
+        self.mount("--bind", certificates, "/etc/ssl/certs")
+        put("hosts", "127.0.0.1 localhost\n127.0.0.2 in-hosts.test\n")
+        put("nsswitch.conf", "hosts: files dns\n")
+        put("resolv.conf", f"nameserver {SERVER}\noptions timeout:1 attempts:1\n")
 
-    def bind(self, source, target):
-        if not os.path.exists(target):
-            raise Skip(f"this machine has no {target}")
-        mount("--bind", source, target)
-        self.mounted.append(target)
+    def mount(self, *arguments):
+        subprocess.run(["mount", *arguments], check=True)
+        self.mounted.append(arguments[-1])
 
     def remove(self):
         for target in reversed(self.mounted):
@@ -264,21 +264,19 @@ def test_truncated_answer(store):
 
 
 def test_second_name_server(store):
-    put(store.files + "/resolv.conf", f"nameserver 127.0.0.77\nnameserver {SERVER}\noptions timeout:1\n")
+    put("resolv.conf", f"nameserver 127.0.0.77\nnameserver {SERVER}\noptions timeout:1\n")
     with NameServer({"registry.test": [ADDRESS]}), serve(store, "registry.test") as registry:
         pull(store, registry, "registry.test")
 
 
 def test_resolv_conf_elsewhere(store):
     """/etc/resolv.conf is a link to wherever a network manager has its own."""
-    elsewhere, etc = store.top + "/elsewhere", store.top + "/etc"
-    shutil.copytree("/etc", etc, symlinks=True, ignore=lambda *_: ["resolv.conf", "shadow", "alternatives"])
-    os.makedirs(elsewhere)
-    put(elsewhere + "/resolv.conf", f"nameserver {SERVER}\noptions timeout:1 attempts:1\n")
-    os.symlink(elsewhere + "/resolv.conf", etc + "/resolv.conf")
-    for path in (store.top, elsewhere):
-        os.chmod(path, 0o755)  # nobody must be able to read it
-    store.bind(etc, "/etc")
+    elsewhere = store.top + "/elsewhere"
+    os.mkdir(elsewhere)
+    os.chmod(store.top, 0o755)  # nobody must be able to read it
+    put("resolv.conf", f"nameserver {SERVER}\noptions timeout:1 attempts:1\n", elsewhere)
+    os.unlink("/etc/resolv.conf")
+    os.symlink(elsewhere + "/resolv.conf", "/etc/resolv.conf")
     with NameServer({"registry.test": [ADDRESS]}), serve(store, "registry.test") as registry:
         pull(store, registry, "registry.test")
 
@@ -306,7 +304,7 @@ def test_unknown_name(store):
 
 def test_interrupted_resolving(store):
     """Ctrl-C does not wait for a name server."""
-    put(store.files + "/resolv.conf", f"nameserver {SERVER}\noptions timeout:10 attempts:3\n")
+    put("resolv.conf", f"nameserver {SERVER}\noptions timeout:10 attempts:3\n")
     with NameServer({}) as zone:
         zone.silent = True
         before = store.snapshot()
