@@ -157,10 +157,11 @@ static void tell_plan(const struct pull *pull, const struct fetch *fetch,
             bytes += jobs[i].blob.size;
         }
     if (!pull->options->quiet)
-        (void)fprintf(stderr, "%s is sha256:%.12s%s%s: %zu layers, %zu of them to fetch, %.1f MB\n",
+        (void)fprintf(stderr,
+                      "%s is sha256:%.12s%s%s: %zu layer%s, %zu of them to fetch, %.1f MB\n",
                       reference_familiar(pull->reference), image->manifest.hex,
-                      *fetch->host ? " at " : "", fetch->host, image->layer_count, absent,
-                      (double)bytes / 1e6);
+                      *fetch->host ? " at " : "", fetch->host, image->layer_count,
+                      image->layer_count == 1 ? "" : "s", absent, (double)bytes / 1e6);
 }
 
 static int fetch_layers(struct fetch *fetch, const struct pull *pull, struct incoming_image *image,
