@@ -129,11 +129,13 @@ static bool is_cpu_list(const char *text)
     for (;;) {
         long first = -1, last = -1;
         int used = 0;
+        /* NOLINTNEXTLINE(cert-err34-c): six digits at most */
         if (!isdigit((unsigned char)*text) || sscanf(text, "%6ld%n", &first, &used) != 1)
             return false;
         text += used;
         if (*text == '-') {
             text++;
+            /* NOLINTNEXTLINE(cert-err34-c): likewise */
             if (!isdigit((unsigned char)*text) || sscanf(text, "%6ld%n", &last, &used) != 1 ||
                 last < first)
                 return false;
