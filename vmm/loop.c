@@ -65,7 +65,7 @@ void loop_defer(struct loop *loop, struct loop_deferred *work)
 
 void loop_delay(struct loop *loop, struct loop_deferred *work, uint64_t nanoseconds)
 {
-    const uint64_t millisecond = 1000 * 1000, longest = 1000;
+    const uint64_t millisecond = 1000000, longest = 1000;
     uint64_t wait = (nanoseconds + millisecond - 1) / millisecond;
     loop_queue(loop, work, (int)(wait < longest ? wait : longest));
 }
