@@ -23,6 +23,7 @@ static int read_min_kernel(const json_t *condition, const char *path, struct err
         return present < 0 ? -1 : 0;
     unsigned int major, minor;
     int used = 0;
+    /* NOLINTNEXTLINE(cert-err34-c): three digits at most */
     if (sscanf(text, "%3u.%3u%n", &major, &minor, &used) != 2 || text[used])
         return json_read_refuse(path, "minKernel", "a version such as 4.8", err);
     if (major < OLDEST_KERNEL_MAJOR ||

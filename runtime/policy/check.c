@@ -342,7 +342,7 @@ static int check_weakens(const json_t *document, const json_t *rule, size_t inde
     if (!json_object_get(json_object_get(rule, "match"), "pulled_from") ||
         strcmp(outcome, other) == 0)
         return 0;
-    for (size_t i = 0; strcmp(order[i], outcome) != 0; i++)
+    for (size_t i = 0; i < sizeof order / sizeof *order && strcmp(order[i], outcome) != 0; i++)
         if (strcmp(order[i], other) == 0)
             return error_set(err, EXIT_OURS,
                              "rules[%zu].match.pulled_from: \"%s\" is more than the default, "
