@@ -37,14 +37,14 @@ static void jail_wait_for(pid_t child)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SIGNAL_BASE + WTERMSIG(status));
 }
 
-int jail_isolate(struct error *err)
+int jail_isolate(const struct jail_network *network, struct error *err)
 {
-    const int namespaces =
-        CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
+    const int namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                           (network->kept ? 0 : CLONE_NEWNET);
     bool first = getpid() == 1;
     if (geteuid() != 0)
         return error_set(err, EXIT_OURS,
-                         "hybrid-vmm must be started as root, to lock itself into namespaces and "
+                         "it must be started as root, to lock itself into namespaces and "
                          "give root up");
     /* Whoever started us takes its VM along when it dies, whichever of us two it knows. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
@@ -187,7 +187,8 @@ static int jail_drop_capabilities(struct error *err)
 }
 
 /* Ids and capabilities go in the order in which each still has the right to be given up. */
-static int jail_drop_privileges(int process, uid_t uid, gid_t gid, struct jail_extras *extras,
+static int jail_drop_privileges(int process, uid_t uid, gid_t gid,
+                                const struct jail_network *network, struct jail_extras *extras,
                                 struct error *err)
 {
     if (jail_change_ids(uid, gid, err) < 0 ||
@@ -198,11 +199,11 @@ static int jail_drop_privileges(int process, uid_t uid, gid_t gid, struct jail_e
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
         prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot lock the jail");
-    return landlock_confine(&extras->landlock, err);
+    return landlock_confine(network->connect_port, &extras->landlock, err);
 }
 
-int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct jail_extras *extras,
-               struct error *err)
+int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, const struct jail_network *network,
+               struct jail_extras *extras, struct error *err)
 {
     *extras = (struct jail_extras){ 0 };
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -215,5 +216,5 @@ int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, struct jail_extr
     _cleanup_close_ int process = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (jail_empty_root(err) < 0 || jail_set_limits(err) < 0)
         return -1;
-    return jail_drop_privileges(process, uid, gid, extras, err);
+    return jail_drop_privileges(process, uid, gid, network, extras, err);
 }

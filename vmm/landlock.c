@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* The numbers are the same on all architectures; C libraries have no functions for them. */
-enum { CALL_CREATE_RULESET = 444, CALL_RESTRICT_SELF = 446 };
+enum { CALL_CREATE_RULESET = 444, CALL_ADD_RULE = 445, CALL_RESTRICT_SELF = 446 };
 
 enum { CREATE_RULESET_VERSION = 1 };
 
@@ -33,7 +33,22 @@ static const struct landlock_attributes VERSIONS[] = {
 
 enum { NEWEST = sizeof VERSIONS / sizeof VERSIONS[0] - 1 };
 
-int landlock_confine(int *abi, struct error *err)
+/* struct landlock_net_port_attr, and its kind of rule. */
+struct landlock_port {
+    uint64_t allowed, port;
+};
+
+enum { RULE_PORT = 2, CONNECT_TCP = 2, FIRST_WITH_PORTS = 4 };
+
+static int allow_port(int rules, long version, uint16_t port)
+{
+    const struct landlock_port rule = { .allowed = CONNECT_TCP, .port = port };
+    if (port == 0 || version < FIRST_WITH_PORTS)
+        return 0;
+    return (int)syscall(CALL_ADD_RULE, rules, RULE_PORT, &rule, 0);
+}
+
+int landlock_confine(uint16_t connect_port, int *abi, struct error *err)
 {
     *abi = 0;
     long version = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
@@ -44,7 +59,8 @@ int landlock_confine(int *abi, struct error *err)
         version = NEWEST;
     _cleanup_close_ int rules =
         (int)syscall(CALL_CREATE_RULESET, &VERSIONS[version], sizeof VERSIONS[version], 0);
-    if (rules < 0 || syscall(CALL_RESTRICT_SELF, rules, 0) < 0)
+    if (rules < 0 || allow_port(rules, version, connect_port) < 0 ||
+        syscall(CALL_RESTRICT_SELF, rules, 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno,
                                "Landlock (version %ld) refuses to confine us", version);
     *abi = (int)version;

@@ -52,9 +52,10 @@ static int main_machine(const struct options *options)
     int fds[MACHINE_MAX_DISK_FILES + MACHINE_MAX_NETS + 8];
     size_t fd_count = main_list_fds(options, fds);
     struct control early = { .fd = options->control_fd };
+    const struct jail_network none = { .kept = false };
     struct jail_extras jail;
-    if (jail_isolate(&err) < 0 ||
-        jail_enter(fds, fd_count, (uid_t)options->uid, (gid_t)options->gid, &jail, &err) < 0)
+    if (jail_isolate(&none, &err) < 0 ||
+        jail_enter(fds, fd_count, (uid_t)options->uid, (gid_t)options->gid, &none, &jail, &err) < 0)
         return main_fail(&early, &err);
     _cleanup_free_ struct machine *machine = calloc(1, sizeof *machine);
     if (!machine) {

@@ -18,7 +18,22 @@ static void seccomp_emit(struct sock_filter *program, size_t *length, struct soc
     program[(*length)++] = step;
 }
 
-/* Five instructions at most: compare the call, compare its argument, allow. */
+/* The high half of an argument is to be 0; the low half is the accumulator's then. */
+static void seccomp_emit_whole(struct sock_filter *program, size_t *length, uint32_t argument,
+                               uint32_t value)
+{
+    const uint32_t high = argument + (uint32_t)sizeof(uint32_t);
+    const struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, high),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        seccomp_emit(program, length, steps[i]);
+}
+
+/* SECCOMP_RULE_STEPS at most: compare the call, compare its argument, allow. */
 static void seccomp_emit_rule(struct sock_filter *program, size_t *length,
                               const struct seccomp_rule *rule)
 {
@@ -35,6 +50,14 @@ static void seccomp_emit_rule(struct sock_filter *program, size_t *length,
     /* Both architectures are little-endian: the low half of an argument comes first. */
     uint32_t argument =
         (uint32_t)(offsetof(struct seccomp_data, args) + sizeof(uint64_t) * rule->argument);
+    if (rule->condition == SECCOMP_WHOLE) {
+        seccomp_emit(program, length,
+                     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 6));
+        seccomp_emit_whole(program, length, argument, rule->value);
+        seccomp_emit(program, length, allow);
+        seccomp_emit(program, length, load_call);
+        return;
+    }
     seccomp_emit(program, length,
                  (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 4));
     seccomp_emit(program, length, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument));

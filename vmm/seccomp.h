@@ -21,6 +21,7 @@ enum seccomp_condition {
     SECCOMP_ALWAYS,
     SECCOMP_EQUALS, /* the argument's low 32 bits are value */
     SECCOMP_CLEAR,  /* none of the bits of value is set in them */
+    SECCOMP_WHOLE,  /* the argument is value, with all its 64 bits: an address in memory */
 };
 
 struct seccomp_rule {
@@ -37,8 +38,8 @@ extern const struct seccomp_rule seccomp_rules[];
 extern const size_t seccomp_rule_count;
 
 enum {
-    SECCOMP_MAX_PROGRAM = 512, /* instructions */
-    SECCOMP_RULE_STEPS = 5,    /* of them, at most, for one rule */
+    SECCOMP_MAX_PROGRAM = 640, /* instructions */
+    SECCOMP_RULE_STEPS = 7,    /* of them, at most, for one rule */
     SECCOMP_FRAME_STEPS = 5,   /* around the rules */
 };
 

@@ -98,7 +98,7 @@ static void confine_and_try(struct outcome *outcome)
     char byte;
     int before = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    outcome->confined = landlock_confine(&outcome->abi, &err);
+    outcome->confined = landlock_confine(0, &outcome->abi, &err);
     outcome->open_before = read(before, &byte, 1);
     for (size_t i = 0; i < ATTEMPT_COUNT; i++) {
         if (outcome->abi >= ATTEMPTS[i].since)

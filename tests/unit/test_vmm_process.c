@@ -111,7 +111,9 @@ static void monitor_main(struct options *options)
     struct machine *machine = calloc(1, sizeof *machine);
     (void)signal(SIGPIPE, SIG_IGN);
     machine->control.fd = options->control_fd;
-    if (jail_isolate(&err) < 0 || jail_enter(fds, 4, NOBODY, NOBODY, &machine->jail, &err) < 0 ||
+    const struct jail_network none = { .kept = false };
+    if (jail_isolate(&none, &err) < 0 ||
+        jail_enter(fds, 4, NOBODY, NOBODY, &none, &machine->jail, &err) < 0 ||
         machine_build(machine, options, &err) < 0) {
         struct machine_message message = { .type = MACHINE_ENDED, .end = MACHINE_END_SETUP };
         control_send(&machine->control, &message, err.message);
