@@ -34,7 +34,10 @@ VMM_SOURCES   := $(call sources,vmm) $(call sources,vmm/virtio) $(call sources,v
 VMM_OBJECTS   := $(call objects,$(VMM_SOURCES))
 INIT_OBJECTS  := $(call objects,$(call sources,guest-init))
 
-PROGRAMS := $(BUILD)/hybrid $(BUILD)/hybrid-image $(BUILD)/hybrid-vmm $(BUILD)/hybrid-init
+# The jail and its filters are the monitor's, with a table of its own.
+NAMES_OBJECTS := $(call objects,$(call sources,vmm/names) vmm/jail.c vmm/landlock.c vmm/seccomp.c)
+
+PROGRAMS := $(BUILD)/hybrid $(BUILD)/hybrid-image $(BUILD)/hybrid-vmm $(BUILD)/hybrid-names $(BUILD)/hybrid-init
 
 .DEFAULT_GOAL := all
 .PHONY: all programs help clean install uninstall demo test unit behaviour testbed packages \
@@ -44,7 +47,7 @@ PROGRAMS := $(BUILD)/hybrid $(BUILD)/hybrid-image $(BUILD)/hybrid-vmm $(BUILD)/h
 
 all: programs $(BUILD)/vmlinux $(BUILD)/guest-root.erofs $(BUILD)/probe.erofs \
     $(BUILD)/images/busybox.tar ## build everything into build/
-programs: $(PROGRAMS) ## build the four programs only
+programs: $(PROGRAMS) ## build the five programs only
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +69,11 @@ $(BUILD)/obj/libvmm.a: $(filter-out %/main.o,$(VMM_OBJECTS))
 	@rm -f $@
 	$(call quiet,AR)$(AR) rcs $@ $^
 
+$(BUILD)/obj/libnames.a: $(filter-out %/main.o,$(NAMES_OBJECTS))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(call quiet,AR)$(AR) rcs $@ $^
+
 $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@mkdir -p $(@D)
 	@rm -f $@
@@ -80,6 +88,9 @@ $(BUILD)/hybrid-image: $(IMAGE_OBJECTS) $(call room_libs,image plan)
 
 $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt -lseccomp
+
+$(BUILD)/hybrid-names: $(NAMES_OBJECTS)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup network)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
@@ -98,6 +109,7 @@ install: all ## install below DESTDIR/PREFIX
 	ln -sf hybrid $(DESTDIR)$(PREFIX)/bin/hybrid-vm
 	install -D -m 755 $(BUILD)/hybrid-image $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-image
 	install -D -m 755 $(BUILD)/hybrid-vmm $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-vmm
+	install -D -m 755 $(BUILD)/hybrid-names $(DESTDIR)$(PREFIX)/libexec/hybrid/hybrid-names
 	install -D -m 644 $(BUILD)/vmlinux $(DESTDIR)$(PREFIX)/libexec/hybrid/vmlinux
 	install -D -m 644 $(BUILD)/guest-root.erofs $(DESTDIR)$(PREFIX)/libexec/hybrid/guest-root.erofs
 	install -D -m 644 $(BUILD)/probe.erofs $(DESTDIR)$(PREFIX)/libexec/hybrid/probe.erofs

@@ -102,7 +102,7 @@ why_no_vm() {
 if [ "${2:-}" = --emulated ]; then
     # What is timed is read from memory: the emulated host sees the caller's files slowly.
     mkdir /dev/shm/build
-    cp -r "$build"/{hybrid,hybrid-image,hybrid-vmm,vmlinux,guest-root.erofs,images} /dev/shm/build || exit 1
+    cp -r "$build"/{hybrid,hybrid-image,hybrid-vmm,hybrid-names,vmlinux,guest-root.erofs,images} /dev/shm/build || exit 1
     hybrid=/dev/shm/build/hybrid
     run_both
     exit

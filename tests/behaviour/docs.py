@@ -86,7 +86,7 @@ def compare_completion(hybrid, where, options, *verb):
 def check_environment(build):
     """Every variable whose name the programs contain is in the manual, and no other."""
     known = set()
-    for program in ("hybrid", "hybrid-image", "hybrid-vmm", "hybrid-init"):
+    for program in ("hybrid", "hybrid-image", "hybrid-vmm", "hybrid-names", "hybrid-init"):
         with open(os.path.join(build, program), "rb") as file:
             known |= {name.decode() for name in re.findall(rb"HYBRID_[A-Z_]+", file.read())}
     with open(MANUAL, encoding="utf-8") as file:
