@@ -90,6 +90,16 @@ static int on_network(struct guest *guest, const struct frame *frame, struct err
     return 0;
 }
 
+static int on_names(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_names request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (guest_network_take_names(guest, &request, &failure) < 0)
+        return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
+    return 0;
+}
+
 static int on_exec(struct guest *guest, const struct frame *frame, struct error *err)
 {
     struct error failure;
@@ -161,6 +171,7 @@ static const struct frame_handler HANDLERS[] = {
     { WIRE_CONFIG, on_config }, { WIRE_START, on_start },       { WIRE_FILTER, on_filter },
     { WIRE_EXEC, on_exec },     { WIRE_SIGNAL, on_signal },     { WIRE_RESIZE, on_resize },
     { WIRE_STATS, on_stats },   { WIRE_SHUTDOWN, on_shutdown }, { WIRE_NETWORK, on_network },
+    { WIRE_NAMES, on_names },
 };
 
 static int handle_frame(struct guest *guest, struct error *err)

@@ -6,6 +6,7 @@
 #define HYBRID_INIT_GUEST_H
 
 #include "error.h"
+#include "guest-init/names.h"
 #include "guest-init/relay.h"
 #include "include/wire.h"
 #include "include/wire_io.h"
@@ -53,6 +54,7 @@ struct guest {
     struct wire_rlimit limits[WIRE_RLIMITS];
     char **layers; /* mount points, lowest first */
     size_t layer_count;
+    struct names names;
     bool networked; /* WIRE_NETWORK came: the workload lives in our own network namespace */
     bool scratch_mounted;
     bool power_off;
@@ -79,6 +81,9 @@ extern const char BOOT_UPPER[], BOOT_WORK[]; /* directories of the writable laye
 /* Sets up what a WIRE_NETWORK frame describes. Returns 0, or -1 with *err. */
 int guest_network_set_up(struct guest *guest, const uint8_t *data, size_t length,
                          struct error *err);
+/* Takes questions for the name server of a WIRE_NAMES frame. Returns 0, or -1 with *err. */
+int guest_network_take_names(struct guest *guest, const struct wire_names *request,
+                             struct error *err);
 /*
  * Makes the plan, which joins a namespace by its path on the host, one that stays in ours. Returns
  * 0, or -1 with *err: the host did not describe it.

@@ -15,7 +15,8 @@
 #include <time.h>
 
 enum {
-    MAX_POLL_FDS = 2 + WIRE_MAX_PROCESSES * PROCESS_RELAYS * RELAY_POLL_FDS,
+    FIXED_POLL_FDS = 2 + NAMES_POLL_FDS,
+    MAX_POLL_FDS = FIXED_POLL_FDS + WIRE_MAX_PROCESSES * PROCESS_RELAYS * RELAY_POLL_FDS,
     KILL_PATIENCE = 5 * 1000, /* milliseconds for the killed to be gone */
 };
 
@@ -102,19 +103,27 @@ static void move_relays(struct guest *guest, const struct pollfd *fds)
     }
 }
 
+/* The sooner of two waits in milliseconds, of which -1 is none. */
+static int sooner(int one, int other)
+{
+    return one < 0 || (other >= 0 && other < one) ? other : one;
+}
+
 static int serve(struct guest *guest, struct pollfd *fds, struct error *err)
 {
     while (!guest->power_off) {
         int again = process_report(guest);
         fds[0] = (struct pollfd){ .fd = guest->control_fd, .events = POLLIN };
         fds[1] = (struct pollfd){ .fd = guest->signal_fd, .events = POLLIN };
-        size_t count = 2 + watch_relays(guest, fds + 2);
-        if (poll(fds, count, again) < 0) {
+        names_watch(&guest->names, fds + 2);
+        size_t count = FIXED_POLL_FDS + watch_relays(guest, fds + FIXED_POLL_FDS);
+        if (poll(fds, count, sooner(again, names_patience(&guest->names))) < 0) {
             if (errno == EINTR)
                 continue;
             return error_set_errno(err, EXIT_OURS, errno, "cannot wait for events");
         }
-        move_relays(guest, fds + 2);
+        move_relays(guest, fds + FIXED_POLL_FDS);
+        names_serve(&guest->names, fds + 2);
         if (fds[1].revents) {
             struct signalfd_siginfo ignored;
             while (read(guest->signal_fd, &ignored, sizeof ignored) > 0)

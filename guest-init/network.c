@@ -23,6 +23,17 @@ int guest_network_set_up(struct guest *guest, const uint8_t *data, size_t length
     return network_apply(description, err);
 }
 
+int guest_network_take_names(struct guest *guest, const struct wire_names *request,
+                             struct error *err)
+{
+    struct in_addr address;
+    memcpy(&address, request->address, sizeof address);
+    if (!guest->networked || guest->names.on || guest->layers)
+        return error_set(err, EXIT_OURS, "the host described a name server without a network");
+    int host = stream_connect(request->port, err);
+    return host < 0 ? -1 : names_open(&guest->names, host, address, err);
+}
+
 int guest_network_adopt(struct guest *guest, struct error *err)
 {
     const char **path = &guest->plan.namespaces.path[PLAN_NS_NETWORK];

@@ -20,7 +20,7 @@
 #define WIRE_SHARE_DIRECTORY "/shares"
 
 enum {
-    WIRE_VERSION = 2,
+    WIRE_VERSION = 3,
     WIRE_CONTROL_PORT = 1,           /* vsock port of the control connection */
     WIRE_MAX_TO_GUEST = 1024 * 1024, /* payload bytes of the largest frame to the guest */
     WIRE_MAX_FROM_GUEST = 4096,      /* payload bytes of the largest frame from the guest */
@@ -41,6 +41,7 @@ enum wire_type {
     WIRE_STATS = 7,    /* no payload: asks for one WIRE_STATS_REPLY */
     WIRE_START = 8,    /* no payload: execute the workload's command, after WIRE_PREPARED */
     WIRE_NETWORK = 9,  /* network_pack of include/network.h: before the CONFIG that joins it */
+    WIRE_NAMES = 10,   /* struct wire_names: after NETWORK, before CONFIG */
     /* guest -> host */
     WIRE_READY = 32,       /* struct wire_ready: hybrid-init runs and awaits CONFIG */
     WIRE_STARTED = 33,     /* the process's execve succeeded */
@@ -92,6 +93,11 @@ enum wire_process_flags {
     WIRE_TERMINAL = 1,     /* allocate a pty; stream 0 carries both directions */
     WIRE_SHARES = 4,       /* CONFIG only: there are shares */
     WIRE_SCRATCH_DISK = 2, /* CONFIG only: /dev/vdb is the ext4 writable layer; else tmpfs */
+};
+
+struct wire_names {     /* see names.h */
+    uint32_t port;      /* of the connection for questions */
+    uint8_t address[4]; /* of the name server: in 127.0.0.0/8 */
 };
 
 struct wire_signal {

@@ -38,6 +38,7 @@ static inline const struct wire_rule *wire_rule_find(uint32_t type, bool to_gues
         { WIRE_START, 0, 0 },
         { WIRE_NETWORK, offsetof(struct network_description, interfaces),
           sizeof(struct network_description) },
+        { WIRE_NAMES, sizeof(struct wire_names), sizeof(struct wire_names) },
         { 0 },
     };
     static const struct wire_rule FROM_GUEST[] = {

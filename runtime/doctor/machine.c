@@ -59,11 +59,17 @@ static void look_kvm(const struct runtime *runtime, struct finding *finding)
 
 static void look_guest(const struct runtime *runtime, struct finding *finding)
 {
-    static const char *const files[] = { "hybrid-vmm", "vmlinux", "guest-root.erofs" };
+    static const struct {
+        const char *name;
+        int access;
+    } files[] = { { "hybrid-vmm", X_OK },
+                  { "hybrid-names", X_OK },
+                  { "vmlinux", R_OK },
+                  { "guest-root.erofs", R_OK } };
     char path[4096];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", runtime->exe_dir, files[i]);
-        if (access(path, i == 0 ? X_OK : R_OK) < 0) {
+        (void)snprintf(path, sizeof path, "%s/%s", runtime->exe_dir, files[i].name);
+        if (access(path, files[i].access) < 0) {
             finding_set(finding, FINDING_MISSING, "install hybrid completely: make install",
                         "%s: %s", path, strerror(errno));
             return;

@@ -35,9 +35,9 @@ static const char TAP_NAME[] = "hybrid%d";
 static const char LOCK_DIRECTORY[] = "/run/hybrid";
 static const char LOCK_FILE[] = "/run/hybrid/.networks"; /* no workload's name has a dot first */
 
-static const struct network NO_NETWORK = { .netlink_fd = -1,
-                                           .lock_fd = -1,
-                                           .tap_fds = { -1, -1, -1, -1 } };
+static const struct network NO_NETWORK = {
+    .netlink_fd = -1, .lock_fd = -1, .ports.fd = -1, .tap_fds = { -1, -1, -1, -1 }
+};
 
 /* --- the namespace -------------------------------------------------------------------------------
  */
@@ -283,13 +283,17 @@ static int tie_interface(struct network *network, uint32_t number, int index, st
         network_redirect(network->netlink_fd, index, tap_index, interface->name, err) < 0)
         return -1;
     network->indices[number] = index;
-    return 0;
+    if (network->name_server.s_addr == 0)
+        return 0;
+    return network_share_answers(network->netlink_fd, index, tap_index, interface->name, err);
 }
 
 static int tie_interfaces(struct network *network, struct error *err)
 {
     int indices[NETWORK_MAX_INTERFACES] = { 0 };
-    if (network_refuse_rules(err) < 0 || claim_interfaces(network, indices, err) < 0)
+    if (network_read_rules(&network->name_server, err) < 0 ||
+        claim_interfaces(network, indices, err) < 0 ||
+        (network->name_server.s_addr != 0 && network_claim_ports(&network->ports, err) < 0))
         return -1;
     for (uint32_t i = 0; i < network->description.interface_count; i++) {
         if (tie_interface(network, i, indices[i], err) < 0)
@@ -340,12 +344,16 @@ static void release_interfaces(struct network *network)
     struct error ignored;
     if (lock_namespace(network, &ignored) < 0)
         return;
+    bool taken = false;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++) {
         int index = network->indices[i];
         int found = index > 0 ? network_filters_of(network->netlink_fd, index, &ignored) : -1;
+        taken |= found == NETWORK_FILTERS_OURS;
         if (found >= 0 && found != NETWORK_FILTERS_OURS)
             (void)network_remove_filters(network->netlink_fd, index);
     }
+    if (!taken)
+        network_release_ports(&network->ports);
     unlock_namespace(network);
 }
 
@@ -359,10 +367,13 @@ void network_detach(struct network *network)
     }
     if (tied && network->netlink_fd >= 0)
         release_interfaces(network);
+    else
+        network_release_ports(&network->ports);
     memset(network->indices, 0, sizeof network->indices);
+    cleanup_close(&network->ports.fd);
     cleanup_close(&network->netlink_fd);
     cleanup_close(&network->lock_fd);
-    network->netlink_fd = network->lock_fd = -1;
+    network->ports.fd = network->netlink_fd = network->lock_fd = -1;
 }
 
 /* --- what a killed one left ----------------------------------------------------------------------
@@ -371,6 +382,7 @@ void network_detach(struct network *network)
 static int remove_stale(const struct network *network, struct error *err)
 {
     struct if_nameindex *all = if_nameindex();
+    bool removed = false;
     int result = 0;
     if (!all)
         return error_set_errno(err, EXIT_OURS, errno,
@@ -380,9 +392,11 @@ static int remove_stale(const struct network *network, struct error *err)
         if (found < 0)
             result = -1;
         else if (found == NETWORK_FILTERS_STALE)
-            (void)network_remove_filters(network->netlink_fd, (int)at->if_index);
+            removed |= network_remove_filters(network->netlink_fd, (int)at->if_index) == 0;
     }
     if_freenameindex(all);
+    if (removed)
+        network_release_left_ports();
     return result;
 }
 

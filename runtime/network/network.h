@@ -11,8 +11,16 @@
 #ifndef HYBRID_RUNTIME_NETWORK_H
 #define HYBRID_RUNTIME_NETWORK_H
 
+#include <netinet/in.h>
+
 #include "error.h"
 #include "include/network.h"
+
+/* The ports that a namespace takes for its own connections, while these are apart from a VM's. */
+struct network_ports {
+    int fd;          /* the sysctl; -1: untouched */
+    char before[32]; /* what it said */
+};
 
 /* A namespace that a VM is joined to. */
 struct network {
@@ -21,6 +29,8 @@ struct network {
     int tap_fds[NETWORK_MAX_INTERFACES];
     int indices[NETWORK_MAX_INTERFACES]; /* of the interfaces that the taps are tied to */
     struct network_description description;
+    struct in_addr name_server; /* in the namespace, where rules lead to one; zeros: none */
+    struct network_ports ports;
 };
 
 /*
@@ -68,9 +78,21 @@ int network_describe(int netlink_fd, struct network_description *description, in
 
 /*
  * rules.c: refuses a VM where the current namespace has packet filter rules of its own: a VM's
- * frames are handed on before these see them. Returns 0, or -1 with *err.
+ * frames are handed on before these see them. Those that lead to a name server of the namespace are
+ * none: *name_server is its address then, in 127.0.0.0/8, else zeros. Returns 0, or -1 with *err.
  */
-int network_refuse_rules(struct error *err);
+int network_read_rules(struct in_addr *name_server, struct error *err);
+
+/*
+ * ports.c: what the current namespace asks in its own name, as its name server asks others, comes
+ * from ports NETWORK_FIRST_PORT to NETWORK_LAST_PORT from now on. *ports: to be released. Returns
+ * 0, or -1 with *err.
+ */
+int network_claim_ports(struct network_ports *ports, struct error *err);
+void network_release_ports(struct network_ports *ports);
+
+/* Does so in the current namespace, if whoever claimed them was killed. */
+void network_release_left_ports(void);
 
 /*
  * apply.c, in the guest: gives the devices that its kernel has found the names, addresses and
@@ -111,6 +133,19 @@ int network_filters_of(int netlink_fd, int index, struct error *err);
  * `from`, for it.
  */
 int network_redirect(int netlink_fd, int from, int to, const char *name, struct error *err);
+
+enum { /* a range that a mask tells from others */
+       NETWORK_PORT_MASK = 0xff00,
+       NETWORK_FIRST_PORT = 0xff00,
+       NETWORK_LAST_PORT = 0xffff,
+};
+
+/*
+ * Exempts answers to the namespace's own questions, besides those to the guest's, from what
+ * network_redirect(from, to) has made: it gets all of ARP too, and of IPv4 what comes from port 53
+ * to one of the ports above. Returns 0, or -1 with *err.
+ */
+int network_share_answers(int netlink_fd, int from, int to, const char *name, struct error *err);
 
 /* Removes the ingress qdisc of the interface with its filters. 0, or a positive errno. */
 int network_remove_filters(int netlink_fd, int index);

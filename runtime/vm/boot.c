@@ -309,6 +309,17 @@ static int start_shares(struct workload *vm, const struct workload_spec *spec,
     return 0;
 }
 
+/* Starts what asks for names, where the namespace that the VM is joined to has a name server. */
+static int start_names(struct workload *vm, const struct workload_spec *spec,
+                       const struct machine_files *files, const struct machine_numbers *numbers,
+                       struct error *err)
+{
+    if (vm->network.netlink_fd < 0 || vm->network.name_server.s_addr == 0)
+        return 0;
+    return name_helper_start(&vm->names, &vm->network, spec->paths.exe_dir,
+                             files->fds[numbers->console - SPAWN_FIRST_FD], vm->cgroup, err);
+}
+
 static int execute_monitor(struct workload *vm, const struct workload_spec *spec,
                            struct arguments *arguments, const struct machine_files *files,
                            const struct machine_numbers *numbers, struct error *err)
@@ -340,7 +351,8 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
     int cpus = vm_cpu_count(resources, err);
     if (cpus < 0)
         return -1;
-    if (start_shares(vm, spec, shares, files, numbers, err) < 0)
+    if (start_shares(vm, spec, shares, files, numbers, err) < 0 ||
+        start_names(vm, spec, files, numbers, err) < 0)
         return -1;
     _cleanup_free_ char *command_line = vm_command_line(files->disk_sizes, files->disk_count,
                                                         getenv("HYBRID_VM_KERNEL_ARGUMENTS"), err);

@@ -18,6 +18,7 @@ enum {
     SEND_TIMEOUT = 10 * 1000, /* milliseconds for the guest to take a frame */
     LAST_WORDS = 2 * 1000,    /* for hybrid-vmm to say how a guest ended that hung up */
     CONTROL_BATCH = 64,       /* messages of hybrid-vmm, which may flood us, in one turn */
+    OWN_FDS = 5,              /* that are watched while the machine starts */
 };
 
 /* The stages of a start that compare tells apart, as they end on this side of the wire. */
@@ -308,24 +309,27 @@ static void give_up(struct workload *vm, int milliseconds)
 /* Waits for the machine and for whoever may end it. Returns whether it is still wanted. */
 static bool wait_for_events(const struct workload *vm, int milliseconds)
 {
-    struct pollfd fds[4 + WORKLOAD_WATCHED_FDS] = {
+    struct pollfd fds[OWN_FDS + WORKLOAD_WATCHED_FDS] = {
         { .fd = vm->wire_fd, .events = POLLIN },
         { .fd = vm->control_fd, .events = POLLIN },
         { .fd = vm->console.fd, .events = POLLIN },
         { .fd = vm->server.process.pidfd, .events = POLLIN },
+        { .fd = vm->names.process.pidfd, .events = POLLIN },
     };
     const struct workload_watch *watch = vm->watch;
-    size_t watched = watch ? watch->poll_fds(watch->context, fds + 4, WORKLOAD_WATCHED_FDS) : 0;
-    (void)poll(fds, 4 + watched, milliseconds);
+    size_t watched =
+        watch ? watch->poll_fds(watch->context, fds + OWN_FDS, WORKLOAD_WATCHED_FDS) : 0;
+    (void)poll(fds, OWN_FDS + watched, milliseconds);
     return !watch || watch->serve(watch->context);
 }
 
-void link_check_server(struct workload *vm)
+void link_check_helpers(struct workload *vm)
 {
     char what[512];
     struct pollfd monitor = { .fd = vm->monitor.pidfd };
     if (vm->exit.failed || vm->machine_ended || vm->stage >= VM_EXITED ||
-        !share_server_failed(&vm->server, what, sizeof what))
+        (!share_server_failed(&vm->server, what, sizeof what) &&
+         !name_helper_failed(&vm->names, what, sizeof what)))
         return;
     /* It ends with hybrid-vmm, whose own end says more. */
     monitor.events = POLLIN;
@@ -339,7 +343,7 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
     for (;;) {
         if (link_pump(vm))
             deadline = wire_clock_milliseconds() + milliseconds;
-        link_check_server(vm);
+        link_check_helpers(vm);
         if (vm->command_failed) {
             *err = vm->command_error;
             return -1;
@@ -450,4 +454,11 @@ int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS],
             (void)close(fd);
     }
     return result;
+}
+
+int link_offer_names(struct workload *vm, uint32_t *port, struct error *err)
+{
+    if (random_port(port, err) < 0)
+        return -1;
+    return link_offer(vm, *port, 0, take_fd(&vm->names.stream_fd), err);
 }

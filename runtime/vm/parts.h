@@ -3,6 +3,7 @@
 #define HYBRID_VM_PARTS_H
 
 #include "console.h"
+#include "names.h"
 #include "shares.h"
 #include "spawn.h"
 #include "vm.h"
@@ -43,6 +44,7 @@ struct workload {
     struct cgroup *cgroup;  /* of hybrid-vmm */
     char *cgroup_name;
     struct share_server server; /* where there are shares */
+    struct name_helper names;   /* where the network has a name server of its own */
     char *guest_config;         /* the configuration as the guest gets it */
     int control_fd;             /* to hybrid-vmm; -1: it is gone */
     int wire_fd;                /* to hybrid-init; -1: it is gone */
@@ -78,8 +80,9 @@ struct workload {
  */
 bool link_pump(struct workload *vm);
 
-/* A VM whose shares are not served any more fails; one that has ended already does not. */
-void link_check_server(struct workload *vm);
+/* A VM whose shares are not served any more, or whose questions for names, fails; one that has
+ * ended already does not. */
+void link_check_helpers(struct workload *vm);
 
 /* Reads the messages of hybrid-vmm that are there. */
 void link_drain_control(struct workload *vm);
@@ -109,6 +112,10 @@ int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd,
  */
 int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS], bool terminal,
                        int *terminal_fd, struct wire_process *request, struct error *err);
+
+/* Offers the connection to the VM's hybrid-names, and writes its port into *port. 0, or -1 with
+ * *err. */
+int link_offer_names(struct workload *vm, uint32_t *port, struct error *err);
 
 /* Takes back offers that the guest may not have taken up; their descriptors are closed. */
 void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS]);

@@ -37,6 +37,17 @@ static int send_network(struct workload *vm, struct error *err)
     return link_send(vm, WIRE_NETWORK, WIRE_MAIN_PROCESS, data, length, NULL, 0, err);
 }
 
+static int send_names(struct workload *vm, struct error *err)
+{
+    struct wire_names names;
+    if (vm->names.process.pid <= 0)
+        return 0;
+    memcpy(names.address, &vm->network.name_server, sizeof names.address);
+    if (link_offer_names(vm, &names.port, err) < 0)
+        return -1;
+    return link_send(vm, WIRE_NAMES, WIRE_MAIN_PROCESS, &names, sizeof names, NULL, 0, err);
+}
+
 static void describe_limits(struct wire_rlimit limits[WIRE_RLIMITS])
 {
     for (int i = 0; i < WIRE_RLIMITS; i++) {
@@ -62,7 +73,8 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
     describe_limits(config.limits);
     if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
                            err) < 0 ||
-        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 || send_network(vm, err) < 0)
+        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 || send_network(vm, err) < 0 ||
+        send_names(vm, err) < 0)
         return -1;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     config.clock_seconds = now.tv_sec;
@@ -82,9 +94,10 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
     }
     vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
     vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
+    vm->names = (struct name_helper){ .process.pidfd = -1, .stream_fd = -1 };
     vm->stand_in = (struct stand_in){ -1, -1, -1, -1 };
     vm->watch = spec->watch;
-    vm->network.netlink_fd = vm->network.lock_fd = -1;
+    vm->network.netlink_fd = vm->network.lock_fd = vm->network.ports.fd = -1;
     for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
         vm->network.tap_fds[i] = -1;
     vm->keep_writable = spec->keep_writable;
@@ -112,6 +125,7 @@ static void vm_release(struct workload *vm)
     network_detach(&vm->network);
     stand_in_close(&vm->stand_in);
     share_server_stop(&vm->server);
+    name_helper_stop(&vm->names);
     if (vm->cgroup) {
         cgroup_close(vm->cgroup);
         if (!vm->held) /* or we are in it ourselves */
@@ -211,8 +225,8 @@ static const char *vm_warning(const struct workload *vm)
 
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
-    const int watched[] = { vm->wire_fd, vm->control_fd, vm->console.fd, vm->kill_timer,
-                            vm->server.process.pidfd };
+    const int watched[] = { vm->wire_fd,    vm->control_fd,           vm->console.fd,
+                            vm->kill_timer, vm->server.process.pidfd, vm->names.process.pidfd };
     size_t count = 0;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
         if (watched[i] >= 0)
@@ -244,7 +258,7 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     vm->exec_context = context;
     while (link_pump(vm) && !vm->exit.failed && vm->stage < VM_EXITED)
         ;
-    link_check_server(vm);
+    link_check_helpers(vm);
     vm->exec_ended = NULL;
     end_unresponsive(vm);
     if (!vm->exit.failed && vm->stage < VM_EXITED)

@@ -7,9 +7,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -520,47 +517,6 @@ static int race_inside(void)
     return result;
 }
 
-/* Adds a part of a transaction of nf_tables to the bytes. */
-static size_t add_nft(uint8_t *bytes, size_t length, uint16_t type, uint16_t resource,
-                      const char *table)
-{
-    const struct nfgenmsg head = { .nfgen_family = table ? NFPROTO_INET : AF_UNSPEC,
-                                   .res_id = htons(resource) };
-    struct netlink_message message;
-    netlink_begin(&message, type, table ? NLM_F_CREATE | NLM_F_ACK : 0, &head, sizeof head);
-    if (table)
-        netlink_put_text(&message, NFTA_TABLE_NAME, table);
-    memcpy(bytes + length, &message, NLMSG_ALIGN(message.head.nlmsg_len));
-    return length + NLMSG_ALIGN(message.head.nlmsg_len);
-}
-
-/* A namespace with packet filter rules, which a VM would bypass. */
-static int rules_inside(void)
-{
-    struct error err;
-    uint8_t bytes[3 * NETLINK_MAX_MESSAGE];
-    char answer[512];
-    if (network_refuse_rules(&err) < 0)
-        return 1;
-    int fd = netlink_open_family(NETLINK_NETFILTER);
-    size_t length = add_nft(bytes, 0, NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES, NULL);
-    length = add_nft(bytes, length, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE, 0, "mine");
-    length = add_nft(bytes, length, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NULL);
-    if (fd < 0 || send(fd, bytes, length, 0) < 0 || recv(fd, answer, sizeof answer, 0) < 20)
-        return NOT_HERE;
-    if (((struct nlmsgerr *)(void *)(answer + NLMSG_HDRLEN))->error != 0)
-        return NOT_HERE; /* a kernel without nf_tables */
-    if (network_refuse_rules(&err) == 0 || !strstr(err.message, "nft list ruleset"))
-        return 2;
-    return 0;
-}
-
-static void test_rules(void **state)
-{
-    (void)state;
-    run_in_namespace(rules_inside);
-}
-
 static void test_attach(void **state)
 {
     (void)state;
@@ -581,8 +537,8 @@ int main(void)
         cmocka_unit_test(test_attributes_cut), cmocka_unit_test(test_pack),
         cmocka_unit_test(test_unpack_refuses), cmocka_unit_test(test_resolver_of_nobody),
         cmocka_unit_test(test_describe),       cmocka_unit_test(test_apply),
-        cmocka_unit_test(test_filters),        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_attach),         cmocka_unit_test(test_attach_at_once),
+        cmocka_unit_test(test_filters),        cmocka_unit_test(test_attach),
+        cmocka_unit_test(test_attach_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,11 @@
 """Bundles in network namespaces that engines make and configure: what is there at the start is what they get."""
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 
 import harness
 from table import test
@@ -138,3 +142,98 @@ def of_user_namespace(t):
         t.verb("delete", "--force", hooked.id)
         t.equal("what is left of it", [], t.host.traces(hooked.id))
     return seen
+
+
+# A name server on the namespace's loopback, as dockerd has one: no workload asks its port, a rule leads there.
+NAME_SERVER, HIDDEN_PORT, ANSWER = "127.0.0.11", 5353, "10.9.0.77"
+SERVER = [sys.executable, os.path.join(os.path.dirname(os.path.dirname(__file__)), "name_server.py")]
+# One of `many.test` by TCP, whose answer is 27 + 250 * 16 bytes, with the length before it.
+ASK = r"""
+asked() { nslookup -type=a "$@" | grep -A 9 Name: | grep -c "Address.*10.9.0.77"; }
+asked known.test; asked known.test 10.9.0.1
+printf '\0\033\0\1\1\0\0\1\0\0\0\0\0\0\4many\4test\0\0\1\0\1' | nc -w 20 127.0.0.11 53 | head -c 4029 | wc -c
+for i in 1 2 3 4 5 6 7 8; do asked known.test & done; wait
+"""
+FROM_THE_NAMESPACE = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.settimeout(20)
+    asking.sendto(bytes(5) + bytes([1]) + bytes(6) + bytes([1, 120, 0, 0, 1, 0, 1]), ("10.9.0.1", 53))
+    assert socket.inet_aton("10.9.0.77") in asking.recv(512)
+"""
+
+
+def serve_names(t, namespace, address, port):
+    """Starts a name server there, and waits for it."""
+    server = t.spawn(["ip", "netns", "exec", namespace, *SERVER, address, str(port), ANSWER], stdin=subprocess.DEVNULL,
+                     stdout=subprocess.PIPE)
+    t.closers.append(server.kill)
+    t.equal("the name server", b"ready\n", server.stdout.readline())
+
+
+def lead_to_server(network):
+    """dockerd's rules."""
+    def rule(*arguments):
+        run("ip", "netns", "exec", network.own, "iptables", "-w", "-t", "nat", *arguments)
+    rule("-N", "DOCKER_OUTPUT")
+    rule("-I", "OUTPUT", "-d", NAME_SERVER, "-j", "DOCKER_OUTPUT")
+    rule("-N", "DOCKER_POSTROUTING")
+    rule("-I", "POSTROUTING", "-d", NAME_SERVER, "-j", "DOCKER_POSTROUTING")
+    for protocol in ("udp", "tcp"):
+        rule("-I", "DOCKER_OUTPUT", "-d", NAME_SERVER, "-p", protocol, "--dport", "53", "-j", "DNAT",
+             "--to-destination", f"{NAME_SERVER}:{HIDDEN_PORT}")
+        rule("-I", "DOCKER_POSTROUTING", "-s", NAME_SERVER, "-p", protocol, "--sport", str(HIDDEN_PORT), "-j", "SNAT",
+             "--to-source", ":53")
+
+
+def check_helper(t, bundle):
+    """What asks for a VM is as jailed as its monitor, and shown; without it the VM ends."""
+    shown = json.loads(t.verb("inspect", "--security", bundle.id))[0]
+    helpers = [each for each in shown["companions"] if each["name"] == "hybrid-names"]
+    t.equal("helpers", 1, len(helpers))
+    helper = helpers[0]
+    t.equal("capabilities", [[]] * 5, list(helper["capabilities"].values()))
+    t.equal("no_new_privs", 1, helper["noNewPrivs"])
+    t.check(all(thread["seccomp"] == "filter" for thread in helper["threads"]), f"threads: {helper['threads']}")
+    t.check(min(helper["uid"]) > 1000000000 and helper["uid"] not in [each["uid"] for each in shown["companions"] if each != helper],
+            f"uid {helper['uid']}")
+    t.equal("mounts", ["/"], [mount["target"] for mount in helper["mounts"]])
+    with_network = os.stat(f"/proc/{helper['pid']}/ns/net").st_ino
+    t.equal("its network", os.stat(bundle.network.path).st_ino, with_network)
+    os.kill(helper["pid"], signal.SIGKILL)
+    bundle.await_status("stopped")
+
+
+@test("bundle/vm-net-with-a-name-server", seconds=120)
+def with_name_server(t):
+    """A name server within the namespace is asked by all workloads of it, and can ask others itself."""
+    if not shutil.which("iptables"):
+        raise harness.Skip("iptables is not installed")
+    network = Network(t)
+    serve_names(t, network.own, NAME_SERVER, HIDDEN_PORT)
+    serve_names(t, network.peer, PEER_4, 53)
+    lead_to_server(network)
+    ports = run("ip", "netns", "exec", network.own, "cat", "/proc/sys/net/ipv4/ip_local_port_range")
+    bundle = in_network(t, network, network.path)
+    bundle.config["process"]["args"] = ["sh", "-c", ASK + "echo ready; exec sleep 1000"]
+    for applet in ("nslookup", "nc", "wc"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    with open(bundle.path + "/rootfs/etc/resolv.conf", "w", encoding="ascii") as file:
+        file.write(f"nameserver {NAME_SERVER}\n")
+    bundle.create()
+    t.verb("start", bundle.id)
+    t.eventually("it is ready", lambda: bundle.output().endswith("ready\n"), seconds=90)
+    t.equal("answers", "1\n1\n4029\n" + "1\n" * 8 + "ready\n", bundle.output())
+    run("ip", "netns", "exec", network.own, sys.executable, "-c", FROM_THE_NAMESPACE)
+    if t.isolation == "vm":
+        check_helper(t, bundle)
+    t.verb("delete", "--force", bundle.id)
+    t.equal("what is left in the namespace", network.before, network.state())
+    t.equal("ports", ports, run("ip", "netns", "exec", network.own, "cat", "/proc/sys/net/ipv4/ip_local_port_range"))
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+    if t.isolation == "vm":
+        run("ip", "netns", "exec", network.own, "iptables", "-A", "INPUT", "-p", "icmp", "-j", "DROP")
+        refused = in_network(t, network, network.path)
+        refused.create()
+        t.match("other rules", "packet filter rules .*about one name server", t.hybrid("start", refused.id).err)
+        t.verb("delete", "--force", refused.id)
