@@ -117,8 +117,9 @@ def without_user_namespaces(t):
 
 
 # A /dev of this mount namespace alone, in which KVM is missing. The rest is there, also what was copied to /dev/shm.
-HIDE_KVM = """cd /dev/shm && mount -t tmpfs none /dev && mkdir /dev/shm && mount --no-canonicalize --bind . /dev/shm &&
-    mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 && exec "$@" """
+HIDE_KVM = """cd /dev/shm && mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work &&
+    mount -t overlay -o lowerdir=/dev,upperdir=/mnt/upper,workdir=/mnt/work none /dev && rm -f /dev/kvm &&
+    mount --no-canonicalize --bind . /dev/shm && exec "$@" """
 
 
 @test("machine/without-kvm", isolations=("container",))
