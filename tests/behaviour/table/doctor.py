@@ -166,7 +166,7 @@ def point_at(t, row, lacking, arguments, status="missing", programs=None):
     return command
 
 
-@test("doctor/errors-point-at-it", isolations=("container",), seconds=120)
+@test("doctor/errors-point-at-it", isolations=("container",), alone=True, seconds=120)
 def pointed_at(t):
     """What the machine lacks ends a run with an error that names the row, and the row says that it is missing."""
     image, directory = t.host.image("test"), t.file("programs", "") + ".d"
@@ -179,7 +179,10 @@ def pointed_at(t):
     os.mkdir(data)
     full = ["--data", data, "load", "-q", fixtures.archive_of("test")]
     store = [*IN_MOUNTS, f'mount -t tmpfs -o size=8k none {data} && exec "$@"', "sh"]
+    hide_loops = [*IN_MOUNTS, HIDE_KVM.replace("rm -f /dev/kvm", "rm /dev/loop-control"), "sh"]
+    needs_loops = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < (6, 12)
     for row, lacking, arguments in (
+            *([("filesystems", hide_loops, run)] if needs_loops else []),
             ("kvm", [*IN_MOUNTS, HIDE_KVM, "sh"], ("run", "--rm", "--isolation=vm", image, "true")),
             ("cgroup", [*IN_MOUNTS, 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh"], run),
             ("root", ["unshare", "--user"], run),
