@@ -57,12 +57,13 @@ static int compare_seen(const void *left, const void *right)
 static const char *first_path(const struct stat *status, const char *path)
 {
     static void *all;
-    struct seen *entry = calloc(1, sizeof *entry + strlen(path) + 1);
+    const size_t size = strlen(path) + 1;
+    struct seen *entry = calloc(1, sizeof *entry + size);
     if (!entry)
         err(1, "memory");
     entry->device = status->st_dev;
     entry->inode = status->st_ino;
-    strcpy(entry->path, path);
+    memcpy(entry->path, path, size);
     struct seen **found = tsearch(entry, &all, compare_seen);
     if (!found)
         err(1, "memory");
@@ -121,7 +122,7 @@ static void print_attributes(int directory, const char *name, const char *path)
     char file[NAME_MAX + 64];
     char *sorted[NAMES_ROOM / 2];
     size_t count = 0;
-    snprintf(file, sizeof file, "/proc/self/fd/%d/%s", directory, name);
+    (void)snprintf(file, sizeof file, "/proc/self/fd/%d/%s", directory, name);
     ssize_t length = llistxattr(file, names, sizeof names);
     if (length < 0)
         err(1, "cannot list the attributes of %s", path);
@@ -129,11 +130,11 @@ static void print_attributes(int directory, const char *name, const char *path)
         sorted[count++] = at;
     qsort(sorted, count, sizeof *sorted, compare_names);
     for (size_t i = 0; i < count; i++) {
-        putchar(i ? ',' : '\t');
+        (void)putchar(i ? ',' : '\t');
         print_attribute(file, sorted[i], path);
     }
     if (count == 0)
-        fputs("\t-", stdout);
+        (void)fputs("\t-", stdout);
 }
 
 static void print_entry(int directory, const char *name, const char *path,
@@ -195,7 +196,7 @@ static void list_directory(int above, const char *name, char *path)
             continue;
         if (length + strlen(names[i]) + 2 > PATH_ROOM)
             errx(1, "%s: a path too long", path);
-        sprintf(path + length, "%s%s", length > 1 ? "/" : "", names[i]);
+        (void)sprintf(path + length, "%s%s", length > 1 ? "/" : "", names[i]);
         list(fd, names[i], path);
         path[length] = '\0';
     }

@@ -22,10 +22,10 @@ enum { ARCHIVE_ROOM = 1 << 20, NAME_255 = 255 };
 
 struct file { /* an entry of the archive */
     const char *name;
-    mode_t type; /* 0: a hard link */
     const char *target;
     size_t size; /* of content: bytes that count */
     const char *attribute, *value;
+    mode_t type; /* 0: a hard link */
     unsigned int device;
 };
 
@@ -167,7 +167,7 @@ static uint64_t look_up(const struct image *image, const struct found *directory
             memcpy(current, block + entries[i].name_offset, length);
             current[length] = '\0';
             assert_true(strcmp(former, current) < 0);
-            strcpy(former, current);
+            memcpy(former, current, length + 1);
             if (strcmp(current, name) == 0)
                 number = entries[i].inode;
         }
@@ -228,13 +228,13 @@ static void check_content(const struct image *image, const char *path, size_t si
 static void test_content(void **state)
 {
     static const size_t sizes[] = { 0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8191, 8192, 100001 };
-    enum { COUNT = sizeof sizes / sizeof *sizes };
-    struct file files[2 * COUNT];
-    char names[2 * COUNT][32];
+    enum { COUNT = sizeof sizes / sizeof *sizes, FILES = 2 * COUNT };
+    struct file files[FILES];
+    char names[FILES][32];
     struct image image;
     struct error err = { 0 };
     (void)state;
-    for (size_t i = 0; i < 2 * COUNT; i++) {
+    for (size_t i = 0; i < FILES; i++) {
         (void)snprintf(names[i], sizeof names[i], "d/%zu.%zu", i / COUNT, sizes[i % COUNT]);
         files[i] = (struct file){ .name = names[i], .type = S_IFREG, .size = sizes[i % COUNT] };
         if (i >= COUNT) {
@@ -242,9 +242,9 @@ static void test_content(void **state)
             files[i].value = "a value";
         }
     }
-    assert_int_equal(make(files, 2 * COUNT, &image, &err), 0);
+    assert_int_equal(make(files, FILES, &image, &err), 0);
     assert_int_equal(image.size % EROFS_BLOCK, 0);
-    for (size_t i = 0; i < 2 * COUNT; i++) {
+    for (size_t i = 0; i < FILES; i++) {
         struct found found;
         check_content(&image, names[i], sizes[i % COUNT]);
         assert_true(find(&image, names[i], &found));

@@ -146,9 +146,9 @@ static const char *resets(const struct hostile_case *this_case, struct device *d
     const struct part buffer = { (uint64_t)scratch_memory + 2UL * PAGE, PAGE, VRING_DESC_F_WRITE };
     for (uint64_t i = 0; i < this_case->a; i++) {
         CHECK(start(device));
-        for (uint16_t n = 0; n < QUEUE_SIZE; n++) {
-            add_chain(device, 0, n, &buffer, 1);
-            add_chain(device, TX, n, &frame, 1);
+        for (int n = 0; n < QUEUE_SIZE; n++) {
+            add_chain(device, 0, (uint16_t)n, &buffer, 1);
+            add_chain(device, TX, (uint16_t)n, &frame, 1);
         }
         kick(device, 0);
         kick(device, TX);

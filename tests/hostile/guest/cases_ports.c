@@ -109,7 +109,7 @@ static const char *serial_strings(const struct hostile_case *this_case, struct d
     for (uint64_t i = 0; i < this_case->a; i++) {
         const void *from = scratch_memory;
         void *to = scratch_memory;
-        uint64_t count = 2 * PAGE;
+        uint64_t count = 2UL * PAGE;
         __asm__ volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(SERIAL) : "memory");
         count = PAGE;
         __asm__ volatile("rep insb" : "+D"(to), "+c"(count) : "d"(SERIAL + 5) : "memory");
