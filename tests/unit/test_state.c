@@ -91,6 +91,7 @@ static void test_round_trip(void **context)
     assert_int_equal(read.pid, 42);
     assert_true(read.pid_start == written.pid_start);
     assert_true(read.remove && !read.exited && !read.oom);
+    assert_null(read.warning);
     assert_true(json_equal(read.command, written.command));
     assert_true(json_equal(read.options, written.options));
     char *config = state_read_config(place->root, "one", &err);
@@ -100,9 +101,11 @@ static void test_round_trip(void **context)
     written.status = STATE_STOPPED;
     written.exited = true;
     written.exit_status = 137;
+    written.warning = strdup("a disk failed");
     assert_int_equal(state_write(place->root, &written, &err), 0);
     assert_int_equal(state_read(place->root, "one", &read, &err), 0);
     assert_int_equal(read.status, STATE_STOPPED);
+    assert_string_equal(read.warning, "a disk failed");
     assert_int_equal(read.exit_status, 137);
     state_free(&read);
     state_free(&written);

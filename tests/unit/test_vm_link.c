@@ -52,14 +52,19 @@ static void say(const struct fake *fake, uint32_t type, uint32_t process, const 
     assert_int_equal(wire_send(fake->guest, type, process, payload, length, NULL, 0, 1000), 0);
 }
 
-static void end(const struct fake *fake, uint32_t kind, const char *text)
+static void tell(const struct fake *fake, uint32_t type, uint32_t kind, const char *text)
 {
     char packet[256];
-    struct machine_message message = { .type = MACHINE_ENDED, .end = kind };
+    struct machine_message message = { .type = type, .end = kind };
     size_t length = sizeof message + strlen(text);
     memcpy(packet, &message, sizeof message);
     (void)snprintf(packet + sizeof message, sizeof packet - sizeof message, "%s", text);
     assert_int_equal(send(fake->monitor, packet, length, MSG_NOSIGNAL), (ssize_t)length);
+}
+
+static void end(const struct fake *fake, uint32_t kind, const char *text)
+{
+    tell(fake, MACHINE_ENDED, kind, text);
 }
 
 static const struct wire_ready READY = { .version = WIRE_VERSION };
@@ -237,6 +242,23 @@ static void test_machine_ends(void **state)
     }
 }
 
+/* The first of any number is kept, fit for a terminal, and known while the machine goes on. */
+static void test_warning(void **state)
+{
+    (void)state;
+    struct fake fake = make(VM_STARTED);
+    assert_string_equal(fake.vm->warning, "");
+    tell(&fake, MACHINE_WARNING, 0, "the disk\x1b[2J failed");
+    for (int i = 0; i < 3; i++) {
+        (void)link_pump(fake.vm);
+        assert_string_equal(fake.vm->warning, "the disk?[2J failed");
+        tell(&fake, MACHINE_WARNING, 0, "again");
+    }
+    assert_int_equal(fake.vm->stage, VM_STARTED);
+    assert_false(fake.vm->exit.failed);
+    drop(&fake);
+}
+
 static void test_no_progress(void **state)
 {
     (void)state;
@@ -326,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_texts_for_a_terminal),
         cmocka_unit_test(test_flood_of_the_monitor),
         cmocka_unit_test(test_machine_ends),
+        cmocka_unit_test(test_warning),
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_last_frames_before_the_end),
         cmocka_unit_test(test_session_that_fails),
