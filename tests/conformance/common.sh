@@ -125,6 +125,23 @@ busybox_archive() {
     tar -C "$root" -c . >"$DIRECTORY/busybox.tar"
 }
 
+# Debian 12's docker-compose, of Python: unpacked with what it imports. COMPOSE: where it is then, if it is to be had.
+fetch_compose() {
+    COMPOSE=$CACHE/root/usr/bin/docker-compose
+    [ -e "$COMPOSE" ] || fetch docker-compose python3-cached-property python3-distro python3-docker python3-dockerpty \
+        python3-docopt python3-dotenv python3-jsonschema python3-requests python3-texttable python3-websocket python3-yaml \
+        python3-distutils python3-lib2to3 python3-attr python3-pyrsistent python3-urllib3 python3-certifi python3-chardet \
+        python3-charset-normalizer python3-idna python3-six python3-packaging python3-pkg-resources python3-pyparsing libyaml-0-2
+}
+
+# Makes the command `compose`, for $DIRECTORY/compose.yml and the dockerd of this socket.
+compose_at() { # SOCKET
+    local libraries=("$CACHE"/root/usr/lib/*-linux-gnu)
+    wrap compose env DOCKER_HOST="unix://$1" HOME="$DIRECTORY/client" LD_LIBRARY_PATH="${libraries[0]}" \
+        PYTHONPATH="$CACHE/root/usr/lib/python3/dist-packages:$CACHE/root/usr/lib/python3.11" /usr/bin/python3 "$COMPOSE" \
+        -p pair -f "$DIRECTORY/compose.yml"
+}
+
 # Goes on in a network namespace of its own, where bridges, addresses and packet filters are nobody else's. To be
 # called when all that is downloaded is there.
 in_own_network() {
@@ -147,7 +164,7 @@ where_vms_run() {
     cd "$tests/.." || exit 1
     for boot in 1 2 3; do
         "$tests/testbed/run" --timeout 600 -- bash -uc 'mkdir /dev/shm/build && cp -r "$1"/hybrid "$1"/hybrid-image \
-            "$1"/hybrid-vmm "$1"/vmlinux "$1"/guest-root.erofs "$1"/images /dev/shm/build && exec "$2" /dev/shm/build' \
+            "$1"/hybrid-vmm "$1"/hybrid-names "$1"/vmlinux "$1"/guest-root.erofs "$1"/images /dev/shm/build && exec "$2" /dev/shm/build' \
             "$ENGINE" "$BUILD" "$SCRIPT" >"$DIRECTORY/emulated" 2>&1
         status=$?
         [ $status = 124 ] || [ $status = 125 ] || break
