@@ -2,9 +2,10 @@
  * What `hybrid` and `hybrid-init` say to each other over vsock: framed, bounded, typed, versioned.
  *
  * One control connection carries frames. One further connection per byte stream carries nothing but
- * the bytes, so that no stream blocks another and half-close has its natural meaning. All
- * connections are opened by the guest, to ports of the host (CID 2) that hybrid has offered; stream
- * ports are random numbers that travel in CONFIG and EXEC, so a workload cannot guess them.
+ * the bytes, so that no stream blocks another and half-close has its natural meaning. One more may
+ * carry questions for names (names.h). All connections are opened by the guest, to ports of the
+ * host (CID 2) that hybrid has offered; stream ports are random numbers that travel in CONFIG and
+ * EXEC, so a workload cannot guess them.
  *
  * Every frame from the guest is hostile input: the reader checks type, length and process number,
  * and a violation ends the machine. Numbers are little-endian (both sides are x86_64 or aarch64).

@@ -3,6 +3,7 @@
 /* link: network */
 #include "runtime/network/netlink.h"
 #include "runtime/network/network.h"
+#include "test_namespace.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -211,22 +212,6 @@ static int make_pair(int netlink_fd)
     netlink_put(&message, IFA_LOCAL, bytes, sizeof bytes);
     netlink_put(&message, IFA_ADDRESS, bytes, sizeof bytes);
     return netlink_request(netlink_fd, &message) == 0 ? 0 : -1;
-}
-
-enum { NOT_HERE = 77 };
-
-/* Runs `inside` in a child with a network namespace of its own; it must return 0, or NOT_HERE. */
-static void run_in_namespace(int (*inside)(void))
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(unshare(CLONE_NEWNET) < 0 ? NOT_HERE : inside());
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == NOT_HERE)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static int describe_inside(void)

@@ -4,37 +4,19 @@
 #include "cleanup.h"
 #include "runtime/network/netlink.h"
 #include "runtime/network/network.h"
+#include "test_namespace.h"
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-enum { NOT_HERE = 77 };
-
-static void run_in_namespace(int (*inside)(void))
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(unshare(CLONE_NEWNET) < 0 ? NOT_HERE : inside());
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == NOT_HERE) {
-        print_message("SKIP: no network namespace, nf_tables or iptables-legacy\n");
-        skip();
-    }
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
 
 /* A transaction of nf_tables in the making. */
 struct transaction {
@@ -271,58 +253,61 @@ static void test_rules(void **state)
     }
 }
 
-#define DOCKERS                                                                                    \
-    "iptables-legacy -t nat -N DOCKER_OUTPUT && "                                                  \
-    "iptables-legacy -t nat -I OUTPUT -d 127.0.0.11 -j DOCKER_OUTPUT && "                          \
-    "iptables-legacy -t nat -I DOCKER_OUTPUT -d 127.0.0.11 -p udp --dport 53 "                     \
-    "-j DNAT --to-destination 127.0.0.11:5353 && "                                                 \
-    "iptables-legacy -t nat -I POSTROUTING -s 127.0.0.11 -p udp --sport 5353 "                     \
-    "-j SNAT --to-source :53"
+/* As dockerd has them, by either of the two programs that are called iptables. */
+#define DOCKERS(iptables)                                                                          \
+    iptables " -t nat -N DOCKER_OUTPUT && " iptables                                               \
+             " -t nat -I OUTPUT -d 127.0.0.11 -j DOCKER_OUTPUT && " iptables                       \
+             " -t nat -I DOCKER_OUTPUT -d 127.0.0.11 -p udp --dport 53 "                           \
+             "-j DNAT --to-destination 127.0.0.11:5353 && " iptables                               \
+             " -t nat -I POSTROUTING -s 127.0.0.11 -p udp --sport 5353 -j SNAT --to-source :53"
 
-/* The same with the tables of old, which its program makes. */
-static const struct legacy_case {
+/* Tables that programs make. */
+static const struct script_case {
     const char *script;
     const char *server; /* as above */
-} LEGACY[] = {
+} SCRIPTS[] = {
     { "iptables-legacy -L", "" },
     { "iptables-legacy -A INPUT -s 10.0.0.1 -j ACCEPT", "" },
-    { DOCKERS, "127.0.0.11" },
-    { DOCKERS " && iptables-legacy -A INPUT -p icmp -j DROP", NULL },
-    { DOCKERS " && iptables-legacy -A INPUT -d 127.0.0.12 -j DROP", NULL },
+    { DOCKERS("iptables-legacy"), "127.0.0.11" },
+    { DOCKERS("iptables-legacy") " && iptables-legacy -A INPUT -p icmp -j DROP", NULL },
+    { DOCKERS("iptables-legacy") " && iptables-legacy -A INPUT -d 127.0.0.12 -j DROP", NULL },
     { "iptables-legacy -P INPUT DROP", NULL },
     { "iptables-legacy -A INPUT ! -d 127.0.0.11 -j DROP", NULL },
     { "iptables-legacy -A INPUT -d 127.0.0.0/8 -j DROP", NULL },
     { "iptables-legacy -A INPUT -d 127.0.0.11/31 -j DROP", NULL },
     { "iptables-legacy -A INPUT -j LOG", NULL },
     { "ip6tables-legacy -L", NULL },
+    { DOCKERS("iptables-nft"), "127.0.0.11" },
+    { DOCKERS("iptables-nft") " && iptables-nft -P FORWARD DROP", NULL },
+    { DOCKERS("iptables-nft") " && iptables-nft -A INPUT -p tcp --dport 81 -j DROP", NULL },
 };
 
-static const struct legacy_case *legacy_case; /* of the namespace that is looked at */
+static const struct script_case *script_case; /* of the namespace that is looked at */
 
-static int legacy_inside(void)
+static int script_inside(void)
 {
     struct error err;
     struct in_addr server, expected = { 0 };
     char script[1024];
-    (void)snprintf(script, sizeof script, "(%s) >/dev/null 2>&1", legacy_case->script);
+    (void)snprintf(script, sizeof script, "(%s) >/dev/null 2>&1", script_case->script);
     if (system(script) != 0) /* NOLINT(cert-env33-c): its words are ours */
         return NOT_HERE;
-    if (!legacy_case->server)
+    if (!script_case->server)
         return network_read_rules(&server, &err) == 0 ||
-                       !strstr(err.message, "iptables-legacy-save")
+                       !strstr(err.message, "packet filter rules (")
                    ? 1
                    : 0;
-    (void)inet_pton(AF_INET, *legacy_case->server ? legacy_case->server : "0.0.0.0", &expected);
+    (void)inet_pton(AF_INET, *script_case->server ? script_case->server : "0.0.0.0", &expected);
     return network_read_rules(&server, &err) < 0 || server.s_addr != expected.s_addr ? 2 : 0;
 }
 
-static void test_legacy(void **state)
+static void test_scripts(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof LEGACY / sizeof LEGACY[0]; i++) {
-        legacy_case = &LEGACY[i];
-        print_message("%s\n", legacy_case->script);
-        run_in_namespace(legacy_inside);
+    for (size_t i = 0; i < sizeof SCRIPTS / sizeof SCRIPTS[0]; i++) {
+        script_case = &SCRIPTS[i];
+        print_message("%s\n", script_case->script);
+        run_in_namespace(script_inside);
     }
 }
 
@@ -360,7 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_scripts),
         cmocka_unit_test(test_ports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,34 @@
+/* For tests that need a network namespace of their own. */
+#ifndef HYBRID_TEST_NAMESPACE_H
+#define HYBRID_TEST_NAMESPACE_H
+
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { NOT_HERE = 77 }; /* what is to be tested is not to be had on this machine */
+
+/* Runs it in a child with an empty network namespace. It returns 0, NOT_HERE, or where it failed.
+ */
+static inline void run_in_namespace(int (*inside)(void))
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(unshare(CLONE_NEWNET) < 0 ? NOT_HERE : inside());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == NOT_HERE) {
+        print_message("SKIP: no network namespace, or no nf_tables or iptables in it\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#endif
