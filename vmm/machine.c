@@ -283,6 +283,7 @@ static void machine_finish(struct machine *machine)
     struct error err;
     struct vcpu_end *end = &machine->crew.end;
     crew_stop(&machine->crew);
+    machine_disk_failed(machine, 0); /* by what the guest did last */
     console_flush(&machine->console);
     for (size_t i = 0; i < machine->net_count; i++)
         net_finish(&machine->nets[i]);

@@ -81,15 +81,29 @@ static void record_end(struct monitor *monitor)
         monitor_warn(monitor, err.message);
 }
 
+/* What was written last may fail only now, and nobody would hear of it later. */
+static void end_workload(struct monitor *monitor)
+{
+    const struct workload_ops *ops = monitor->request->ops;
+    char note[WORKLOAD_NOTE] = "";
+    if (!monitor->workload)
+        return;
+    if (ops->say_farewell)
+        ops->say_farewell(monitor->workload, note, sizeof note);
+    monitor_record_warning(monitor);
+    if (*note)
+        monitor_warn(monitor, note);
+    ops->destroy(monitor->workload);
+    monitor->workload = NULL;
+}
+
 void monitor_finish(struct monitor *monitor)
 {
     struct monitor_request *request = monitor->request;
     monitor_finish_sessions(monitor);
     session_close(&monitor->main);
     monitor_thaw(monitor);
-    if (monitor->workload)
-        request->ops->destroy(monitor->workload);
-    monitor->workload = NULL;
+    end_workload(monitor);
     log_close(monitor->log);
     record_end(monitor);
     /* Whoever is told may remove or start the workload at once: the lock must be free. */

@@ -313,8 +313,6 @@ static void serve_backend(struct monitor *monitor, const struct round *round)
         return;
     monitor->main.ended = true;
     stamp("run");
-    if (*monitor->main.exit.note)
-        monitor_warn(monitor, monitor->main.exit.note);
     session_close_input(&monitor->main);
 }
 

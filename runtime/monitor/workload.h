@@ -73,8 +73,9 @@ struct workload_exit {
     bool oom;    /* the OOM killer ended a process of the workload */
     bool failed; /* hybrid failed (guest died, monitor failed): status is 125 and error says why */
     struct error error;
-    char note[384]; /* what its user should know besides; "": nothing */
 };
+
+enum { WORKLOAD_NOTE = 384 }; /* bytes that any note of say_farewell fits into */
 
 struct workload; /* defined by each back end */
 
@@ -137,6 +138,10 @@ struct workload_ops {
     /* Whether its command has been executed. */
     bool (*exec_started)(struct workload *workload, uint32_t number);
     int (*exec_signal)(struct workload *workload, uint32_t number, int signal, struct error *err);
+    /* VM only (NULL elsewhere), at the end: what is to be kept is written to the disk, for which
+     * it waits. `warning` is final then. note: what its user should know besides how it ended; "":
+     * nothing. */
+    void (*say_farewell)(struct workload *workload, char *note, size_t size);
     /* Kills what is left, removes cgroups and layer mounts, frees. The data directory stays. */
     void (*destroy)(struct workload *workload);
 };

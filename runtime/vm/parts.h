@@ -56,6 +56,7 @@ struct workload {
     int landlock;                       /* that confines hybrid-vmm: its version; 0: none */
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
+    bool told_to_end;
     /* We are in its cgroup, which is somebody else's to remove, and in its network namespace. */
     bool held;
     struct stand_in stand_in;

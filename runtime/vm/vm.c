@@ -263,11 +263,7 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     end_unresponsive(vm);
     if (!vm->exit.failed && vm->stage < VM_EXITED)
         return 0;
-    link_drain_control(vm); /* a warning may still be on its way */
     *exit = vm->exit;
-    if (*vm->warning)
-        (void)snprintf(exit->note, sizeof exit->note, "the VM of %.60s had an I/O error: %.180s",
-                       vm->id, vm->warning);
     return 1;
 }
 
@@ -378,15 +374,31 @@ static int vm_exec_signal(struct workload *vm, uint32_t number, int signal, stru
     return send_signal(vm, number, signal, false, err);
 }
 
-static void vm_destroy(struct workload *vm)
+/* What the workload wrote last may reach the disk only now. */
+static void shut_down(struct workload *vm)
 {
     struct error ignored;
+    /* A writable layer in memory needs no farewell. */
+    bool needed = vm->keep_writable && !vm->told_to_end && !vm->exit.failed && vm->wire_fd >= 0;
+    vm->told_to_end = true;
+    if (needed && link_send(vm, WIRE_SHUTDOWN, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, &ignored) == 0)
+        link_wait_for_end(vm, SHUTDOWN_TIMEOUT);
+}
+
+static void vm_say_farewell(struct workload *vm, char *note, size_t size)
+{
+    shut_down(vm);
+    link_drain_control(vm); /* a warning may still be on its way */
+    *note = '\0';
+    if (*vm->warning)
+        (void)snprintf(note, size, "the VM of %.60s had an I/O error: %s", vm->id, vm->warning);
+}
+
+static void vm_destroy(struct workload *vm)
+{
     if (!vm)
         return;
-    /* A writable layer in memory needs no farewell. */
-    if (vm->keep_writable && !vm->exit.failed && vm->wire_fd >= 0 &&
-        link_send(vm, WIRE_SHUTDOWN, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, &ignored) == 0)
-        link_wait_for_end(vm, SHUTDOWN_TIMEOUT);
+    shut_down(vm);
     vm_release(vm);
 }
 
@@ -415,5 +427,6 @@ const struct workload_ops vm_ops = {
     .exec = vm_exec,
     .exec_started = vm_exec_started,
     .exec_signal = vm_exec_signal,
+    .say_farewell = vm_say_farewell,
     .destroy = vm_destroy,
 };

@@ -151,6 +151,23 @@ def disk_full(t):
         t.match("stderr", rf"hybrid: the VM of {name} had an I/O error: the writable layer .*{ENOSPC}", result.err)
 
 
+@test("hardship/disk-full-at-the-end", isolations=("vm",), alone=True, seconds=120)
+def disk_full_at_the_end(t):
+    """The same for what is only written out once the workload has ended: it succeeded, and its data is lost."""
+    with mounted(t, "-t", "tmpfs", "-o", "size=24m", "none") as data:
+        result = with_data(t, data, "--name", name := t.name(), seconds=100,
+                           command=["dd", "if=/dev/zero", "of=/x", "bs=64k", "count=640"])
+        try:
+            t.equal("exit status", 0, result.exit, result)
+            t.match("its own stderr", r"640\+0 records out", result.err)
+            t.match("stderr", rf"hybrid: the VM of {name} had an I/O error: the writable layer .*{ENOSPC}", result.err)
+            env = {"HYBRID_DATA": data}
+            t.match("ps", r"Exited \(0\) .* \(I/O error\)", t.verb("ps", "-a", env=env))
+            t.match("inspect", ENOSPC, json.loads(t.verb("inspect", name, env=env))[0]["warning"])
+        finally:
+            t.hybrid("rm", "-f", name, env={"HYBRID_DATA": data})
+
+
 @test("hardship/layer-cut-short", isolations=("vm",), alone=True, seconds=120)
 def layer_cut_short(t):
     """A layer's file is truncated under a running VM: reads fail in there, and nothing else does."""
