@@ -114,21 +114,23 @@ static bool end_session(struct workload *vm, int status, const struct error *err
     return true;
 }
 
-/* The text of the guest, which may hold anything, as a message for a terminal. */
-static void copy_text(struct error *error, const char *text, size_t length)
+/* The text of the guest, which may hold anything, as one for a terminal and for a document: as many
+ * whole characters as there is room for. */
+static void copy_text(char *copy, size_t size, const char *text, size_t length)
 {
     size_t n = 0;
-    if (length > sizeof error->message - 1)
-        length = sizeof error->message - 1;
     while (n < length) {
         size_t shown = shown_character(text + n, length - n);
+        size_t taken = shown > 0 ? shown : 1;
+        if (n + taken > size - 1)
+            break;
         if (shown > 0)
-            memcpy(error->message + n, text + n, shown);
+            memcpy(copy + n, text + n, shown);
         else
-            error->message[n] = '?';
-        n += shown > 0 ? shown : 1;
+            copy[n] = '?';
+        n += taken;
     }
-    error->message[n] = '\0';
+    copy[n] = '\0';
 }
 
 static bool on_error(struct workload *vm, const void *payload, uint32_t length)
@@ -139,7 +141,8 @@ static bool on_error(struct workload *vm, const void *payload, uint32_t length)
     if (head.exit_code < EXIT_OURS || head.exit_code > EXIT_NOT_FOUND)
         return false;
     error.exit_code = (int)head.exit_code;
-    copy_text(&error, (const char *)payload + sizeof head, length - sizeof head);
+    copy_text(error.message, sizeof error.message, (const char *)payload + sizeof head,
+              length - sizeof head);
     if (vm->reader.head.process != WIRE_MAIN_PROCESS)
         return end_session(vm, error.exit_code, &error);
     if (vm->stage != VM_READY && vm->stage != VM_PREPARED)
@@ -213,21 +216,21 @@ static bool read_control(struct workload *vm)
         return false;
     }
     memcpy(&message, packet, sizeof message);
-    struct error text = { 0 };
-    copy_text(&text, packet + sizeof message, (size_t)n - sizeof message);
+    const char *text = packet + sizeof message;
+    size_t length = (size_t)n - sizeof message;
     if (message.type == MACHINE_RUNNING) {
         if (vm->stage < VM_RUNNING) /* what it says later may be the guest's words */
             vm->landlock = (int)(message.flags >> MACHINE_JAIL_LANDLOCK_SHIFT & 0xff);
         reach(vm, VM_RUNNING);
     } else if (message.type == MACHINE_WARNING && !*vm->warning) {
-        (void)snprintf(vm->warning, sizeof vm->warning, "%.200s", text.message);
+        copy_text(vm->warning, sizeof vm->warning, text, length);
     } else if (message.type == MACHINE_ENDED ||
                (message.type == MACHINE_FAILED && vm->stage < VM_READY)) {
         /* Later, a refused offer shows as a refused connection, which hybrid-init reports; and
          * nothing is to be withdrawn once it was taken up. */
         vm->machine_ended = true;
         vm->machine_end = message.type == MACHINE_ENDED ? message.end : MACHINE_END_MONITOR;
-        (void)snprintf(vm->machine_text, sizeof vm->machine_text, "%.1000s", text.message);
+        copy_text(vm->machine_text, sizeof vm->machine_text, text, length);
     }
     return true;
 }

@@ -259,6 +259,29 @@ static void test_warning(void **state)
     drop(&fake);
 }
 
+/* It goes into a document: no character is cut in two where there is no more room. */
+static void test_long_warning(void **state)
+{
+    (void)state;
+    for (int shift = 0; shift < 2; shift++) {
+        struct fake fake = make(VM_STARTED);
+        char packet[512] = { 0 };
+        const struct machine_message message = { .type = MACHINE_WARNING };
+        const size_t room = sizeof fake.vm->warning - 1;
+        size_t length = sizeof message;
+        memcpy(packet, &message, sizeof message);
+        if (shift)
+            packet[length++] = '-';
+        for (; length + 2 <= sizeof packet; length += 2)
+            memcpy(packet + length, "\xc3\xa9", 2);
+        assert_int_equal(send(fake.monitor, packet, length, MSG_NOSIGNAL), (ssize_t)length);
+        link_drain_control(fake.vm);
+        assert_int_equal(strlen(fake.vm->warning), room % 2 == (size_t)shift ? room : room - 1);
+        assert_memory_equal(fake.vm->warning, packet + sizeof message, strlen(fake.vm->warning));
+        drop(&fake);
+    }
+}
+
 static void test_no_progress(void **state)
 {
     (void)state;
@@ -349,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_flood_of_the_monitor),
         cmocka_unit_test(test_machine_ends),
         cmocka_unit_test(test_warning),
+        cmocka_unit_test(test_long_warning),
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_last_frames_before_the_end),
         cmocka_unit_test(test_session_that_fails),
