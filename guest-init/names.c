@@ -18,11 +18,13 @@ static int open_socket(int type, struct in_addr address, struct error *err)
     const struct sockaddr_in name = { .sin_family = AF_INET,
                                       .sin_port = htons(NAMES_PORT),
                                       .sin_addr = address };
-    const int on = 1;
+    /* Only of connections that have ended: a second socket for datagrams would get the questions.
+     */
+    const int reuse = type == SOCK_STREAM;
     /* Room for an answer as a whole: who does not read one is not waited for. */
     const int room = 2 * NAMES_MAX_MESSAGE;
     _cleanup_close_ int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) < 0 ||
         bind(fd, (const struct sockaddr *)&name, sizeof name) < 0 ||
         (type == SOCK_STREAM && listen(fd, BACKLOG) < 0))
@@ -41,8 +43,11 @@ int names_open(struct names *names, int host_fd, struct in_addr address, struct 
     names->udp_fd = open_socket(SOCK_DGRAM, address, err);
     if (names->udp_fd >= 0)
         names->listener_fd = open_socket(SOCK_STREAM, address, err);
-    if (names->listener_fd >= 0 && fcntl(host_fd, F_SETFL, O_NONBLOCK) == 0)
-        return 0;
+    if (names->listener_fd >= 0) {
+        if (fcntl(host_fd, F_SETFL, O_NONBLOCK) == 0)
+            return 0;
+        (void)error_set_errno(err, EXIT_OURS, errno, "cannot prepare the connection for names");
+    }
     names_close(names);
     return -1;
 }
@@ -124,10 +129,11 @@ static void ask(struct names *names, struct names_question question, size_t leng
     flush(names);
 }
 
-/* What is no question that could be passed on gets no answer. */
+/* What is no question that could be passed on gets no answer. Not until there is no more: who sends
+ * it can be as fast as we are. */
 static void take_datagrams(struct names *names)
 {
-    while (has_room(names)) {
+    for (int i = 0; i < NAMES_SLOTS && has_room(names); i++) {
         struct names_question question = { .transport = NAMES_UDP, .connection = -1 };
         socklen_t size = sizeof question.client;
         ssize_t n = recvfrom(names->udp_fd, names->out.bytes + HEAD, NAMES_MAX_QUESTION,

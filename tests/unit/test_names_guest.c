@@ -134,6 +134,45 @@ static void test_guest_is_bounded(void **state)
     guest_end(guest);
 }
 
+/* What is no question takes no slot: no more of it is taken in one turn either. */
+static void test_guest_comes_to_an_end(void **state)
+{
+    (void)state;
+    enum { FEW = 5 };
+    struct guest *guest = guest_start();
+    struct pollfd fds[NAMES_POLL_FDS];
+    _cleanup_close_ int fd = connect_to_guest(SOCK_DGRAM);
+    for (unsigned i = 0; i < NAMES_SLOTS + FEW; i++)
+        send_question(fd, (uint8_t)i, 1);
+    for (int turns = 0; turns < 2; turns++) {
+        assert_true(is_readable(guest->names.udp_fd, 0));
+        names_watch(&guest->names, fds);
+        assert_true(poll(fds, NAMES_POLL_FDS, 0) > 0);
+        names_serve(&guest->names, fds);
+    }
+    assert_false(is_readable(guest->names.udp_fd, 0));
+    assert_false(is_readable(guest->host_fd, 0));
+    guest_end(guest);
+}
+
+/* No other socket gets the questions: one as special as ours would. */
+static void test_guest_keeps_its_port(void **state)
+{
+    (void)state;
+    const struct sockaddr_in name = at(GUEST);
+    const int on = 1;
+    struct error err = { 0 };
+    struct guest *guest = guest_start();
+    _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&name, sizeof name), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    struct names second = { 0 };
+    assert_int_equal(names_open(&second, dup(guest->host_fd), name.sin_addr, &err), -1);
+    assert_non_null(strstr(err.message, strerror(EADDRINUSE)));
+    guest_end(guest);
+}
+
 /* A host that does not read: one frame waits, and everything else where it is. */
 static void test_guest_with_a_slow_host(void **state)
 {
@@ -325,6 +364,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guest_by_udp),
         cmocka_unit_test(test_guest_is_bounded),
+        cmocka_unit_test(test_guest_comes_to_an_end),
+        cmocka_unit_test(test_guest_keeps_its_port),
         cmocka_unit_test(test_guest_with_a_slow_host),
         cmocka_unit_test(test_guest_by_tcp),
         cmocka_unit_test(test_guest_by_tcp_is_strict),
