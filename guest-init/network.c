@@ -28,8 +28,10 @@ int guest_network_take_names(struct guest *guest, const struct wire_names *reque
 {
     struct in_addr address;
     memcpy(&address, request->address, sizeof address);
-    if (!guest->networked || guest->names.on || guest->layers)
+    if (!guest->networked)
         return error_set(err, EXIT_OURS, "the host described a name server without a network");
+    if (guest->names.on || guest->layers)
+        return error_set(err, EXIT_OURS, "the host described a second name server, or too late");
     int host = stream_connect(request->port, err);
     return host < 0 ? -1 : names_open(&guest->names, host, address, err);
 }

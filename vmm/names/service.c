@@ -94,6 +94,17 @@ static bool is_allowed(const struct service *service, const struct names_head *h
            head->length >= NAMES_MIN_MESSAGE && head->length <= NAMES_MAX_QUESTION;
 }
 
+/* Return -1 with *err; the first one's cause is in errno. */
+static int lost(struct error *err)
+{
+    return error_set_errno(err, EXIT_OURS, errno, "the guest's connection for names is lost");
+}
+
+static int cut_short(struct error *err)
+{
+    return error_set(err, EXIT_OURS, "the guest's connection for names ended within a question");
+}
+
 /* Takes one question. Returns 1, 0 at the end of the stream, or -1 with *err. */
 static int take_question(struct service *service, struct error *err)
 {
@@ -101,18 +112,24 @@ static int take_question(struct service *service, struct error *err)
     ssize_t n = io_read_all(service->stream_fd, &head, sizeof head);
     if (n == 0)
         return 0;
-    if (n == (ssize_t)sizeof head && !is_allowed(service, &head))
+    if (n < 0)
+        return lost(err);
+    if (n < (ssize_t)sizeof head)
+        return cut_short(err);
+    if (!is_allowed(service, &head))
         return error_set(err, EXIT_OURS,
                          "the guest broke the protocol for names (slot %u, transport %u, %u bytes)",
                          head.slot, head.transport, head.length);
-    if (n != (ssize_t)sizeof head ||
-        io_read_all(service->stream_fd, service->message, head.length) != head.length)
-        return error_set_errno(err, EXIT_OURS, errno, "the guest's connection for names is lost");
+    n = io_read_all(service->stream_fd, service->message, head.length);
+    if (n < 0)
+        return lost(err);
+    if (n < head.length)
+        return cut_short(err);
     struct service_slot *slot = &service->slots[head.slot];
     int asked = head.transport == NAMES_UDP ? ask_by_udp(service, slot, head.length)
                                             : ask_by_tcp(service, slot, head.length);
     if (asked < 0 && answer(service, head.slot, NULL, 0) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "the guest's connection for names is lost");
+        return lost(err);
     return 1;
 }
 
@@ -216,8 +233,7 @@ int service_run(struct service *service, struct error *err)
         if (ppoll(fds, 1 + NAMES_SLOTS, bounded ? &patience : NULL, NULL) < 0 && errno != EINTR)
             return error_set_errno(err, EXIT_OURS, errno, "cannot wait for questions");
         if (take_answers(service, fds + 1) < 0)
-            return error_set_errno(err, EXIT_OURS, errno,
-                                   "the guest's connection for names is lost");
+            return lost(err);
         if (!fds[0].revents)
             continue;
         count_question(service);

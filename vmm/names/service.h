@@ -30,7 +30,7 @@ struct service_connection {
 
 struct service_slot {
     int fd;                                /* to the name server; -1: free */
-    int64_t deadline;                      /* wire_clock_milliseconds */
+    int64_t deadline;                      /* CLOCK_MONOTONIC, in microseconds */
     struct service_connection *connection; /* NULL: by UDP */
 };
 
