@@ -368,7 +368,7 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
     return result;
 }
 
-/* Sized for hybrid-vmm and the server of the shares. */
+/* Sized for hybrid-vmm and the server of the shares; hybrid-names, born there too, is small. */
 static int make_cgroup(struct workload *vm, const struct workload_spec *spec,
                        const struct shares *shares, struct error *err)
 {
