@@ -135,8 +135,8 @@ int network_filters_of(int netlink_fd, int index, struct error *err);
 int network_redirect(int netlink_fd, int from, int to, const char *name, struct error *err);
 
 enum { /* a range that a mask tells from others */
-       NETWORK_PORT_MASK = 0xff00,
-       NETWORK_FIRST_PORT = 0xff00,
+       NETWORK_PORT_MASK = 0xf000,
+       NETWORK_FIRST_PORT = 0xf000,
        NETWORK_LAST_PORT = 0xffff,
 };
 
