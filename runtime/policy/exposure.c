@@ -46,7 +46,10 @@ static int add_paths(json_t *linux_part, const char *key, const json_t *wanted, 
 /* Paths are covered where a file system of this type is usually mounted, and nowhere else. */
 static bool is_elsewhere(const json_t *mount, const json_t *places)
 {
-    static const char *const usual[][2] = { { "proc", "/proc" }, { "sysfs", "/sys" } };
+    static const char *const usual[][2] = { { "proc", "/proc" },
+                                            { "sysfs", "/sys" },
+                                            { "cgroup", "/sys/fs/cgroup" },
+                                            { "cgroup2", "/sys/fs/cgroup" } };
     const char *type = json_string_value(json_object_get(mount, "type"));
     const char *target = json_string_value(json_object_get(mount, "destination"));
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
@@ -100,6 +103,87 @@ static int apply_paths(const struct policy_floors *floors, const struct policy_i
             return -1;
     }
     return 0;
+}
+
+/* --- cgroups -------------------------------------------------------------------------------------
+ */
+
+/* The last of them counts, as in plan_parse. */
+static bool is_readonly(const json_t *mount)
+{
+    bool readonly = false;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(json_object_get(mount, "options"), index, entry)
+    {
+        const char *option = json_string_value(entry);
+        if (option && (strcmp(option, "ro") == 0 || strcmp(option, "rw") == 0))
+            readonly = option[1] == 'o';
+    }
+    return readonly;
+}
+
+static int make_readonly(json_t *mount, size_t number, struct policy_decision *decision)
+{
+    json_t *present = json_object_get(mount, "options");
+    if (is_readonly(mount))
+        return 0;
+    if (present && !json_is_null(present) && !json_is_array(present))
+        return policy_refuse(decision, "the options of mounts[%zu] are no list", number);
+    /* compose may share an array: it is changed in a copy. */
+    json_t *options = json_is_array(present) ? json_copy(present) : json_array();
+    if (json_array_append_new(options, json_string("ro")) < 0 ||
+        json_object_set(mount, "options", options) < 0) {
+        json_decref(options);
+        return policy_refuse(decision, "out of memory");
+    }
+    json_decref(options);
+    return policy_note(decision, "read-only: mounts[%zu], of cgroups", number);
+}
+
+static bool is_of_cgroups(const json_t *mount)
+{
+    const char *type = json_string_value(json_object_get(mount, "type"));
+    return type && (strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0) &&
+           !policy_mount_is_bind(mount);
+}
+
+static int refuse_cgroups(const char *source, struct policy_decision *decision)
+{
+    return policy_refuse(decision,
+                         "a mount of %.200s would show the host's cgroups, where the policy's "
+                         "limits can be lifted; leave it out",
+                         source);
+}
+
+/*
+ * A writable cgroup file system lets root of a workload write its own limits. (Only cgroup v2 with
+ * nsdelegate keeps those of the cgroup namespace's root, and no host promises that.)
+ */
+int policy_apply_cgroup_mounts(const struct policy_identity *identity, json_t *config,
+                               struct policy_decision *decision)
+{
+    json_t *places = json_pack("[s]", "/sys/fs/cgroup"), *mount;
+    const char *shown = NULL;
+    int result = places ? 0 : policy_refuse(decision, "out of memory");
+    size_t index;
+    const json_t *source;
+    json_array_foreach(json_object_get(config, "mounts"), index, mount)
+    {
+        if (result == 0 && is_of_cgroups(mount))
+            result = make_readonly(mount, index, decision);
+        else if (policy_mount_is_bind(mount) && policy_mount_exposes(mount, places))
+            shown = json_string_value(json_object_get(mount, "source"));
+    }
+    json_array_foreach(identity->mount_sources, index, source)
+    {
+        if (policy_exposes(json_string_value(source), places))
+            shown = json_string_value(source);
+    }
+    if (result == 0 && shown)
+        result = refuse_cgroups(shown, decision);
+    json_decref(places);
+    return result;
 }
 
 /* --- sysctls -------------------------------------------------------------------------------------

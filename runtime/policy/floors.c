@@ -136,5 +136,9 @@ int policy_apply_floors(const struct policy_floors *floors, const struct policy_
         json_object_set_new(linux_part, "seccomp",
                             seccomp_default_profile(policy_bounding_set(config))) < 0)
         return policy_refuse(decision, "out of memory");
-    return limited ? policy_apply_limits(floors, true, resources, decision) : 0;
+    if (!limited)
+        return 0;
+    return policy_apply_cgroup_mounts(identity, config, decision) < 0
+               ? -1
+               : policy_apply_limits(floors, true, resources, decision);
 }

@@ -228,7 +228,7 @@ static bool lies_in(const char *path, const json_t *places)
     return false;
 }
 
-static bool is_bind(const json_t *mount)
+bool policy_mount_is_bind(const json_t *mount)
 {
     size_t index;
     const json_t *entry;
@@ -250,33 +250,22 @@ bool policy_mount_opens_source(const json_t *mount)
     const char *type = json_string_value(json_object_get(mount, "type"));
     for (size_t i = 0; own[i]; i++)
         if (type && strcmp(type, own[i]) == 0)
-            return is_bind(mount);
+            return policy_mount_is_bind(mount);
     return true;
 }
 
 /*
- * Whether a file system is made of what its options say, beside or in place of its source:
- * lowerdir=, upperdir=, device=. Each of a bind's is ignored.
+ * What is neither a bind nor a file system without files of the host's is anywhere: overlay, ext4
+ * and others take paths from their options too (lowerdir=, device=), relative ones from the
+ * bundle; and debugfs, devtmpfs and others ignore the source.
  */
-static bool names_paths(const json_t *mount)
-{
-    size_t index;
-    const json_t *entry;
-    json_array_foreach(json_object_get(mount, "options"), index, entry)
-    {
-        const char *option = json_string_value(entry);
-        if (option && strchr(option, '/') && !is_bind(mount) && policy_mount_opens_source(mount))
-            return true;
-    }
-    return false;
-}
-
 bool policy_mount_exposes(const json_t *mount, const json_t *places)
 {
     const char *source = json_string_value(json_object_get(mount, "source"));
-    if (!source || names_paths(mount))
+    bool opens = policy_mount_opens_source(mount);
+    if (!source || (opens && !policy_mount_is_bind(mount)))
         source = ""; /* anywhere */
-    return (*source == '/' || policy_mount_opens_source(mount)) && policy_exposes(source, places);
+    return (*source == '/' || opens) && policy_exposes(source, places);
 }
 
 static bool match_mounts(const json_t *wanted, const struct policy_identity *identity,

@@ -54,6 +54,8 @@ bool policy_exposes(const char *path, const json_t *places);
 /* Whether a mount shows one of them, by what the configuration says of it. */
 bool policy_mount_exposes(const json_t *mount, const json_t *places);
 
+bool policy_mount_is_bind(const json_t *mount);
+
 /* Whether the source of a mount is a path of the host that is opened for it. */
 bool policy_mount_opens_source(const json_t *mount);
 
@@ -97,6 +99,11 @@ int policy_pin_hooks(const struct policy_identity *identity, json_t *config,
 int policy_apply_exposure(const struct policy_floors *floors,
                           const struct policy_identity *identity, json_t *config,
                           struct policy_decision *decision);
+
+/* Limits that a floor sets cannot be lifted from inside: mounts of cgroups become read-only, binds
+ * of the host's are refused. Returns 0, or -1 with decision->refusal. */
+int policy_apply_cgroup_mounts(const struct policy_identity *identity, json_t *config,
+                               struct policy_decision *decision);
 
 /* CLONE_NEW* of a name of the runtime-spec, or of a list of them; 0: there is none so called. */
 unsigned int policy_namespace_flag(const char *name);

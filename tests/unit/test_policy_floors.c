@@ -31,6 +31,10 @@
 #define PRIVATE        FLOORS("'denied_propagation':['shared']")
 #define LINUX(members) "{'process':{},'linux':{" members "}}"
 #define MOUNT(members) "{'process':{},'mounts':[{'destination':'/x'," members "}]}"
+#define READONLY_SYS   FLOORS("'readonly_paths':['/sys']")
+#define CGROUPS_WITH(options)                                                                      \
+    "[{'destination':'/sys/fs/cgroup','type':'cgroup','source':'cgroup','options':" options "}]"
+#define CGROUPS(options) "{'process':{},'mounts':" CGROUPS_WITH(options) "}"
 
 static const struct {
     const char *policy, *config, *path, *expected; /* expected NULL: refused */
@@ -52,9 +56,24 @@ static const struct {
     { HIDING, MOUNT("'type':'bind','source':'/'"), "linux", NULL },
     { HIDING, MOUNT("'source':'/sys/firmware/dmi','options':['bind']"), "linux", NULL },
     { HIDING, MOUNT("'type':'overlay','source':'/a','options':['lowerdir=/proc']"), "linux", NULL },
+    { HIDING, MOUNT("'type':'overlay','source':'/a','options':['lowerdir=a:b']"), "linux", NULL },
+    { HIDING, MOUNT("'type':'ext4','source':'/a','options':['journal_path=a']"), "linux", NULL },
+    { HIDING, MOUNT("'type':'debugfs','source':'/tmp'"), "linux", NULL },
+    { HIDING, MOUNT("'type':'securityfs','source':'/tmp'"), "linux", NULL },
     { HIDING, MOUNT("'type':'bind','source':'/home'"), "linux/readonlyPaths", "['/proc/sys']" },
     { HIDING, MOUNT("'type':'tmpfs','source':'tmpfs','options':['size=1m']"), "linux/readonlyPaths",
       "['/proc/sys']" },
+    { READONLY_SYS, MOUNT("'type':'cgroup','source':'cgroup'"), "linux", NULL },
+    { READONLY_SYS, MOUNT("'type':'cgroup2','source':'cgroup2','options':['ro']"), "linux", NULL },
+    { READONLY_SYS, CGROUPS("['rw']"), "linux/readonlyPaths", "['/sys']" },
+    { LIMITS, CGROUPS("['nosuid','rw']"), "mounts", CGROUPS_WITH("['nosuid','rw','ro']") },
+    { LIMITS, CGROUPS("null"), "mounts", CGROUPS_WITH("['ro']") },
+    { LIMITS, CGROUPS("['rw','ro']"), "mounts", CGROUPS_WITH("['rw','ro']") },
+    { FLOORS("'masked_paths':['/proc/keys']"), CGROUPS("['rw']"), "mounts",
+      CGROUPS_WITH("['rw']") },
+    { LIMITS, MOUNT("'type':'bind','source':'/sys/fs/cgroup/a'"), "linux", NULL },
+    { LIMITS, MOUNT("'type':'cgroup','source':'/sys','options':['rbind']"), "linux", NULL },
+    { LIMITS, MOUNT("'type':'bind','source':'/home'"), "process", "{}" },
     { FLOORS("'masked_paths':[]"), LINUX("'maskedPaths':[]"), "linux/maskedPaths", "[]" },
     { SYSCTLS, LINUX("'sysctl':{'net.core.somaxconn':'1','net.ipv4.conf.all.rp_filter':'1'}"),
       "process", "{}" },
@@ -156,7 +175,9 @@ static const struct {
     { FLOORS(""), HOOKED_WITH("'args':['x']"), "hooks/poststop",
       "[{'path':'/usr/bin/env','args':['x']}]" },
     { FLOORS(""), HOOKED("poststop", "/no/such/program"), "hooks/poststop",
-      "[{'path':'/usr/bin/env'},{'path':'/no/such/program'}]" },
+      "[{'args':['/usr/bin/env'],'path':'/usr/bin/env'},{'path':'/no/such/program'}]" },
+    { FLOORS(""), HOOKED_WITH("'args':[]"), "hooks/poststop",
+      "[{'path':'/usr/bin/env','args':['/etc/../usr/bin/env']}]" },
     { HOOKS, "{'process':{}}", "linux", NULL },
     { HOOKS, "{'process':{},'linux':{'namespaces':[{'type':'uts'}]}}", "process", "{}" },
 };
