@@ -137,13 +137,24 @@ int policy_check_host(const struct policy_floors *floors, const struct policy_id
     return 0;
 }
 
+/* A program of many names knows by the first of its args which it is: without args, the path, which
+ * may be a link to it. */
+static int pin_hook(json_t *hook, json_t *leads)
+{
+    json_t *path = json_object_get(hook, "path");
+    if (json_array_size(json_object_get(hook, "args")) == 0 &&
+        json_object_set_new(hook, "args", json_pack("[O]", path)) < 0)
+        return -1;
+    return json_object_set(hook, "path", leads);
+}
+
 int policy_pin_hooks(const struct policy_identity *identity, json_t *config,
                      struct policy_decision *decision)
 {
     json_t *hook;
     for (size_t i = 0; (hook = (json_t *)policy_hook_at(config, i)); i++) {
         json_t *leads = json_array_get(identity->hooks, i);
-        if (json_string_length(leads) > 0 && json_object_set(hook, "path", leads) < 0)
+        if (json_string_length(leads) > 0 && pin_hook(hook, leads) < 0)
             return policy_refuse(decision, "out of memory");
     }
     return 0;
