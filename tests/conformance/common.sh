@@ -24,6 +24,8 @@ ON_TERMINAL=$(dirname "$(realpath "$0")")/on_terminal
 DIRECTORY=$(mktemp -d /tmp/hybrid-conformance-XXXXXX)
 export HYBRID_DATA=$DIRECTORY/data
 unset HYBRID_ROOT
+# Whoever is not told which daemon to ask, in the clean-up for instance, must not reach this machine's own.
+export DOCKER_HOST=unix://$DIRECTORY/docker.sock CONTAINERD_ADDRESS=$DIRECTORY/containerd.sock
 cd "$DIRECTORY" || exit 1 # conmon leaves a file "oom" where it was started
 
 stop_daemons() {
