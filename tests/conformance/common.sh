@@ -12,6 +12,7 @@ HYBRID=$BUILD/hybrid
 CACHE=${HYBRID_CACHE:-$HOME/.cache/hybrid}/conformance
 failures=0
 daemons=()
+loaded= # modules of the kernel
 
 skip() {
     echo "SKIP conformance/$ENGINE: $*"
@@ -32,6 +33,7 @@ stop_daemons() {
     local i pid
     for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do
         pid=${daemons[i]}
+        [ -n "$pid" ] || continue # its end was seen: the number may be somebody else's
         kill "$pid" 2>/dev/null
         for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
         kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
@@ -41,6 +43,7 @@ stop_daemons() {
 clean_up() {
     type -t end_engine >/dev/null && end_engine >/dev/null 2>&1
     stop_daemons
+    [ -z "$loaded" ] || eventually unload_modules 2>/dev/null
     awk -v d="$DIRECTORY/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount -l
     rm -rf "$DIRECTORY"
     # What engines make and leave for their next run: their own directories, and parents of cgroups.
@@ -96,6 +99,20 @@ start_daemon() { # NAME SOCKET COMMAND...
     done
     skip "$name does not start here: $(tail -n 1 "$DIRECTORY/$name.log" | cut -c1-300)"
 }
+
+# Modules that the kernel may have; those that were not there before go again at the end.
+load_modules() { # NAME...
+    local before
+    before=$(modules)
+    modprobe -q -a "$@"
+    loaded="$(modules | grep -vxF "$before") $loaded"
+}
+unload_modules() {
+    local module
+    for module in $loaded; do [ ! -e "/sys/module/$module" ] || rmmod "$module" || return; done
+}
+# Each comes before those that it needs.
+modules() { cut -d ' ' -f 1 /proc/modules 2>/dev/null; }
 
 # containerd's configuration, all of it below a directory: containerd_configuration DIRECTORY
 containerd_configuration() {
