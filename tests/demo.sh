@@ -100,9 +100,7 @@ why_no_vm() {
 
 [ -x "$hybrid" ] || fail "$hybrid does not exist; run: make"
 if [ "${2:-}" = --emulated ]; then
-    # What is timed is read from memory: the emulated host sees the caller's files slowly.
-    mkdir /dev/shm/build
-    cp -r "$build"/{hybrid,hybrid-image,hybrid-vmm,hybrid-names,vmlinux,guest-root.erofs,images} /dev/shm/build || exit 1
+    "$here/testbed/copy-build" "$build" /dev/shm/build || exit 1
     hybrid=/dev/shm/build/hybrid
     run_both
     exit

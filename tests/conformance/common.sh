@@ -173,18 +173,26 @@ in_own_network() {
     ip link set lo up
 }
 
+has_vms() { "$HYBRID" doctor --json 2>/dev/null | grep -q '"vm": *true'; }
+need_vms() { has_vms || skip "no VMs here: $(what_is_missing)"; }
+# Rows of the doctor, in one line.
+what_is_missing() { "$HYBRID" doctor | awk '$2 == "missing"' | cut -c1-200 | paste -sd '|'; }
+
 # Goes on in the emulated host if no VM can run here. To be called when all that is downloaded is there. QEMU now and
 # then stops for good: such a boot is given up and repeated, and what it printed is not shown.
 where_vms_run() {
-    "$HYBRID" doctor --json 2>/dev/null | grep -q '"vm": *true' && return
-    [ -z "${TESTBED:-}" ] || skip "no VMs here: $("$HYBRID" doctor | grep '^kvm' | cut -c1-200)"
+    has_vms && return
+    if [ -n "${TESTBED:-}" ]; then
+        [ -e /dev/kvm ] || need_vms
+        echo "FAIL conformance/$ENGINE: no VMs in the emulated host: $(what_is_missing)"
+        exit 1
+    fi
     local boot status tests
     tests=$(dirname "$(dirname "$SCRIPT")")
     cd "$tests/.." || exit 1
     for boot in 1 2 3; do
-        "$tests/testbed/run" --timeout 600 -- bash -uc 'mkdir /dev/shm/build && cp -r "$1"/hybrid "$1"/hybrid-image \
-            "$1"/hybrid-vmm "$1"/hybrid-names "$1"/vmlinux "$1"/guest-root.erofs "$1"/images /dev/shm/build && exec "$2" /dev/shm/build' \
-            "$ENGINE" "$BUILD" "$SCRIPT" >"$DIRECTORY/emulated" 2>&1
+        "$tests/testbed/run" --timeout 600 -- bash -uc 'tests/testbed/copy-build "$1" /dev/shm/build &&
+            exec "$2" /dev/shm/build' "$ENGINE" "$BUILD" "$SCRIPT" >"$DIRECTORY/emulated" 2>&1
         status=$?
         [ $status = 124 ] || [ $status = 125 ] || break
         echo "NOTE the emulated host stopped (boot $boot of 3): $(tail -n 1 "$DIRECTORY/emulated" | cut -c1-200)"
