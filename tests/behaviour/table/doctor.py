@@ -173,7 +173,7 @@ def pointed_at(t):
     os.mkdir(directory)
     t.closers.append(lambda: shutil.rmtree(directory))
     shutil.copy(t.host.hybrid, directory)
-    for name in ("hybrid-vmm", "vmlinux", "guest-root.erofs"):
+    for name in ("hybrid-vmm", "hybrid-names", "vmlinux", "guest-root.erofs"):
         os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
     run, data = ("run", "--rm", "--isolation=container", image, "true"), directory + "/data"
     os.mkdir(data)
@@ -211,7 +211,7 @@ def pointed_at_by_vms(t):
     os.mkdir(directory)
     t.closers.append(lambda: shutil.rmtree(directory))
     shutil.copy(t.host.hybrid, directory)
-    for name in ("hybrid-image", "hybrid-vmm", "guest-root.erofs"):
+    for name in ("hybrid-image", "hybrid-vmm", "hybrid-names", "guest-root.erofs"):
         os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
     network, run = Network(t), ("run", "--isolation=vm")
     point_at(t, "shares", hidden("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"),
@@ -220,4 +220,6 @@ def pointed_at_by_vms(t):
              (*run, "--name", t.name(), image, "true"))
     point_at(t, "network", [*IN_MOUNTS, 'mount -t tmpfs none /dev/net && exec "$@"', "sh"],
              (*run, "--rm", f"--network=ns:{network.path}", image, "true"), "note")
-    point_at(t, "guest", [], (*run, "--rm", image, "true"), programs=directory)
+    command = point_at(t, "guest", [], (*run, "--rm", image, "true"), programs=directory)
+    seen = t.finish(command("doctor"), None, 60, None)
+    t.match("the screen", r"(?m)^guest +missing .*vmlinux: No such file.*\n +-> install", seen.out)
