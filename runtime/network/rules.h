@@ -8,15 +8,26 @@
 #include "error.h"
 
 struct rules {
-    struct in_addr server; /* of 127.0.0.0/8, whose packets they are about; zeros: about nothing */
-    bool others;           /* about something else */
+    struct in_addr server; /* of 127.0.0.0/8: they lead questions for names from it; zeros: none */
+    struct in_addr
+        answering; /* likewise: they change what comes from it, as the answers to those */
+    bool others;   /* about something else */
 };
 
-/*
- * Notes a rule. about: it does nothing to packets of other addresses than this, of 127.0.0.0/8;
- * zeros: it may. acts: it does something, to packets that `about` does not bound.
- */
-void rules_note(struct rules *rules, struct in_addr about, bool acts);
+/* The packets that a rule can reach. */
+struct rules_match {
+    struct in_addr source, destination; /* the only one, of 127.0.0.0/8; zeros: any */
+    bool names;                         /* only those to port 53 */
+};
+
+/* Notes that a rule does something to such packets. */
+void rules_note(struct rules *rules, const struct rules_match *match);
+
+/* Whether the address is one of 127.0.0.0/8. */
+bool rules_is_loopback(struct in_addr address);
+
+/* Whether a match of iptables(8), of this name and with these parameters, asks for port 53. */
+bool rules_asks_names(const char *name, size_t name_size, const void *info, size_t info_size);
 
 /*
  * rules_legacy.c: reads the tables of iptables-legacy(8) in the current namespace. Returns 0, or -1

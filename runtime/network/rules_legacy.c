@@ -23,19 +23,37 @@ enum { MAX_TABLE_BYTES = 16 << 20 };
 static const char LIST[] = "/proc/thread-self/net/ip_tables_names";
 static const char LIST_6[] = "/proc/thread-self/net/ip6_tables_names";
 
-/* The address that the rule's packets are from or to, if it is one of the loopback's; or zeros. */
-static struct in_addr loopback_of(const struct ipt_ip *match)
+static struct in_addr loopback_of(struct in_addr address, struct in_addr mask, bool inverted)
 {
-    const struct {
-        struct in_addr address, mask;
-        uint8_t inverted;
-    } ends[] = { { match->dst, match->dmsk, IPT_INV_DSTIP },
-                 { match->src, match->smsk, IPT_INV_SRCIP } };
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        if (ends[i].mask.s_addr == INADDR_NONE && !(match->invflags & ends[i].inverted) &&
-            ntohl(ends[i].address.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET)
-            return ends[i].address;
-    return (struct in_addr){ 0 };
+    bool is_one = mask.s_addr == INADDR_NONE && !inverted && rules_is_loopback(address);
+    return is_one ? address : (struct in_addr){ 0 };
+}
+
+/* Whether one of the entry's matches asks for port 53. */
+static bool asks_names(const char *entry, const struct ipt_entry *head)
+{
+    struct xt_entry_match match;
+    for (size_t at = sizeof *head; at + sizeof match <= head->target_offset;
+         at += match.u.match_size) {
+        memcpy(&match, entry + at, sizeof match);
+        size_t left = head->target_offset - at;
+        if (match.u.match_size < sizeof match || match.u.match_size > left)
+            return false;
+        if (rules_asks_names(match.u.user.name, sizeof match.u.user.name, entry + at + sizeof match,
+                             match.u.match_size - sizeof match))
+            return true;
+    }
+    return false;
+}
+
+static struct rules_match match_of(const char *entry, const struct ipt_entry *head)
+{
+    const struct ipt_ip *ip = &head->ip;
+    return (struct rules_match){
+        .source = loopback_of(ip->src, ip->smsk, ip->invflags & IPT_INV_SRCIP),
+        .destination = loopback_of(ip->dst, ip->dmsk, ip->invflags & IPT_INV_DSTIP),
+        .names = asks_names(entry, head),
+    };
 }
 
 /* Whether the target leaves a packet as it is: lets it pass, looks at other rules, or only marks
@@ -66,10 +84,10 @@ static int note_entries(struct rules *rules, const char *entries, size_t size)
             entry.next_offset - entry.target_offset < (int)sizeof target)
             return -1;
         const char *from = entries + at + entry.target_offset;
-        struct in_addr about = loopback_of(&entry.ip);
-        bool passive = is_passive((const struct xt_entry_target *)(const void *)from,
-                                  (size_t)(entry.next_offset - entry.target_offset));
-        rules_note(rules, about, !passive && about.s_addr == 0);
+        const struct rules_match match = match_of(entries + at, &entry);
+        if (!is_passive((const struct xt_entry_target *)(const void *)from,
+                        (size_t)(entry.next_offset - entry.target_offset)))
+            rules_note(rules, &match);
         at += entry.next_offset;
     }
     return 0;
