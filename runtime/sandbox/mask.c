@@ -15,17 +15,34 @@
 
 enum { CLONE_FLAGS = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH };
 
+/* What is left of path at the root of a mount on `mounted`: "." for that itself; NULL: it is not
+ * below. */
+static const char *below(const char *path, const char *mounted)
+{
+    size_t length = strlen(mounted);
+    if (strncmp(path, mounted, length) != 0 || (path[length] && path[length] != '/'))
+        return NULL;
+    path += length;
+    path += strspn(path, "/");
+    return *path ? path : ".";
+}
+
 /*
- * Resolves a path of the plan. /proc and /sys are entered through the descriptors of our own
- * mounts: their names could have been exchanged by another workload that shares the root. Returns
- * -1 with errno.
+ * Resolves a path of the plan. /proc and /sys, and what is in them, are entered through the
+ * descriptors of our own mounts: their names could have been exchanged by another workload that
+ * shares the root. Returns -1 with errno.
  */
 static int open_target(const struct sandbox *sandbox, const char *path)
 {
-    if (sandbox->proc_fd >= 0 && strncmp(path, "/proc/", 6) == 0)
-        return path_open_real(sandbox->proc_fd, path + 6, O_PATH);
-    if (sandbox->sys_fd >= 0 && strncmp(path, "/sys/", 5) == 0)
-        return path_open_real(sandbox->sys_fd, path + 5, O_PATH);
+    const struct {
+        int fd;
+        const char *mounted;
+    } own[] = { { sandbox->proc_fd, "/proc" }, { sandbox->sys_fd, "/sys" } };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        const char *rest = below(path, own[i].mounted);
+        if (own[i].fd >= 0 && rest)
+            return path_open_real(own[i].fd, rest, O_PATH);
+    }
     return path_open(sandbox->root_fd, path, O_PATH);
 }
 

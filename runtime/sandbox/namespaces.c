@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -137,6 +139,26 @@ static int refuse_hosts(const struct plan *plan, int index, int fd, struct error
                      step->kind == PLAN_MOUNT ? "show" : "change");
 }
 
+/* Only looked at before it is known to be a namespace: opening a named pipe waits for its writer,
+ * and opening a device can do anything. */
+static int open_namespace(const char *path, struct error *err)
+{
+    _cleanup_close_ int found = open(path, O_PATH | O_CLOEXEC);
+    struct statfs status;
+    if (found < 0 || fstatfs(found, &status) < 0)
+        return sandbox_fail(err, "cannot open the namespace %s (linux.namespaces)", path);
+    if (status.f_type != NSFS_MAGIC)
+        return error_set(err, EXIT_OURS,
+                         "linux.namespaces: %s is no namespace; give a file of /proc/PID/ns, or "
+                         "what ip-netns(8) made of one",
+                         path);
+    char name[32];
+    (void)snprintf(name, sizeof name, "/proc/self/fd/%d", found);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 ? fd
+                   : sandbox_fail(err, "cannot open the namespace %s (linux.namespaces)", path);
+}
+
 int namespaces_open(const struct sandbox_request *request, struct namespaces_joined *joined,
                     struct error *err)
 {
@@ -147,9 +169,9 @@ int namespaces_open(const struct sandbox_request *request, struct namespaces_joi
         const char *path = plan->namespaces.path[i];
         if (!path)
             continue;
-        joined->fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+        joined->fds[i] = open_namespace(path, err);
         if (joined->fds[i] < 0)
-            return sandbox_fail(err, "cannot open the namespace %s (linux.namespaces)", path);
+            return -1;
         if (refuse_hosts(plan, i, joined->fds[i], err) < 0)
             return -1;
     }

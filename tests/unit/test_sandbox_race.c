@@ -100,6 +100,25 @@ static bool has_mount_below(pid_t pid, const char *path)
     return false;
 }
 
+/* How many sysfs mounts of the root nothing read-only lies on. The child sees it below the place
+ * where it is set up, as "root". */
+static int count_writable_sysfs(pid_t pid)
+{
+    char name[64], line[4096];
+    int writable = 0;
+    (void)snprintf(name, sizeof name, "/proc/%d/mountinfo", (int)pid);
+    _cleanup_fclose_ FILE *file = fopen(name, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        char *super = strstr(line, " - sysfs ");
+        if (!super || !strstr(line, "/root/"))
+            continue;
+        *super = '\0';
+        writable += strstr(line, " ro") ? -1 : 1;
+    }
+    return writable;
+}
+
 /* Sets one plan up as far as the command, and ends it. Returns whether that worked. */
 static bool set_up_once(const struct place *place, const struct plan *plan)
 {
@@ -115,14 +134,17 @@ static bool set_up_once(const struct place *place, const struct plan *plan)
     if (sandbox_spawn(&request, &child, &err) < 0)
         return false;
     bool done = sandbox_set_up(&child, &err) == 0;
-    if (done)
+    if (done) {
         assert_false(has_mount_below(child.pid, place->outside));
+        assert_int_equal(count_writable_sysfs(child.pid), 0);
+    }
     sandbox_abandon(&child);
     return done;
 }
 
-/* Runs the plan many times while `a` and a link to a place outside are exchanged. */
-static void race(struct place *place, struct plan_step *steps, size_t count, int starts)
+/* Runs the plan many times while `name` and a link to a place outside are exchanged. */
+static void race(struct place *place, const char *name, struct plan_step *steps, size_t count,
+                 int starts)
 {
     static const char *const argv[] = { "/none", NULL };
     steps[count - 1] = (struct plan_step){ .kind = PLAN_EXEC, .exec = { .argv = argv } };
@@ -132,7 +154,7 @@ static void race(struct place *place, struct plan_step *steps, size_t count, int
                          .namespaces = { .create = CLONE_NEWNS } };
     size_t before = count_entries(place->outside);
     unsigned int worked = 0;
-    place->racer = start_racer(place->root_fd, "a", "b");
+    place->racer = start_racer(place->root_fd, name, "b");
     for (int i = 0; i < starts; i++) {
         worked += set_up_once(place, &plan);
         assert_int_equal(count_entries(place->outside), before);
@@ -161,7 +183,7 @@ static void test_exchanged_targets(void **state)
         { .kind = PLAN_CWD, .path = "/a/cwd/made" },
         { .kind = PLAN_EXEC },
     };
-    race(place, steps, sizeof steps / sizeof *steps, STARTS);
+    race(place, "a", steps, sizeof steps / sizeof *steps, STARTS);
 }
 
 /* What hides a path or makes it read-only must not do so to the host's. */
@@ -179,7 +201,25 @@ static void test_exchanged_masks(void **state)
         { .kind = PLAN_READONLY_PATH, .path = "/a" },
         { .kind = PLAN_EXEC },
     };
-    race(place, steps, sizeof steps / sizeof *steps, MASK_STARTS);
+    race(place, "a", steps, sizeof steps / sizeof *steps, MASK_STARTS);
+}
+
+/* sysfs becomes read-only wherever it is by then. */
+static void test_exchanged_sys(void **state)
+{
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make namespaces and mounts\n");
+        skip();
+    }
+    struct place *place = *state;
+    assert_int_equal(mkdirat(place->root_fd, "sys", 0755), 0);
+    assert_int_equal(symlinkat(place->outside, place->root_fd, "b"), 0);
+    struct plan_step steps[] = {
+        { .kind = PLAN_MOUNT, .mount = { .type = "sysfs", .source = "sysfs", .target = "/sys" } },
+        { .kind = PLAN_READONLY_PATH, .path = "/sys" },
+        { .kind = PLAN_EXEC },
+    };
+    race(place, "sys", steps, sizeof steps / sizeof *steps, MASK_STARTS);
 }
 
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
@@ -189,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_exchanged_targets),
         CASE(test_exchanged_masks),
+        CASE(test_exchanged_sys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
