@@ -791,6 +791,18 @@ def host_namespaces(t):
             t.match(kind, f"the host's: .*{complaint}" if change else "^$", errors)
 
 
+@test("bundle/namespace-that-is-none", **CONTAINERS)
+def no_namespace(t):
+    """What is no namespace is not even opened: a named pipe would have create wait for its writer."""
+    for make in (os.mkfifo, os.mkdir):
+        bundle = Bundle(t, ["true"])
+        make(bundle.path + "/none")
+        for space in bundle.config["linux"]["namespaces"]:
+            if space["type"] == "uts":
+                space["path"] = bundle.path + "/none"
+        t.match("stderr", "linux.namespaces: .*/none is no namespace", bundle.create(status=125))
+
+
 @test("bundle/create-killed-at-any-moment", seconds=120)
 def killed_create(t):
     """kill -9 of create: delete --force clears up whatever there is, and nothing stays (the harness looks)."""
