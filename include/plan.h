@@ -57,7 +57,8 @@ struct plan_id_map {
  * Members of a configuration that hybrid itself writes where a policy judged a path, so that what
  * is opened later is what was judged: beside the source of a mount and root.path, where that led
  * (it is opened without following a symbolic link), and beside the path of a namespace, that it was
- * not the host's. A bundle that writes them says no more than it could by the path itself.
+ * not the host's. In a bundle's own configuration, and where there is no policy any more, they are
+ * removed before they are read.
  */
 #define PLAN_RESOLVED_KEY  "hybrid.resolved"
 #define PLAN_NOT_HOSTS_KEY "hybrid.notHosts"

@@ -56,13 +56,15 @@ static int read_isolation(const struct runtime *runtime, const json_t *document,
     return 0;
 }
 
-/* What the policy writes into the configuration is what the state keeps. */
+/* What the policy writes into the configuration is what the state keeps; what only it may write is
+ * not the bundle's to say. */
 static int apply_policy(const struct runtime *runtime, const char *id, json_t *document,
                         struct bundle *bundle, struct error *err)
 {
+    bool changed = policy_unpin(document);
     if (run_policy_decide_bundle(runtime, id, document, &bundle->vm, &bundle->policy, err) < 0)
         return -1;
-    if (!bundle->policy)
+    if (!bundle->policy && !changed)
         return 0;
     char *text = json_dumps(document, JSON_COMPACT);
     if (!text)

@@ -209,8 +209,7 @@ static int compare_decision(const struct state *state, const json_t *then, const
                      policy_name(policy->policy), state->id);
 }
 
-/* The start opens what was judged now. */
-static int keep_pins(const json_t *config, char **config_text, struct error *err)
+static int keep_text(const json_t *config, char **config_text, struct error *err)
 {
     char *text = json_dumps(config, JSON_COMPACT);
     if (!text)
@@ -220,6 +219,15 @@ static int keep_pins(const json_t *config, char **config_text, struct error *err
     return 0;
 }
 
+/* Made under a policy that is gone: what it judged then is not what is opened now. */
+static int drop_pins(char **config_text, struct error *err)
+{
+    json_t *config = json_loads(*config_text, 0, NULL);
+    int result = config && policy_unpin(config) ? keep_text(config, config_text, err) : 0;
+    json_decref(config);
+    return result;
+}
+
 int run_policy_check_start(const struct runtime *runtime, const struct state *state,
                            char **config_text, struct error *err)
 {
@@ -227,7 +235,7 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
     if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
-        return 0;
+        return drop_pins(config_text, err);
     json_t *then = json_loads(*config_text, 0, NULL);
     policy.mount_sources = policy_pin_mounts(then, false, err);
     policy.hooks = policy_resolve_hooks(then);
@@ -259,7 +267,7 @@ int run_policy_check_start(const struct runtime *runtime, const struct state *st
     if (result == 0)
         result = compare_decision(state, then, now, &policy, err);
     if (result == 0)
-        result = keep_pins(then, config_text, err);
+        result = keep_text(then, config_text, err);
     result = run_policy_record(runtime, state->id, &policy, result, err);
     json_decref(then);
     json_decref(now);

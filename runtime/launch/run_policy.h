@@ -54,7 +54,8 @@ int run_policy_check_resources(const struct runtime *runtime, const json_t *reso
 
 /*
  * Whether a stopped workload may start again as it was made, by the policy of today. *config_text,
- * malloc'd, is exchanged for one that opens what was judged. Returns 0, or -1 with *err.
+ * malloc'd, is exchanged for one that opens what was judged, or, without a policy, what its paths
+ * lead to now. Returns 0, or -1 with *err.
  */
 int run_policy_check_start(const struct runtime *runtime, const struct state *state,
                            char **config_text, struct error *err);

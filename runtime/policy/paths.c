@@ -22,10 +22,24 @@ static bool climbs(const char *path)
     return strstr(path, "/../") || (length >= 3 && strcmp(path + length - 3, "/..") == 0);
 }
 
+/* A link of procfs (/proc/PID/root) leads into another tree than the path that it shows as its
+ * target does here, which is what realpath makes of it. */
+static bool is_same_file(const char *path, const char *resolved)
+{
+    struct stat named, found;
+    return stat(path, &named) == 0 && stat(resolved, &found) == 0 && named.st_dev == found.st_dev &&
+           named.st_ino == found.st_ino;
+}
+
 /* What leads nowhere is opened as it was judged: as it is written; and not at all if that says
  * nothing of the place. */
 static int pin(json_t *object, const char *path, const char *resolved, struct error *err)
 {
+    if (resolved && !is_same_file(path, resolved))
+        return error_set(err, EXIT_OURS,
+                         "the policy cannot judge %.200s: a link of /proc in it leads to the files "
+                         "of another root directory or mount namespace; give a path of this one",
+                         path);
     const char *pinned = resolved ? resolved : *path == '/' && !climbs(path) ? path : "";
     if (json_object_set_new(object, PLAN_RESOLVED_KEY, json_string(pinned)) == 0)
         return 0;
@@ -89,6 +103,24 @@ json_t *policy_pin_mounts(json_t *config, bool bundle, struct error *err)
     return NULL;
 }
 
+static bool remove_from_all(json_t *list, const char *key)
+{
+    bool removed = false;
+    size_t index;
+    json_t *entry;
+    json_array_foreach(list, index, entry) removed |= json_object_del(entry, key) == 0;
+    return removed;
+}
+
+bool policy_unpin(json_t *config)
+{
+    bool removed = json_object_del(json_object_get(config, "root"), PLAN_RESOLVED_KEY) == 0;
+    removed |= remove_from_all(json_object_get(config, "mounts"), PLAN_RESOLVED_KEY);
+    removed |= remove_from_all(json_object_get(json_object_get(config, "linux"), "namespaces"),
+                               PLAN_NOT_HOSTS_KEY);
+    return removed;
+}
+
 /* --- namespaces ----------------------------------------------------------------------------------
  */
 
@@ -144,7 +176,8 @@ json_t *policy_resolve_hooks(const json_t *config)
     for (size_t i = 0; (hook = policy_hook_at(config, i)); i++) {
         const char *path = json_string_value(json_object_get(hook, "path"));
         _cleanup_free_ char *resolved = path && *path == '/' ? realpath(path, NULL) : NULL;
-        (void)json_array_append_new(programs, json_string(resolved ? resolved : ""));
+        bool pinned = resolved && is_same_file(path, resolved);
+        (void)json_array_append_new(programs, json_string(pinned ? resolved : ""));
     }
     return programs;
 }

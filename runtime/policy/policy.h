@@ -159,7 +159,8 @@ void policy_cgroup_parse(const char *text, char *cgroup, size_t size);
  * paths.c. The resolved sources of a configuration's mounts, as far as they are absolute, and of a
  * bundle its root.path, unless that is a directory below the working directory, the bundle: for
  * identity.mount_sources. Each is written beside its path (PLAN_RESOLVED_KEY), and is what is
- * opened later. New reference, or NULL with *err.
+ * opened later. A path through a link of procfs into another tree of files cannot be judged. New
+ * reference, or NULL with *err.
  */
 json_t *policy_pin_mounts(json_t *config, bool bundle, struct error *err);
 
@@ -169,6 +170,10 @@ json_t *policy_pin_mounts(json_t *config, bool bundle, struct error *err);
  * it fails if it is by then.
  */
 unsigned int policy_pin_namespaces(json_t *config);
+
+/* Removes what the two have written, or whoever wrote a configuration as if they had: it means
+ * nothing without a judgement of today. Returns whether there was any. */
+bool policy_unpin(json_t *config);
 
 /* For identity.hooks: the programs of the host that the configuration's hooks are, resolved. New
  * reference. */

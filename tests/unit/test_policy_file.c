@@ -4,8 +4,12 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "plan.h"
@@ -254,6 +258,64 @@ static void test_pins(void **state)
     json_decref(config);
 }
 
+/* realpath("/proc/PID/root") is a path of the mount namespace of that process. */
+static void test_links_of_procfs(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make a mount namespace\n");
+        skip();
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+            mount("test", "/proc/driver", "tmpfs", 0, NULL) == 0 && chroot("/proc/driver") == 0 &&
+            raise(SIGSTOP) == 0)
+            pause();
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    static const char *const texts[] = {
+        "{'mounts':[{'source':'/proc/%d/root','type':'bind'}]}",
+        "{'root':{'path':'/proc/%d/root'}}",
+    };
+    for (size_t i = 0; i < ROWS(texts); i++) {
+        char text[128];
+        struct error err = { 0 };
+        (void)snprintf(text, sizeof text, texts[i], (int)pid);
+        json_t *config = load(text);
+        assert_null(policy_pin_mounts(config, true, &err));
+        assert_non_null(strstr(err.message, "cannot judge /proc/"));
+        json_decref(config);
+    }
+    char text[128];
+    (void)snprintf(text, sizeof text, "{'hooks':{'poststop':[{'path':'/proc/%d/root'}]}}",
+                   (int)pid);
+    json_t *config = load(text), *programs = policy_resolve_hooks(config);
+    assert_json(programs, "['']");
+    json_decref(programs);
+    json_decref(config);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* Without a judgement of today there are none, whoever wrote them. */
+static void test_unpin(void **state)
+{
+    (void)state;
+    json_t *config =
+        load("{'root':{'path':'r','hybrid.resolved':'/etc'},'mounts':[{'source':'/a',"
+             "'hybrid.resolved':'/etc'}],'linux':{'namespaces':[{'hybrid.notHosts':true}]}}");
+    assert_true(policy_unpin(config));
+    assert_json(config, "{'root':{'path':'r'},'mounts':[{'source':'/a'}],"
+                        "'linux':{'namespaces':[{}]}}");
+    assert_false(policy_unpin(config));
+    json_decref(config);
+}
+
 static void test_load(void **state)
 {
     (void)state;
@@ -429,10 +491,16 @@ static void test_shipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_cgroup),
-        cmocka_unit_test(test_paths),   cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_load),    cmocka_unit_test(test_audit),
-        cmocka_unit_test(test_schema),  cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cgroup),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_links_of_procfs),
+        cmocka_unit_test(test_unpin),
+        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

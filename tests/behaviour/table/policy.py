@@ -197,11 +197,31 @@ def shows_no_more(t):
             (lambda config: config["mounts"].append({**sysfs, "destination": "/elsewhere"}), "in another place"),
             (lambda config: config["mounts"].append({"destination": "/p", "type": "bind", "source": "/proc",
                                                      "options": ["rbind"]}), "in another place"),
+            (lambda config: config["mounts"].append({"destination": "/o", "type": "overlay", "source": "/tmp",
+                                                     "options": ["lowerdir=link:empty"]}), "in another place"),
+            (lambda config: config["mounts"].append({"destination": "/c", "type": "cgroup", "source": "cgroup"}),
+             "in another place"),
             (lambda config: config["linux"].update(sysctl={"kernel.msgmax": "1"}), "sysctl kernel.msgmax"),
             (lambda config: config["linux"].update(rootfsPropagation="rshared"), "rootfsPropagation rshared is denied")):
         refused = Bundle(t, "true")
         change(refused.config)
         t.match("stderr", "refused by the policy .*" + wanted, refused.create(before=("--policy", path), status=125))
+
+
+@test("policy/limits-cannot-be-lifted", isolations=("container",))
+def limits_hold(t):
+    """A bundle's writable cgroup file system is none where the policy sets limits, and binds of the host's are refused."""
+    path = policy(t, "container", floors={"limits": {"pids": 20}})
+    bundle = Bundle(t, "for file in $(find /cg -name pids.max); do echo max > $file; done")
+    os.symlink("busybox", bundle.path + "/rootfs/bin/find")
+    bundle.config["mounts"].append({"destination": "/cg", "type": "cgroup", "source": "cgroup", "options": ["rw"]})
+    bundle.write()
+    result = t.hybrid("--policy", path, "run", "--bundle", bundle.path, bundle.id)
+    t.match("stderr", "Read-only file system", result.err)
+    refused = Bundle(t, "true")
+    refused.config["mounts"].append({"destination": "/cg", "type": "bind", "source": "/sys/fs/cgroup",
+                                     "options": ["rbind"]})
+    t.match("stderr", "refused by the policy .*limits can be lifted", refused.create(before=("--policy", path), status=125))
 
 
 class Swapped:
@@ -289,6 +309,28 @@ def judged_shares(t):
         else:
             t.match("stderr", "judged by the policy as .*/allowed: Too many levels of symbolic links", result.err)
         os.unlink(directory + "/link")
+
+
+@test("policy/gone-judges-nothing", isolations=("container",))
+def gone(t):
+    """What a policy wrote beside a path counts as long as there is one: not after it, and not from a bundle."""
+    directory = t.file("gone", "") + ".d"
+    for name in ("then", "now"):
+        os.makedirs(f"{directory}/{name}")
+        with open(f"{directory}/{name}/file", "w", encoding="ascii") as file:
+            file.write(name)
+    t.closers.append(lambda: shutil.rmtree(directory))
+    link, name = directory + "/link", t.name()
+    os.symlink("then", link)
+    t.equal("with it", "then", t.verb("--policy", policy(t, "container"), "run", "--name", name, "-v", link + ":/m",
+                                      t.host.image("test"), "cat", "/m/file"))
+    os.unlink(link)
+    os.symlink("now", link)
+    t.equal("without it", "now", t.verb("start", "-a", name))
+    bundle = Bundle(t, ["cat", "/m/file"])
+    bundle.config["mounts"].append({"destination": "/m", "type": "bind", "source": link, "options": ["rbind"],
+                                    "hybrid.resolved": directory + "/then"})
+    t.equal("of a bundle", "now", bundle.run())
 
 
 @test("policy/names-only-strengthen", isolations=("container",), alone=True)
