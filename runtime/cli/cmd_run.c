@@ -14,6 +14,7 @@
 #include "run.h"
 #include "run_image.h"
 #include "run_network.h"
+#include "runtime/container/container.h"
 #include "runtime/image/store.h"
 #include "runtime/launch/launch.h"
 #include "runtime/launch/make_plan.h"
@@ -190,7 +191,11 @@ static int compose(struct run *run, char **operands, struct error *err)
         json_decref(config);
         return -1;
     }
-    return make_plan(&run->cli->runtime, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err);
+    if (make_plan(&run->cli->runtime, config, PLAN_PARSE_OWN, &run->plan, &run->filter, err) < 0)
+        return -1;
+    return run->policy.decision.isolation == POLICY_CONTAINER
+               ? container_check_plan(&run->plan, err)
+               : 0;
 }
 
 static int dry_run(const struct run *run, struct error *err)

@@ -65,7 +65,7 @@ void container_cgroup_name(const struct plan *plan, const char *id, char name[PA
  * A container is one of perhaps many users of its namespace's interfaces, which others have made:
  * a queueing discipline there would limit them too, and stay when it has gone.
  */
-static int check_network_rates(const struct plan *plan, struct error *err)
+int container_check_plan(const struct plan *plan, struct error *err)
 {
     for (int i = PLAN_DISK_RATES; i < PLAN_RATES; i++) {
         if (plan->resources.rates[i] > 0)
@@ -82,8 +82,6 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
                          struct error *err)
 {
     char name[PATH_MAX];
-    if (check_network_rates(spec->plan, err) < 0)
-        return -1;
     if (spec->hold && spec->hold->no_cgroup)
         return 0;
     container_cgroup_name(spec->plan, spec->id, name);

@@ -35,6 +35,9 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
  */
 int container_release(struct workload *workload, struct error *err);
 
+/* Refuses what only a VM can be given, before anything is made. Returns 0, or -1 with *err. */
+int container_check_plan(const struct plan *plan, struct error *err);
+
 /* The name of the cgroup that a container with this plan has. */
 void container_cgroup_name(const struct plan *plan, const char *id, char name[PATH_MAX]);
 

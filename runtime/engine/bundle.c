@@ -10,15 +10,17 @@
 #include "cleanup.h"
 #include "io.h"
 #include "machine.h"
+#include "runtime/container/container.h"
 #include "runtime/launch/make_plan.h"
 #include "runtime/launch/run_policy.h"
 #include "runtime/launch/workload.h"
 #include "runtime/plan/compose.h"
+#include "shown_text.h"
 
 #define CONFIG_FILE          "config.json"
 #define ISOLATION_ANNOTATION "hybrid.isolation"
 
-enum { MAX_CONFIG = 16 * 1024 * 1024 };
+enum { MAX_CONFIG = 16 * 1024 * 1024, MAX_TOLD = 5 };
 
 static char *read_config(const char *path, struct error *err)
 {
@@ -74,25 +76,62 @@ static int apply_policy(const struct runtime *runtime, const char *id, json_t *d
     return 0;
 }
 
+/* What the bundle's author wrote, for a terminal or a log: a line, cut between two characters. */
+static void show_name(const char *name, char *shown, size_t size)
+{
+    size_t left = strlen(name), used = 0, length;
+    for (; left > 0; name += length, left -= length) {
+        size_t character = *name == '\n' ? 0 : shown_character(name, left);
+        length = character > 0 ? character : 1;
+        if (used + length + 1 > size)
+            break;
+        memcpy(shown + used, character > 0 ? name : "?", length);
+        used += length;
+    }
+    shown[used] = '\0';
+}
+
+/* The names of all sets that are no capabilities, as keys: each once. New reference, or NULL. */
+static json_t *find_unknown_capabilities(const json_t *document)
+{
+    json_t *sets = json_object_get(json_object_get(document, "process"), "capabilities");
+    json_t *unknown = json_object(), *names, *entry;
+    const char *set;
+    size_t index;
+    json_object_foreach(sets, set, names) json_array_foreach(names, index, entry)
+    {
+        const char *name = json_string_value(entry);
+        if (name && capability_from_name(name) < 0)
+            (void)json_object_set_new(unknown, name, json_true());
+    }
+    return unknown;
+}
+
 /* config.md: what cannot be mapped to a capability must be told as a warning, and grants nothing.
  */
 static void note_unknown_capabilities(const struct runtime *runtime, const json_t *document)
 {
-    json_t *sets = json_object_get(json_object_get(document, "process"), "capabilities");
-    const char *set;
-    json_t *names, *name;
-    size_t index;
-    json_object_foreach(sets, set, names) json_array_foreach(names, index, name)
+    json_t *unknown = find_unknown_capabilities(document), *value;
+    size_t count = json_object_size(unknown), told = 0;
+    const char *name;
+    char shown[64], text[192];
+    json_object_foreach(unknown, name, value)
     {
-        const char *unknown = json_string_value(name);
-        char text[192];
-        if (!unknown || capability_from_name(unknown) >= 0)
-            continue;
+        if (told++ == MAX_TOLD)
+            break;
+        show_name(name, shown, sizeof shown);
         (void)snprintf(text, sizeof text,
-                       "process.capabilities.%.20s: \"%.60s\" is no capability; it is left out",
-                       set, unknown);
+                       "process.capabilities: \"%s\" is no capability; it is left out", shown);
         runtime->note(runtime->log, text);
     }
+    if (count > MAX_TOLD) {
+        (void)snprintf(text, sizeof text,
+                       "process.capabilities: %zu more names are no capabilities; they are left "
+                       "out",
+                       count - MAX_TOLD);
+        runtime->note(runtime->log, text);
+    }
+    json_decref(unknown);
 }
 
 int bundle_load(const struct runtime *runtime, const char *id, const char *path,
@@ -119,7 +158,9 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                       "process.apparmorProfile is left out: it would confine calls of this host's "
                       "kernel, and a process in a VM makes none");
     note_unknown_capabilities(runtime, document);
-    return make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err);
+    if (make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err) < 0)
+        return -1;
+    return bundle->vm ? 0 : container_check_plan(&bundle->plan, err);
 }
 
 void bundle_free(struct bundle *bundle)

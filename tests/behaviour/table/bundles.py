@@ -501,11 +501,17 @@ def log(t):
     for number in (0, 2, 3, 5):
         t.match("message", f"{bundle.id} does not exist", lines[number]["msg"])
     t.equal("call", f"kill {bundle.id}", lines[4]["msg"])
-    bundle.config["process"]["capabilities"] = {"bounding": ["CAP_CHOWN", "CAP_NOSUCH"]}
+    unknown = ["CAP_NOSUCH", "é" * 40, "CAP_\n\x1b[2J", *(f"CAP_X{number}" for number in range(50))]
+    bundle.config["process"]["capabilities"] = {kind: ["CAP_CHOWN", *unknown] for kind in ("bounding", "permitted")}
     bundle.write()
     t.verb("--log", path, "run", "--bundle", bundle.path, bundle.id)
-    t.match("no capability", 'level=warning .*bounding: .*"CAP_NOSUCH.* is no capability',
-            open(path, encoding="utf-8").read())
+    with open(path, encoding="utf-8") as file:
+        warnings = [line for line in file if "level=warning" in line]
+    t.equal("warnings", 6, len(warnings))
+    t.match("no capability", '"CAP_NOSUCH.* is no capability', warnings[0])
+    t.match("a cut name", '"' + "é" * 31 + '.* is no capability', warnings[1])
+    t.match("an escape sequence", r'"CAP_\?\?\[2J.* is no capability', warnings[2])
+    t.match("the others", "48 more names are no capabilities", warnings[5])
     t.match("no checkpoints", "checkpoint is not supported", t.hybrid("checkpoint", bundle.id).err)
 
 

@@ -266,7 +266,11 @@ def rate_refused(t):
         t.match("stderr", wanted, result.err)
     shown = t.hybrid("run", f"--isolation={t.isolation}", "--dry-run", f"--network=ns:{network.path}",
                      "--network-send-bps=1m", t.host.image("test"))
-    t.match("dry run", "limit +network-send-bps 1048576 a second", shown.out)
+    if t.isolation == "vm":
+        t.match("dry run", "limit +network-send-bps 1048576 a second", shown.out)
+    else:
+        t.equal("exit status of a dry run", 125, shown.exit, shown)
+        t.match("stderr of a dry run", "--network-send-bps: a container shares", shown.err)
 
 
 @test("network/last-bytes", seconds=60)
