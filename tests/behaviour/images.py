@@ -1042,8 +1042,11 @@ def test_import_changes(store):
 # --- the run -------------------------------------------------------------------------------------------
 
 
-def run_test(name, test, store):
+def run_test(name, test, make_store):
+    """make_store: without arguments; when it raises, it leaves nothing."""
+    store = None
     try:
+        store = make_store()
         test(store)
         print(f"PASS {name}", flush=True)
         return True
@@ -1056,7 +1059,8 @@ def run_test(name, test, store):
             traceback.print_exc()
         return False
     finally:
-        store.remove()
+        if store:
+            store.remove()
 
 
 def run_tests(tests, hybrid, make_store):
@@ -1067,7 +1071,7 @@ def run_tests(tests, hybrid, make_store):
         return 0
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and remove the store
     only = os.environ.get("ONLY", "")
-    results = [run_test(name, test, make_store(hybrid)) for name, test in tests if only in name]
+    results = [run_test(name, test, lambda: make_store(hybrid)) for name, test in tests if only in name]
     return 0 if all(results) else 1
 
 
