@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/magic.h>
 #include <linux/nsfs.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -12,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,16 +51,33 @@ static bool same_file(int fd, const char *path)
            one.st_dev == other.st_dev;
 }
 
+/* Opens a namespace, and nothing else: a FIFO would keep us waiting. Returns the descriptor, or -1
+ * with errno; EINVAL: it is none. */
+static int open_found(int found)
+{
+    char link[32];
+    struct statfs status;
+    if (fstatfs(found, &status) < 0)
+        return -1;
+    if (status.f_type != NSFS_MAGIC) {
+        errno = EINVAL;
+        return -1;
+    }
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", found);
+    return open(link, O_RDONLY | O_CLOEXEC);
+}
+
 /* Opens a network namespace that is not the host's. Returns the descriptor, or -1 with *err. */
 static int open_namespace(const char *path, struct error *err)
 {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    _cleanup_close_ int found = open(path, O_PATH | O_CLOEXEC);
+    _cleanup_close_ int fd = found < 0 ? -1 : open_found(found);
+    if (found < 0 || (fd < 0 && errno != EINVAL))
         return error_set(err, EXIT_OURS,
                          "cannot open the network namespace %s: %s; `ip netns list` names those "
                          "below /run/netns",
                          path, strerror(errno));
-    if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
+    if (fd < 0 || ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
         return error_set(err, EXIT_OURS,
                          "%s is not a network namespace; one is made with `ip netns add NAME`, and "
                          "is /run/netns/NAME then",
@@ -292,8 +311,10 @@ static int tie_interfaces(struct network *network, struct error *err)
 {
     int indices[NETWORK_MAX_INTERFACES] = { 0 };
     if (network_read_rules(&network->name_server, err) < 0 ||
-        claim_interfaces(network, indices, err) < 0 ||
-        (network->name_server.s_addr != 0 && network_claim_ports(&network->ports, err) < 0))
+        claim_interfaces(network, indices, err) < 0)
+        return -1;
+    bool shared = network->name_server.s_addr != 0 && network->description.interface_count > 0;
+    if (shared && network_claim_ports(&network->ports, err) < 0)
         return -1;
     for (uint32_t i = 0; i < network->description.interface_count; i++) {
         if (tie_interface(network, i, indices[i], err) < 0)
@@ -308,6 +329,8 @@ static int attach_inside(struct network *network, struct error *err)
     if (network->netlink_fd < 0 || lock_namespace(network, err) < 0)
         return -1;
     int result = tie_interfaces(network, err);
+    if (result < 0) /* another VM may claim them as soon as the lock is free */
+        network_release_ports(&network->ports);
     unlock_namespace(network);
     return result;
 }
@@ -365,10 +388,8 @@ void network_detach(struct network *network)
         network->tap_fds[i] = -1;
         tied |= network->indices[i] > 0;
     }
-    if (tied && network->netlink_fd >= 0)
+    if (tied && network->netlink_fd >= 0) /* or it has no ports either */
         release_interfaces(network);
-    else
-        network_release_ports(&network->ports);
     memset(network->indices, 0, sizeof network->indices);
     cleanup_close(&network->ports.fd);
     cleanup_close(&network->netlink_fd);
@@ -382,7 +403,7 @@ void network_detach(struct network *network)
 static int remove_stale(const struct network *network, struct error *err)
 {
     struct if_nameindex *all = if_nameindex();
-    bool removed = false;
+    bool taken = false;
     int result = 0;
     if (!all)
         return error_set_errno(err, EXIT_OURS, errno,
@@ -392,10 +413,12 @@ static int remove_stale(const struct network *network, struct error *err)
         if (found < 0)
             result = -1;
         else if (found == NETWORK_FILTERS_STALE)
-            removed |= network_remove_filters(network->netlink_fd, (int)at->if_index) == 0;
+            (void)network_remove_filters(network->netlink_fd, (int)at->if_index);
+        taken |= found == NETWORK_FILTERS_OURS;
     }
     if_freenameindex(all);
-    if (removed)
+    /* Also without a filter: the ports are claimed before the first one is made. */
+    if (result == 0 && !taken)
         network_release_left_ports();
     return result;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -515,6 +516,28 @@ static void test_attach_at_once(void **state)
     run_in_namespace(race_inside);
 }
 
+/* Whatever is no network namespace is refused without being opened: a FIFO would block. */
+static void test_no_namespace(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/test-network-XXXXXX", fifo[64];
+    struct error err = { 0 };
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(fifo, sizeof fifo, "%s/fifo", directory);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const char *const paths[] = { fifo, directory, "/dev/null", "/proc/self/ns/uts" };
+    (void)alarm(20);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        assert_int_equal(network_check_path(paths[i], &err), -1);
+        assert_non_null(strstr(err.message, "is not a network namespace"));
+    }
+    (void)alarm(0);
+    (void)unlink(fifo);
+    (void)rmdir(directory);
+    assert_int_equal(network_check_path(fifo, &err), -1);
+    assert_non_null(strstr(err.message, "cannot open the network namespace"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,7 +546,7 @@ int main(void)
         cmocka_unit_test(test_unpack_refuses), cmocka_unit_test(test_resolver_of_nobody),
         cmocka_unit_test(test_describe),       cmocka_unit_test(test_apply),
         cmocka_unit_test(test_filters),        cmocka_unit_test(test_attach),
-        cmocka_unit_test(test_attach_at_once),
+        cmocka_unit_test(test_attach_at_once), cmocka_unit_test(test_no_namespace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "test_namespace.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -448,10 +449,38 @@ static int ports_inside(void)
     return 0;
 }
 
+/* Whether the file of the current namespace says so. */
+static bool range_begins(const char *first)
+{
+    char range[64] = "";
+    _cleanup_fclose_ FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    return file && fgets(range, sizeof range, file) && strncmp(range, first, strlen(first)) == 0;
+}
+
+/* Who claimed them was killed before it made the first filter. */
+static int left_ports_inside(void)
+{
+    struct network_ports ports;
+    struct error err;
+    char path[64];
+    if (access("/proc/sys/net/ipv4/ip_local_port_range", W_OK) < 0)
+        return NOT_HERE;
+    if (network_claim_ports(&ports, &err) < 0 || !range_begins("61440"))
+        return 1;
+    cleanup_close(&ports.fd);
+    _cleanup_close_ int namespace_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", namespace_fd);
+    if (unshare(CLONE_NEWNET) < 0 || network_remove_leftovers(path, &err) < 0 ||
+        setns(namespace_fd, CLONE_NEWNET) < 0)
+        return 2;
+    return range_begins("32768") ? 0 : 3;
+}
+
 static void test_ports(void **state)
 {
     (void)state;
     run_in_namespace(ports_inside);
+    run_in_namespace(left_ports_inside);
 }
 
 int main(void)
