@@ -60,17 +60,17 @@ int main(void)
 INIT = """#!/bin/busybox sh
 PATH=/bin
 busybox mount -t devtmpfs none /dev
-busybox mount -t tmpfs none /work
+busybox mount -t tmpfs none /disk
 lower=
 for number in {numbers}; do
-    busybox mkdir -p /work/$number
-    busybox mount -t erofs -o ro,noatime /dev/vda$number /work/$number || busybox echo "no layer $number"
-    lower=/work/$number${{lower:+:$lower}}
+    busybox mkdir -p /disk/$number
+    busybox mount -t erofs -o ro,noatime /dev/vda$number /disk/$number || busybox echo "no layer $number"
+    lower=/disk/$number${{lower:+:$lower}}
 done
-busybox mkdir /work/upper /work/work /work/root
-busybox mount -t overlay -o lowerdir=$lower,upperdir=/work/upper,workdir=/work/work none /work/root || busybox echo "no overlay"
-busybox cp /bin/clock /work/root/clock
-busybox chroot /work/root /bin/sh -c '{script}'
+busybox mkdir /disk/upper /disk/scratch /disk/root
+busybox mount -t overlay -o lowerdir=$lower,upperdir=/disk/upper,workdir=/disk/scratch none /disk/root || busybox echo "no overlay"
+busybox cp /bin/clock /disk/root/clock
+busybox chroot /disk/root /bin/sh -c '{script}'
 busybox reboot -f
 """
 
@@ -103,7 +103,7 @@ class Subject:
                 with open(layer, "rb") as file:
                     shutil.copyfileobj(file, disk)
         tree = self.top + "/guest"
-        for name in ("bin", "dev", "work"):
+        for name in ("bin", "dev", "disk"):
             os.makedirs(f"{tree}/{name}")
         shutil.copy(fixtures.BUSYBOX, tree + "/bin/busybox")
         shutil.copy(self.top + "/clock", tree + "/bin/clock")
