@@ -166,15 +166,21 @@ def point_at(t, row, lacking, arguments, status="missing", programs=None):
     return command
 
 
-@test("doctor/errors-point-at-it", isolations=("container",), alone=True, seconds=120)
-def pointed_at(t):
-    """What the machine lacks ends a run with an error that names the row, and the row says that it is missing."""
-    image, directory = t.host.image("test"), t.file("programs", "") + ".d"
+def programs_without(t, lacking):
+    """A directory of hybrid's programs, and what they need, in which one file is missing; without images."""
+    directory = t.file("programs", "") + ".d"
     os.mkdir(directory)
     t.closers.append(lambda: shutil.rmtree(directory))
     shutil.copy(t.host.hybrid, directory)
-    for name in ("hybrid-vmm", "hybrid-names", "vmlinux", "guest-root.erofs"):
+    for name in {"hybrid-image", "hybrid-vmm", "hybrid-names", "vmlinux", "guest-root.erofs"} - {lacking}:
         os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
+    return directory
+
+
+@test("doctor/errors-point-at-it", isolations=("container",), alone=True, seconds=120)
+def pointed_at(t):
+    """What the machine lacks ends a run with an error that names the row, and the row says that it is missing."""
+    image, directory = t.host.image("test"), programs_without(t, "hybrid-image")
     run, data = ("run", "--rm", "--isolation=container", image, "true"), directory + "/data"
     os.mkdir(data)
     full = ["--data", data, "load", "-q", fixtures.archive_of("test")]
@@ -207,12 +213,7 @@ def pointed_at(t):
 @test("doctor/errors-of-vms-point-at-it", isolations=("vm",), alone=True, seconds=120)
 def pointed_at_by_vms(t):
     """The same for what only a VM needs; what only some options of it need is a note."""
-    image, directory = t.host.image("test"), t.file("programs", "") + ".d"
-    os.mkdir(directory)
-    t.closers.append(lambda: shutil.rmtree(directory))
-    shutil.copy(t.host.hybrid, directory)
-    for name in ("hybrid-image", "hybrid-vmm", "hybrid-names", "guest-root.erofs"):
-        os.symlink(f"{os.path.dirname(t.host.hybrid)}/{name}", f"{directory}/{name}")
+    image, directory = t.host.image("test"), programs_without(t, "vmlinux")
     network, run = Network(t), ("run", "--isolation=vm")
     point_at(t, "shares", hidden("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"),
              (*run, "--rm", "-v", "/etc/hostname:/x:ro", image, "true"), "note")

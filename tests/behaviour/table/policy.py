@@ -242,15 +242,21 @@ class Swapped:
             os.unlink(self.path + ".new")
 
 
-@test("policy/what-was-judged-is-opened", isolations=("container",), seconds=60)
-def judged(t):
-    """Who changes a link between the policy's look and the opening gets round no rule and no floor."""
+def allowed_and_denied(t):
+    """A directory with one directory of each name, whose file says which it is in."""
     directory = t.file("judged", "") + ".d"
     for name in ("allowed", "denied"):
         os.makedirs(f"{directory}/{name}")
         with open(f"{directory}/{name}/file", "w", encoding="ascii") as file:
             file.write(name)
     t.closers.append(lambda: shutil.rmtree(directory))
+    return directory
+
+
+@test("policy/what-was-judged-is-opened", isolations=("container",), seconds=60)
+def judged(t):
+    """Who changes a link between the policy's look and the opening gets round no rule and no floor."""
+    directory = allowed_and_denied(t)
     other = t.spawn(["unshare", "--uts", "sleep", "1000"])
     own = os.readlink("/proc/self/ns/uts")
     t.eventually("another uts namespace", lambda: os.readlink(f"/proc/{other.pid}/ns/uts") != own)
@@ -286,12 +292,7 @@ def judged(t):
 @test("policy/what-was-judged-is-shared", isolations=("vm",), seconds=60)
 def judged_shares(t):
     """A VM boots at the start, long after its bundle was judged: it is given what its links led to then, or nothing."""
-    directory = t.file("judged", "") + ".d"
-    for name in ("allowed", "denied"):
-        os.makedirs(f"{directory}/{name}")
-        with open(f"{directory}/{name}/file", "w", encoding="ascii") as file:
-            file.write(name)
-    t.closers.append(lambda: shutil.rmtree(directory))
+    directory = allowed_and_denied(t)
     path = policy(t, "vm", {"name": "r", "match": {"mounts": [directory + "/denied"]}, "isolation": "deny"})
     for swapped, status in (("link", 0), ("allowed", 125)):
         os.symlink("allowed", directory + "/link")
