@@ -168,6 +168,15 @@ static int make_directory(struct cgroup *cgroup, int root_fd, const char *owner,
     }
 }
 
+static bool has_v1(const struct cgroup *cgroup, const char *options)
+{
+    for (size_t i = 0; i < cgroup->v1_count; i++)
+        if (strcmp(cgroup->v1[i].options, options) == 0)
+            return true;
+    return false;
+}
+
+/* Makes what it has not got yet of the directories in v1 hierarchies. */
 static int create_v1(struct cgroup *cgroup, const char *owner,
                      const struct plan_resources *resources, struct error *err)
 {
@@ -176,7 +185,7 @@ static int create_v1(struct cgroup *cgroup, const char *owner,
     for (size_t n = 0; (root = hierarchy_open_v1(n, options)) != -2; n++) {
         _cleanup_close_ int root_fd = root;
         bool cpuset = hierarchy_has(options, "cpuset");
-        if (root_fd < 0 || !hierarchy_is_wanted(options, resources))
+        if (root_fd < 0 || has_v1(cgroup, options) || !hierarchy_is_wanted(options, resources))
             continue;
         int fd = make_directory(cgroup, root_fd, owner, cpuset, err);
         if (fd < 0)
@@ -228,6 +237,8 @@ static void enable_controllers(int root_fd, const char *name)
 static int create_v2(struct cgroup *cgroup, const char *owner,
                      const struct plan_resources *resources, struct error *err)
 {
+    if (cgroup->v2_fd >= 0)
+        return 0;
     _cleanup_close_ int root_fd =
         hierarchy_needs_v2(cgroup, resources) ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
     if (root_fd < 0)
@@ -291,10 +302,32 @@ struct cgroup *cgroup_open(const char *name, struct error *err)
     return NULL;
 }
 
+/* What is new must be empty: processes of somebody else's would get the limits too. */
+static int refuse_populated(const struct cgroup *cgroup, size_t first_v1, bool v2,
+                            struct error *err)
+{
+    bool populated = v2 && cgroup_tree_is_populated(cgroup->v2_fd);
+    for (size_t i = first_v1; i < cgroup->v1_count && !populated; i++)
+        populated = cgroup_tree_is_populated(cgroup->v1[i].fd);
+    return populated ? refuse_shared(cgroup, "processes of others are in", err) : 0;
+}
+
+/*
+ * The first limit of a controller that is joined on demand needs its hierarchy. The processes come
+ * last: they never are in there without the limits.
+ */
 int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
                          struct error *err)
 {
-    return resources_apply(cgroup, resources, err);
+    const size_t had_v1 = cgroup->v1_count;
+    const bool had_v2 = cgroup->v2_fd >= 0;
+    cgroup->claimed = true; /* whose name it is was settled when it was made */
+    if (create_v1(cgroup, NULL, resources, err) < 0 ||
+        (hierarchy_needs_v2(cgroup, resources) && create_v2(cgroup, NULL, resources, err) < 0) ||
+        refuse_populated(cgroup, had_v1, !had_v2 && cgroup->v2_fd >= 0, err) < 0 ||
+        resources_apply(cgroup, resources, err) < 0)
+        return -1;
+    return cgroup_gather(cgroup, err);
 }
 
 const char *cgroup_name(const struct cgroup *cgroup)

@@ -41,7 +41,10 @@ struct cgroup *cgroup_create(const char *name, const char *owner,
 /* Opens a cgroup that exists. Returns NULL with *err if it does not. */
 struct cgroup *cgroup_open(const char *name, struct error *err);
 
-/* Applies limits to an existing cgroup. Returns 0, or -1 with *err. */
+/*
+ * Applies limits to an existing cgroup. Its processes move into the hierarchies of controllers that
+ * no limit named before. Returns 0, or -1 with *err.
+ */
 int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
                          struct error *err);
 

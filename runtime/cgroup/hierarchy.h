@@ -25,7 +25,7 @@ struct cgroup {
     int task_fds[CGROUP_MAX_V1];
     const char *task_hierarchies[CGROUP_MAX_V1];
     size_t v1_count;
-    bool claimed; /* made for us alone: the first directory is locked as long as it is open */
+    bool claimed; /* the name is ours alone: who makes it holds the first directory's lock */
 };
 
 /*
@@ -79,6 +79,12 @@ void cgroup_remove_empty(const char *name);
 
 /* Sends a signal to every process that is in the directory's cgroup or below it at the moment. */
 void cgroup_signal_tree(int directory_fd, int signal);
+
+/*
+ * Moves the processes of the first hierarchy into all others where they are not. Returns 0, or -1
+ * with *err.
+ */
+int cgroup_gather(const struct cgroup *cgroup, struct error *err);
 
 /* resources.c, devices.c */
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err);

@@ -9,7 +9,7 @@
 #include "cleanup.h"
 #include "hierarchy.h"
 
-enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000, SIGNAL_BATCH = 64 };
+enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000, SIGNAL_BATCH = 64, GATHER_PASSES = 1000 };
 
 struct pid_list {
     pid_t *pids;
@@ -67,20 +67,74 @@ static int by_number(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static int read_sorted(int directory_fd, struct pid_list *list, struct error *err)
+{
+    if (read_tree(directory_fd, list) < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (list->count > 0)
+        qsort(list->pids, list->count, sizeof *list->pids, by_number);
+    return 0;
+}
+
 int cgroup_list_processes(const struct cgroup *cgroup, pid_t **pids, size_t *count,
                           struct error *err)
 {
     struct pid_list list = { 0 };
     int fd = cgroup->v2_fd >= 0 ? cgroup->v2_fd : cgroup->v1[0].fd;
-    if (read_tree(fd, &list) < 0) {
+    if (read_sorted(fd, &list, err) < 0) {
         free(list.pids);
-        return error_set(err, EXIT_OURS, "out of memory");
+        return -1;
     }
-    if (list.count > 0)
-        qsort(list.pids, list.count, sizeof *list.pids, by_number);
     *pids = list.pids;
     *count = list.count;
     return 0;
+}
+
+/* Moves the listed processes that are not there. Returns how many, or -1 with *err. */
+static int move_missing(const struct cgroup *cgroup, const struct pid_list *list, int directory_fd,
+                        struct error *err)
+{
+    struct pid_list there = { 0 };
+    int moved = read_sorted(directory_fd, &there, err);
+    for (size_t i = 0; i < list->count && moved >= 0; i++) {
+        char text[16];
+        if (there.count > 0 &&
+            bsearch(&list->pids[i], there.pids, there.count, sizeof *there.pids, by_number))
+            continue;
+        (void)snprintf(text, sizeof text, "%d", (int)list->pids[i]);
+        if (cgroup_write_file(directory_fd, "cgroup.procs", text) == 0)
+            moved++;
+        else if (errno != ESRCH) /* it has ended */
+            moved = error_set_errno(err, EXIT_OURS, errno, "cannot move process %s into cgroup %s",
+                                    text, cgroup->name);
+    }
+    free(there.pids);
+    return moved;
+}
+
+/* One that forks meanwhile may leave a child where it was itself: until nothing is to be moved. */
+int cgroup_gather(const struct cgroup *cgroup, struct error *err)
+{
+    const int first_fd = cgroup->v1_count > 0 ? cgroup->v1[0].fd : cgroup->v2_fd;
+    for (size_t pass = 0; pass < GATHER_PASSES; pass++) {
+        struct pid_list list = { 0 };
+        int result = read_sorted(first_fd, &list, err);
+        int moved = 0;
+        for (size_t i = 1; i <= cgroup->v1_count && result >= 0; i++) {
+            int fd = i < cgroup->v1_count ? cgroup->v1[i].fd : cgroup->v2_fd;
+            if (fd < 0 || fd == first_fd)
+                continue;
+            result = move_missing(cgroup, &list, fd, err);
+            moved += result > 0 ? result : 0;
+        }
+        free(list.pids);
+        if (result < 0 || moved == 0)
+            return result < 0 ? -1 : 0;
+    }
+    return error_set(err, EXIT_OURS,
+                     "the processes in %s fork faster than they can be moved into a cgroup with "
+                     "the new limits; pause it first (hybrid pause)",
+                     cgroup->name);
 }
 
 /* Sends the signal to those of the processes that are members still, by descriptors opened before.

@@ -94,8 +94,9 @@ class Bundle:
 
 
 def cgroup_file(name, v1, v2):
-    """The content of a control file of the cgroup called `name`, on either version."""
-    for path in (f"/sys/fs/cgroup/{v1.split('.')[0]}/{name}/{v1}", f"/sys/fs/cgroup/{name}/{v2}"):
+    """The content of a control file of the cgroup called `name`, on either version, or on v2 beside v1."""
+    for path in (f"/sys/fs/cgroup/{v1.split('.')[0]}/{name}/{v1}", f"/sys/fs/cgroup/{name}/{v2}",
+                 f"/sys/fs/cgroup/unified/{name}/{v2}"):
         if os.path.exists(path):
             with open(path, encoding="ascii") as file:
                 return file.read().strip()

@@ -478,6 +478,23 @@ def pause(t):
     t.check(status_of(t, name) is None, "rm -f left it")
 
 
+def hugetlb_offered():
+    for path in ("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"):
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as file:
+                return "hugetlb" in file.read().split()
+    return os.path.isdir("/sys/fs/cgroup/hugetlb")
+
+
+def processes_limited(cgroup, controller):
+    """Of the cgroup's processes, those in the hierarchy of the controller, whichever version it is."""
+    for directory in (f"/sys/fs/cgroup/{controller}/{cgroup}", f"/sys/fs/cgroup/{cgroup}", f"/sys/fs/cgroup/unified/{cgroup}"):
+        if os.path.isdir(directory):
+            with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+                return file.read().split()
+    return []
+
+
 @test("update/of-a-running-workload")
 def update(t):
     """Processors and I/O of both; memory and processes of containers, since a VM's are its own kernel's."""
@@ -496,6 +513,19 @@ def update(t):
         else:
             t.equal(f"{options}", 0, result.exit, result)
             t.equal(f"{options}", value, cgroup_file(cgroup, v1, v2))
+    # Controllers that no limit named before: their hierarchies of v1 are joined now, by all processes.
+    t.verb("update", "--cpuset-cpus", "0", name)
+    t.equal("processors", "0", cgroup_file(cgroup, "cpuset.cpus", "cpuset.cpus"))
+    t.check(processes_limited(cgroup, "cpuset"), "no process is in the cgroup with the set of CPUs")
+    if t.isolation == "container":
+        for process in ("1", "self"):
+            t.match(f"processors of {process}", "Cpus_allowed_list:\\s*0$",
+                    t.verb("exec", name, "grep", "Cpus_allowed_list", f"/proc/{process}/status").strip())
+    if hugetlb_offered():
+        settings = {"hugepageLimits": [{"pageSize": "2MB", "limit": 2 << 20}]}
+        t.verb("update", "--resources", "-", name, stdin=json.dumps(settings).encode())
+        t.equal("huge pages", str(2 << 20), cgroup_file(cgroup, "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"))
+        t.check(processes_limited(cgroup, "hugetlb"), "no process is in the cgroup with the limit of huge pages")
     settings = {"unified": {"memory.low": "4096"}}
     result = t.hybrid("update", "--resources", "-", name, stdin=json.dumps(settings).encode())
     if t.isolation == "vm":
