@@ -504,7 +504,8 @@ def test_strange_manifests(store):
                   "manifest.v1+json"))
         for number, (data, word) in enumerate(cases):
             registry.add_manifest(data, f"m{number}", INDEX if b'"manifests"' in data else MANIFEST)
-            store.refuse_pull(f"{registry.name}:m{number}", word)
+            said = store.refuse_pull(f"{registry.name}:m{number}", word)
+            check("deeper" not in said or f"{registry.host} sent it so: try another tag" in said, said)
 
 
 def test_nested_indexes(store):
@@ -516,7 +517,7 @@ def test_nested_indexes(store):
                  "size": len(registry.manifests[inner][0])}]})
             inner = registry.add_manifest(data, f"d{depth}", INDEX)
         store.run("pull", registry.name + ":d1")
-        store.refuse_pull(registry.name + ":d9", "nest deeper")
+        store.refuse_pull(registry.name + ":d9", "nest deeper", f"{registry.host} sent it so: try another tag")
 
 
 def redirect(target):
@@ -703,6 +704,9 @@ def test_push_to_real_registry(store):
                 check("user and a password" in said and f"docker login {registry.host}" in said, said)
                 store.login(registry.host, "eve", "pass:word")
             result = store.run("push", name + ":1")
+            rows = [f"configuration {image.id()[:12]}"] + [f"layer {layer['digest'][7:19]}"
+                                                           for layer in image.manifest["layers"]]
+            equal(sorted(line.split(":")[0] for line in result.stderr.decode().splitlines()), sorted(rows), "progress")
             equal(result.stdout.decode(), f"Pushed image: {name}:1\n{digest(encode(image.manifest))}\n", "output")
             equal(registry.manifest("team/app", "1"), (encode(image.manifest), MANIFEST), "manifest")
             for layer in image.manifest["layers"]:
@@ -748,6 +752,11 @@ def test_push_troubles(store):
             registry.answer(part, answer)
             said = store.run("push", name, status=125).stderr.decode()
             check(all(word in said for word in words) and f"cannot push {name}" in said, said)
+        registry.blobs = {layer["digest"]: b"" for layer in image.manifest["layers"]}
+        registry.answers.clear()
+        registry.answer("/blobs/uploads/", lambda handler: handler.reply(202))
+        said = store.run("push", name, status=125).stderr.decode()
+        check(f"configuration sha256:{image.id()[:12]}: {registry.host}" in said, said)
     check("cannot be reached" in store.run("push", name, status=125).stderr.decode(), "a registry that is gone")
     said = store.run("push", image.id()[:12], status=125).stderr.decode()
     check("hybrid tag" in said, said)

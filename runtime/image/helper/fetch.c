@@ -62,6 +62,16 @@ static int receive_document(struct fetch *fetch, const struct fetch_document *wa
     return 0;
 }
 
+int fetch_refuse(const struct fetch *fetch, const char *cause, struct error *err)
+{
+    if (!*fetch->host) /* the store had all that was asked for */
+        return error_set(err, EXIT_OURS, "%s; try another tag", cause);
+    return error_set(err, EXIT_OURS,
+                     "%s; %s sent it so: try another tag or another registry, or tell those who "
+                     "run this one",
+                     cause, fetch->host);
+}
+
 json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted, struct blob *blob,
                        char type[FETCHER_MEDIA_TYPE], struct error *err)
 {
@@ -78,7 +88,11 @@ json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted,
     _cleanup_free_ char *text = blob_read_text(fetch->staging, blob, wanted->what, err);
     if (!text || check_digest(text, blob, wanted->what, err) < 0)
         return NULL;
-    return document_parse(text, (size_t)blob->size, wanted->what, err);
+    struct error cause = { 0 };
+    json_t *document = document_parse(text, (size_t)blob->size, wanted->what, &cause);
+    if (!document)
+        (void)fetch_refuse(fetch, cause.message, err);
+    return document;
 }
 
 /* --- layers ----------------------------------------------------------------------------------- */

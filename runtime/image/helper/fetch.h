@@ -32,6 +32,9 @@ struct fetch_document {
 json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted, struct blob *blob,
                        char type[FETCHER_MEDIA_TYPE], struct error *err);
 
+/* Says what is wrong with a document, who sent it, and what can be done. Returns -1. */
+int fetch_refuse(const struct fetch *fetch, const char *cause, struct error *err);
+
 /* For convert_layers: brings the blobs of absent layers, several at a time. */
 struct layer_feed fetch_feed(struct fetch *fetch);
 

@@ -43,11 +43,16 @@ static int columns(const struct progress *progress)
     return progress->width > 1 && progress->width < LINE ? progress->width - 1 : LINE;
 }
 
+static const char *kind(const struct progress *progress, size_t row)
+{
+    return progress->kinds ? progress->kinds[row] : "layer";
+}
+
 void progress_begin(const struct progress *progress, const char *const *ids)
 {
     char text[LINE];
     for (size_t i = 0; progress->style == PROGRESS_ROWS && i < progress->rows; i++) {
-        (void)snprintf(text, sizeof text, "layer %.12s: waiting", ids[i]);
+        (void)snprintf(text, sizeof text, "%s %.12s: waiting", kind(progress, i), ids[i]);
         (void)fprintf(stderr, "%.*s\n", columns(progress), text);
     }
 }
@@ -83,7 +88,7 @@ static void show_bar(const struct progress *progress, size_t row, const char *id
         (void)snprintf(text, sizeof text, "%.12s %s %.1f/%.1f MB", id, what,
                        megabytes(bytes < total ? bytes : total), megabytes(total));
     else
-        (void)snprintf(text, sizeof text, "layer %.12s: %-9s %s", id, what, bar);
+        (void)snprintf(text, sizeof text, "%s %.12s: %-9s %s", kind(progress, row), id, what, bar);
     rewrite_row(progress, row, text);
 }
 
@@ -95,7 +100,8 @@ static void show_transfer(const struct progress *progress, size_t row, const cha
         show_bar(progress, row, id, doing, bytes, total);
         return;
     }
-    (void)snprintf(text, sizeof text, "layer %.12s: %s, %.1f MB", id, done, megabytes(total));
+    (void)snprintf(text, sizeof text, "%s %.12s: %s, %.1f MB", kind(progress, row), id, done,
+                   megabytes(total));
     if (progress->style == PROGRESS_ROWS)
         rewrite_row(progress, row, text);
     else if (progress->style == PROGRESS_LINES && bytes == total)
@@ -119,11 +125,11 @@ void progress_note(const struct progress *progress, size_t row, const char *id, 
     char printable[300];
     char text[400];
     if (progress->style == PROGRESS_ROWS) {
-        (void)snprintf(text, sizeof text, "layer %.12s: %s", id,
+        (void)snprintf(text, sizeof text, "%s %.12s: %s", kind(progress, row), id,
                        document_printable(note, printable, sizeof printable));
         rewrite_row(progress, row, text);
     } else if (progress->style == PROGRESS_LINES) {
-        (void)fprintf(stderr, "layer %.12s: %s\n", id,
+        (void)fprintf(stderr, "%s %.12s: %s\n", kind(progress, row), id,
                       document_printable(note, printable, sizeof printable));
     }
 }

@@ -1,4 +1,4 @@
-/* What a user sees of a load or pull: one line a layer, rewritten in place on a terminal. */
+/* What a user sees of a load, pull or push: one line a layer, rewritten in place on a terminal. */
 #ifndef HYBRID_PROGRESS_H
 #define HYBRID_PROGRESS_H
 
@@ -15,7 +15,8 @@ enum progress_style {
 struct progress {
     enum progress_style style;
     size_t rows;
-    int width; /* of the terminal, in columns; 0: unknown */
+    int width;                /* of the terminal, in columns; 0: unknown */
+    const char *const *kinds; /* what each row is of; NULL: all are layers */
 };
 
 /* Chooses the style for standard error, which may be a terminal of any size. */

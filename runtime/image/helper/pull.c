@@ -74,7 +74,9 @@ static json_t *fetch_manifest(struct fetch *fetch, const struct pull *pull,
         if (result < 0)
             return NULL;
     }
-    (void)error_set(err, EXIT_OURS, "indexes nest deeper than %d", MAX_NESTING);
+    char cause[40];
+    (void)snprintf(cause, sizeof cause, "indexes nest deeper than %d", MAX_NESTING);
+    (void)fetch_refuse(fetch, cause, err);
     return NULL;
 }
 

@@ -22,8 +22,8 @@ struct push {
     char media_type[100]; /* of the manifest */
 };
 
-static int open_part(struct push *push, const struct store *store, const char *hex,
-                     struct error *err)
+static int open_part(struct push *push, const struct store *store, const char *kind,
+                     const char *hex, struct error *err)
 {
     struct stat status;
     struct push_part *part = &push->parts[push->count];
@@ -34,7 +34,8 @@ static int open_part(struct push *push, const struct store *store, const char *h
         return error_set(err, EXIT_OURS, "the image has more than %d layers", INCOMING_MAX_LAYERS);
     part->fd = openat(store->blobs_fd, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (part->fd < 0 || fstat(part->fd, &status) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open blob sha256:%s", hex);
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s sha256:%s", kind, hex);
+    part->kind = kind;
     (void)snprintf(part->hex, sizeof part->hex, "%s", hex);
     part->size = status.st_size;
     push->count++;
@@ -52,12 +53,14 @@ static int open_parts(struct push *push, const struct store *store, const char *
         return -1;
     for (size_t i = 0; i < json_array_size(layers); i++)
         if (manifest_parse_layer(layers, i, &descriptor, err) < 0 ||
-            open_part(push, store, descriptor.hex, err) < 0)
+            open_part(push, store, "layer", descriptor.hex, err) < 0)
             return -1;
     const char *type = json_string_value(json_object_get(manifest, "mediaType"));
     (void)snprintf(push->media_type, sizeof push->media_type, "%s",
                    type ? type : media_manifest_types[0]);
-    return open_part(push, store, config.hex, err) < 0 ? -1 : open_part(push, store, hex, err);
+    return open_part(push, store, "configuration", config.hex, err) < 0
+               ? -1
+               : open_part(push, store, "manifest", hex, err);
 }
 
 /* --- what the registry may have already ------------------------------------------------------- */

@@ -131,7 +131,8 @@ static int take_report(struct push_job *job, struct sender *sender, struct error
         return 0;
     }
     report.error.message[sizeof report.error.message - 1] = '\0';
-    return error_set(err, EXIT_OURS, "%s", report.error.message);
+    return error_set(err, EXIT_OURS, "%s sha256:%.12s: %s", part->kind, part->hex,
+                     report.error.message);
 }
 
 static int wait_for_reports(struct push_job *job, size_t most, struct error *err)
@@ -184,10 +185,14 @@ int push_parts_send(struct push_part *parts, size_t count, struct remote *remote
     };
     const size_t most = (size_t)remote->parallel;
     _cleanup_free_ const char **ids = calloc(count + 1, sizeof *ids);
-    if (!ids)
+    _cleanup_free_ const char **kinds = calloc(count + 1, sizeof *kinds);
+    if (!ids || !kinds)
         return error_set(err, EXIT_OURS, "out of memory");
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         ids[i] = parts[i].hex;
+        kinds[i] = parts[i].kind;
+    }
+    job.progress.kinds = kinds;
     if (introduce(&parts[0], remote, err) < 0)
         return -1;
     progress_begin(&job.progress, ids);

@@ -8,6 +8,7 @@
 
 /* A blob to send, held open: it stays readable when the image is removed meanwhile. */
 struct push_part {
+    const char *kind; /* for messages: "layer" */
     char hex[STORE_DIGEST_HEX + 1];
     int64_t size;
     int fd;
