@@ -28,7 +28,7 @@ struct index_entry {
 
 struct index_list {
     struct index_entry *entries; /* sorted by reference; those without one last */
-    size_t count;
+    size_t count, room;
 };
 
 /*
@@ -37,12 +37,22 @@ struct index_list {
  */
 void index_file_name(const char *reference, const char *manifest, char name[NAME_MAX + 1]);
 
+/* Opens <store>/index. -1 with *err, and *missing set where there is no store yet. */
+int index_open(const char *store_dir, bool *missing, struct error *err);
+
 /* Reads one entry by its file name. 1: found, 0: no such file, -1: *err. */
 int index_read(int index_fd, const char *file_name, struct index_entry *entry, struct error *err);
 void index_entry_free(struct index_entry *entry);
 
 /* Reads all entries. A store that does not exist yet has none. Returns 0, or -1 with *err. */
 int index_list(const char *store_dir, struct index_list *list, struct error *err);
+
+/* Reads those of images without a name, and no others. The same. */
+int index_list_unnamed(const char *store_dir, struct index_list *list, struct error *err);
+
+/* Adds an entry, which is taken over, or freed on failure. Returns 0, or -1 with *err. */
+int index_list_add(struct index_list *list, struct index_entry *entry, struct error *err);
+void index_list_sort(struct index_list *list);
 void index_list_free(struct index_list *list);
 
 /*
@@ -53,6 +63,9 @@ void index_list_free(struct index_list *list);
  */
 int index_find(const char *store_dir, const char *name, struct index_entry *entry, bool *exact,
                struct error *err);
+
+/* Says that an id prefix begins more than one id. Returns -1. */
+int index_refuse_prefix(const char *prefix, const char *one, const char *other, struct error *err);
 
 /* Is text 64 lower-case hex digits? */
 bool digest_is_hex(const char *text);

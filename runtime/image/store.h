@@ -5,6 +5,11 @@
  *   <data>/store/blobs/sha256/<hex>     OCI blobs: manifests, configurations, layers as received
  *   <data>/store/layers/<hex>.erofs     one read-only EROFS file per layer, named by its diff id
  *   <data>/store/index/<escaped name>   one file per reference: the digest of its manifest
+ *   <data>/store/images/<id>/<hex>/     one directory per image, by its manifest: hard links to its
+ *                                       blobs and layers, which tell what removing it frees
+ *                                       (helper/links.h), and its names (names.h)
+ *   <data>/store/signatures/<hex>       keys whose signature of the manifest was verified
+ *   <data>/store/tmp/, lock             of those that write it (helper/staging.h)
  */
 #ifndef HYBRID_STORE_H
 #define HYBRID_STORE_H

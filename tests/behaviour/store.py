@@ -182,6 +182,226 @@ def test_check_usage(store):
     check("hybrid system check" in said, said)
 
 
+# --- removal costs what is removed --------------------------------------------------------------------
+
+
+def older(store):
+    """The store as a hybrid made it that knew no links: each blob and layer has one name, that by its digest."""
+    shutil.rmtree(store.part("images"))
+    os.unlink(store.part("lock"))
+
+
+def add_many(store, base, count):
+    """Adds many images with the layer of `base`, as that hybrid would have: by hand, which is faster."""
+    older(store)
+    layer = base.manifest["layers"]
+    for number in range(count):
+        config = encode({**base.config, "created": f"2024-01-02T03:04:05.{number:06}Z"})
+        manifest = encode({**base.manifest, "layers": layer, "config": {
+            **base.manifest["config"], "digest": "sha256:" + sha256(config), "size": len(config)}})
+        name = f"docker.io/library/many{number}:1"
+        document = {"reference": name, "manifest": sha256(manifest), "config": sha256(config), "size": 4096}
+        for path, data in (("blobs/sha256/" + sha256(config), config), ("blobs/sha256/" + sha256(manifest), manifest),
+                           ("index/" + name.replace("/", "%"), encode(document))):
+            with open(store.part(path), "wb") as file:
+                file.write(data)
+
+
+def count_calls(store, *arguments):
+    """How many system calls a command makes, apart from listing directories."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    path = store.top + "/trace"
+    made = subprocess.run(["strace", "-f", "-qq", "-o", path, *store.command(*arguments)], env=store.environment,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    equal(made.returncode, 0, f"{arguments}: {made.stderr!r}")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        names = [match[1] for match in (re.match(r"\d+ +(\w+)\(", line) for line in file) if match]
+    return sum(name != "getdents64" for name in names)
+
+
+def test_removal_costs_what_it_removes(store):
+    """rmi, prune, tag and load make as many calls beside 1,001 images that share the layer as beside one."""
+    base, own = layers(1)[0], layers(3)[2]
+    stays, shared = Image([base], "stays:1"), Image([base, own], "own:1")
+    store.load(stays.archive())
+    archive, digest = store.file(shared.archive(), "own.tar"), sha256(encode(shared.manifest))
+
+    def costs():
+        found = {"load": count_calls(store, "load", "-q", archive)}
+        found["tag"] = count_calls(store, "tag", "own:1", "own:2")
+        found["rmi of one of two names"] = count_calls(store, "rmi", "own:2")
+        found["rmi by name"] = count_calls(store, "rmi", "own:1")
+        for what, name in (("id prefix", shared.id()[:12]), ("id", shared.id()), ("digest", "own@sha256:" + digest)):
+            store.run("load", "-q", archive)
+            found["rmi by " + what] = count_calls(store, "rmi", name)
+        store.load(Image([base, own]).archive(), "-q")  # without a name
+        found["prune"] = count_calls(store, "image", "prune")
+        check(os.path.exists(store.layer(base)) and not os.path.exists(store.layer(own)), "layers that are left")
+        return found
+
+    few = costs()
+    add_many(store, stays, 1000)
+    store.run("rmi", "absent", status=125)  # makes the links of all
+    many = costs()
+    equal(len(json.loads(store.run("images", "--format=json").stdout)), 1001, "images")
+    print(f"     system calls beside 1 and 1,001 images: " +
+          ", ".join(f"{what} {few[what]} and {many[what]}" for what in few), flush=True)
+    for what, number in few.items():
+        check(abs(many[what] - number) <= 10, f"{what}: {number} calls beside one image, {many[what]} beside 1,001")
+    store.sound("with 1,001 images")
+    check(os.stat(store.layer(base)).st_nlink == 1002, "not all images link their layer")
+
+
+def test_store_of_earlier_version(store):
+    """A store without links gets them by the first command that changes it, whichever that is."""
+    shared, ours = two_images(store)
+    image, other = ours["one"], store.file(small("other:1").archive(), "other.tar")
+    for arguments in (("rmi", "one:1"), ("image", "prune"), ("tag", "one:1", "name:2"), ("load", other),
+                      ("rmi", image.id()[:12])):
+        older(store)
+        orphan = store.part("blobs/sha256", "0" * 64)
+        with open(orphan, "wb"):
+            pass
+        store.run("inspect", image.id()[:12])  # is found without links
+        store.run(*arguments)
+        store.run("image", "prune")
+        store.sound(f"after {arguments}")
+        check(not os.path.exists(orphan), f"{arguments}: what an earlier version left stays")
+        store.load(image.archive(), "-q")
+        store.run("rmi", "one:1")
+        store.sound(f"after {arguments} and rmi")
+        check(os.path.exists(store.part("layers", shared + ".erofs")), f"{arguments}: the layer of two:1 is gone")
+        store.run("rmi", "name:2", "other:1", status=None)
+        store.load(image.archive(), "-q")
+    store.run("image", "prune", "--all")
+    equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
+def test_copied_store(store):
+    """A copy whose links are files of their own, with all times as they were: no image loses what others use."""
+    shared, ours = two_images(store)
+    os.rename(store.part(), store.part() + ".was")
+    shutil.copytree(store.part() + ".was", store.part(), symlinks=True)
+    shutil.rmtree(store.part() + ".was")
+    equal(os.stat(store.part("layers", shared + ".erofs")).st_nlink, 1, "links of a layer in the copy")
+    third = Image([layers(1, 20000)[0], tar([directory("three")])], "three:1")
+    for name in ("three:1", "one:1"):
+        store.load(third.archive(), "-q")
+        store.run("rmi", name)
+        store.sound(f"after rmi {name}")
+        check(os.path.exists(store.part("layers", shared + ".erofs")), f"the layer of two:1 is gone with {name}")
+    store.run("rmi", "three:1", "two:1")
+    equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
+def test_earlier_version_beside(store):
+    """An image that one without links has added since is seen: what it shares stays."""
+    shared, ours = two_images(store)
+    shutil.copytree(store.data, store.top + "/with-two")
+    store.run("rmi", "two:1")
+    for name in ("index", "blobs/sha256", "layers"):
+        for file in os.listdir(f"{store.top}/with-two/store/{name}"):
+            if not os.path.exists(store.part(name, file)):
+                shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
+    store.run("rmi", "one:1")
+    store.sound("after rmi")
+    check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
+    equal(store.run("rmi", ours["two"].id()[:8]).stdout.decode().splitlines()[0], "Untagged: two:1", "rmi by id")
+    equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
+def test_layers_of_workloads(store):
+    """What a workload uses stays when its image is removed by force, and goes with the next rmi or prune."""
+    image = small()
+    diff_id = image.config["rootfs"]["diff_ids"][0][7:]
+    layer = store.part("layers", diff_id + ".erofs")
+    os.mkdir(store.root + "/sleeper")
+    for finish in (("image", "prune"), ("rmi", "other:1")):
+        store.load(image.archive(), "-q")
+        store.load(small("other:1", b"other").archive(), "-q")
+        with open(store.root + "/sleeper/state.json", "w", encoding="utf-8") as file:
+            json.dump({"image": "docker.io/library/small:1", "layers": [diff_id]}, file)
+        check(b"used by workload sleeper" in store.run("rmi", "small:1", status=125).stderr, "rmi of a used image")
+        store.run("rmi", "-f", "small:1")
+        store.run("image", "prune")
+        check(os.path.exists(layer), f"the layer of a workload is gone")
+        store.sound("with a workload alone")
+        store.load(image.archive(), "-q")
+        store.run("rmi", "-f", "small:1")
+        check(os.path.exists(layer), f"the layer of a workload is gone after a load")
+        os.unlink(store.root + "/sleeper/state.json")
+        said = store.run(*finish).stdout.decode()
+        check(not os.path.exists(layer), f"the layer stays after {finish}")
+        check(finish[0] == "rmi" or "space: 0.0 MB" in said, said)
+        store.run("rmi", "other:1", status=None)
+        equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
+def test_removed_while_held(store):
+    """What a running command holds goes when it ends, and is not left to nobody."""
+    image = Image(layers(2, 200000), "held:1")
+    store.load(image.archive())
+    process = store.start("save", "held:1")
+    process.stdout.read(1)  # the pipe is full before all is written
+    store.run("rmi", "held:1")
+    process.communicate(timeout=60)
+    equal(process.returncode, 0, "status of save")
+    equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
+def test_too_many_links(store):
+    """A file system that allows no more links to a file: that is told, with a remedy, and nothing changes."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    store.load(small().archive())
+    again = store.file(small("again:1").archive(), "again.tar")
+    before = store.snapshot()
+    process = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat", "-e",
+                              "inject=linkat:error=EMLINK:syscall=getpid", *store.command("load", again)], env=store.environment,
+                             stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    said = process.stderr.decode()
+    check(process.returncode == 125 and "allows links to a file" in said and "hybrid rmi" in said, said)
+    images.same_files(store.snapshot(), before, "the store has changed")
+    store.sound("afterwards")
+
+
+# Calls at which a command ends, or which fail, and the most of them that one of its processes makes.
+STEPS = {("rmi", "victim:1"): (("unlinkat", 15), ("fsync", 1), ("utimensat", 2)),
+         ("tag", "victim:1", "small:1"): (("renameat", 1), ("unlinkat", 2), ("utimensat", 2), ("fsync", 4)),
+         ("load", "victim.tar"): (("linkat", 9), ("renameat", 5), ("unlinkat", 3), ("utimensat", 2), ("mkdirat", 4))}
+
+
+def test_broken_off(store):
+    """A change that ends, or fails, at any of its steps: no image lacks a part, and the next command mends the rest."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    base = layers(1)[0]
+    victim, kept = Image([base, layers(2)[1]], "victim:1"), store.file(small().archive(), "small.tar")
+    archive, ended = store.file(victim.archive(), "victim.tar"), {}
+    store.load(Image([base], "stays:1").archive())
+    store.load(small().archive())
+    for arguments, call, number in [(arguments, call, number) for arguments, steps in STEPS.items()
+                                    for call, most in steps for number in range(1, most + 1)]:
+        how = "signal=KILL" if number % 2 else "error=EIO:syscall=getpid"
+        store.run(*(("rmi", "victim:1") if arguments[0] == "load" else ("load", "-q", archive)), status=None)
+        process = subprocess.run(["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=" + call,
+                                  "-e", f"inject={call}:{how}:when={number}", *store.command(*arguments)],
+                                 cwd=store.top, env=store.environment, stdin=subprocess.DEVNULL, capture_output=True,
+                                 timeout=60, check=False)
+        what = f"{how} at {call} {number} of {arguments}"
+        ended[arguments[0], call] = ended.get((arguments[0], call), 0) + (process.returncode != 0)
+        harm = {name: found for name, found in store.findings("--quick").items()
+                if found[0] not in ("temporary", "orphan")}
+        equal(harm, {}, what)
+        check(os.path.exists(store.layer(base)), f"{what}: the layer of another image is gone")
+        store.run("load", "-q", kept)
+        store.sound(what)
+    equal([step for step, count in ended.items() if count == 0], [], "calls at which nothing ended")
+    store.run("image", "prune", "--all")
+    equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
+
+
 # --- confinement --------------------------------------------------------------------------------------
 
 HELPER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "runtime", "image", "helper")
@@ -244,6 +464,7 @@ def test_calls_are_needed(store):
             store.file(data, "layout/" + name)
         broken = Image(layers(1) + [tar([directory("x")])])
         broken.config["rootfs"]["diff_ids"][0] = "sha256:" + "1" * 64
+        older(store)  # whose links are made anew
         for arguments in (("load", store.file(Image([rich], "rich:1").archive())), ("import", tree, "tree:1"),
                           ("load", store.file(broken.archive(), "broken.tar")), ("load", store.top + "/layout"),
                           ("tag", "tree:1", registry.name + ":2"), ("push", registry.name + ":2"),
@@ -372,12 +593,13 @@ def test_faults(store):
 
 
 def test_order_of_writes(store):
-    """What a power cut leaves: content is synced before it gets its name, names of content before the index entry
-    that leads to them, and that before the command ends; names are gone before what they led to."""
+    """What a power cut leaves: content is synced before it gets its name, names of content and links of the image
+    before the index entry that leads to them, and that before the command ends; names are gone before what they led to,
+    and before the links that keep it."""
     if not shutil.which("strace"):
         raise images.Skip("strace is not installed")
     trace, top = store.top + "/trace", store.data + "/store/"
-    calls = "trace=fsync,renameat,unlinkat,flock"
+    calls = "trace=fsync,renameat,linkat,unlinkat,flock"
 
     def record(*arguments):
         subprocess.run(["strace", "-f", "-y", "-qq", "-o", trace, "-e", calls, *store.command(*arguments)],
@@ -387,7 +609,7 @@ def test_order_of_writes(store):
 
     def place(text):
         """The directory of a descriptor <path>, relative to the store, without the name of what is being made."""
-        return re.sub(r"tmp/\w+", "tmp", text.replace(top, ""))
+        return re.sub(r"images/\w+/\w+", "images/*", re.sub(r"tmp/\w+", "tmp", text.replace(top, "")))
 
     synced, unsynced, entries_made = set(), set(), 0
     for line in record("load", store.file(Image(layers(3), "order:1").archive())):
@@ -400,13 +622,15 @@ def test_order_of_writes(store):
             check(target != "index" or not unsynced - {"index"}, f"a name leads to what is not synced: {unsynced}")
             entries_made += target == "index"
             unsynced.add(target)
+        elif found := re.match(r'linkat\(\d+<[^>]*>, "[^"]*", \d+<([^>]*)>,', line):
+            unsynced |= {place(found[1])} - {"tmp"}
     equal((entries_made, unsynced), (1, set()), "index entries, directories that are not synced at the end")
     gone = None
     for line in record("rmi", "order:1"):
         if found := re.match(r'unlinkat\(\d+<([^>]*)>', line):
             if place(found[1]) == "index":
                 gone = False
-            elif place(found[1]) in ("blobs/sha256", "layers"):
+            elif place(found[1]) in ("blobs/sha256", "layers") or place(found[1]).startswith("images/"):
                 check(gone is True, "content goes before its name is surely gone")
         elif "fsync" in line and place(line).count("<index>"):
             gone = gone is not None

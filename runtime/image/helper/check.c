@@ -8,6 +8,7 @@
 #include "runtime/image/document.h"
 #include "runtime/image/helper/check_parts.h"
 #include "runtime/image/helper/collect.h"
+#include "runtime/image/helper/links.h"
 #include "runtime/image/helper/session.h"
 
 /* --- what is there ---------------------------------------------------------------------------- */
@@ -92,7 +93,7 @@ static int visit_files(struct check *check, const struct place *place,
 }
 
 /* All that can be said without reading blobs and layers. The store's lock is held. */
-static int check_structure(struct check *check, struct error *err)
+static int check_structure(struct check *check, int lock, struct error *err)
 {
     const struct workload_visit workloads = { check_workload, check };
     const struct place index = { .path = "index", .dir_fd = check->store.index_fd };
@@ -101,13 +102,15 @@ static int check_structure(struct check *check, struct error *err)
         { "layers", check->store.layers_fd, ".erofs", "layer", &check->layers, &check->sum.layers },
     };
     if (visit_files(check, &index, visit_index, err) < 0 ||
-        collect_visit_workloads(check->options->root, &workloads, err) < 0)
+        users_visit(check->options->root, &workloads, err) < 0)
         return -1;
     marks_sort(&check->blobs);
     marks_sort(&check->layers);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (visit_files(check, &places[i], visit_content, err) < 0)
             return -1;
+    if (check_links(check, links_are_right(&check->store, lock), err) < 0)
+        return -1;
     return staging_visit_left(&check->store, visit_temporary, check, err);
 }
 
@@ -131,10 +134,9 @@ static int remove_images(const struct check *check, struct error *err)
 {
     for (size_t i = 0; i < check->entries.count; i++) {
         char name[CHECK_NAME];
-        _cleanup_free_ char *removed = NULL;
         const struct index_entry *entry = &check->entries.entries[i];
         if (is_broken(check, check_name_of(entry, name)) &&
-            collect_remove_entry(&check->store, entry, false, &removed, err) < 0)
+            links_remove_name(&check->store, entry, err) < 0)
             return -1;
     }
     if (fsync(check->store.index_fd) < 0)
@@ -142,16 +144,17 @@ static int remove_images(const struct check *check, struct error *err)
     return 0;
 }
 
-static int repair(const struct check *check, struct error *err)
+static int repair(const struct check *check, int lock, struct error *err)
 {
-    if (remove_images(check, err) < 0)
+    int64_t bytes = 0;
+    if (links_begin_change(&check->store, lock, err) < 0 || remove_images(check, err) < 0)
         return -1;
     for (size_t i = 0; i < check->findings.count; i++) {
         const struct finding *finding = &check->findings.list[i];
         if (finding->file && tree_remove(finding->dir_fd, finding->file) < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s", finding->object);
     }
-    return collect_garbage(&check->store, check->options->root, err);
+    return collect_garbage(&check->store, lock, check->options->root, &bytes, err);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -163,17 +166,16 @@ static void release(int *lock)
 }
 
 /* A workload of which a layer was removed is not mended by it: that is a finding of its own. */
-static int repair_and_look(struct check *check, struct error *err)
+static int repair_and_look(struct check *check, int lock, struct error *err)
 {
     const struct workload_visit workloads = { check_workload, check };
-    return repair(check, err) < 0 ? -1
-                                  : collect_visit_workloads(check->options->root, &workloads, err);
+    return repair(check, lock, err) < 0 ? -1 : users_visit(check->options->root, &workloads, err);
 }
 
 static int check_store(struct check *check, struct error *err)
 {
     int lock = store_lock(&check->store, err);
-    int result = lock < 0 ? -1 : check_structure(check, err);
+    int result = lock < 0 ? -1 : check_structure(check, lock, err);
     if (!check->options->repair) /* reading all takes its time: others need not wait for it */
         release(&lock);
     if (result == 0)
@@ -181,7 +183,7 @@ static int check_store(struct check *check, struct error *err)
     if (result == 0)
         result = check_name_users(check, err);
     if (result == 0 && check->options->repair && check->findings.count > 0)
-        result = repair_and_look(check, err);
+        result = repair_and_look(check, lock, err);
     release(&lock);
     return result;
 }

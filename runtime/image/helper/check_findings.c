@@ -20,6 +20,7 @@ static const struct {
     [FINDING_BLOB] = { "blob", repair_images, "removed; to be pulled or loaded anew: " },
     [FINDING_LAYER] = { "layer", repair_images, "removed; to be pulled or loaded anew: " },
     [FINDING_IMAGE] = { "image", repair_images, "removed; to be pulled or loaded anew: " },
+    [FINDING_LINKS] = { "links", "`hybrid system check --repair` makes them anew", "made anew" },
     [FINDING_WORKLOAD] = { "workload",
                            "fetch its image anew, or remove it with `hybrid rm`: ", NULL },
     [FINDING_ORPHAN] = { "orphan", repair, "removed" },

@@ -12,6 +12,7 @@ enum finding_kind {
     FINDING_BLOB,      /* missing, of the wrong size, or with other content than its name says */
     FINDING_LAYER,     /* missing, or no sound EROFS file */
     FINDING_IMAGE,     /* its documents contradict each other */
+    FINDING_LINKS,     /* those of an image do not keep what it needs */
     FINDING_WORKLOAD,  /* a layer that it uses is missing */
     FINDING_ORPHAN,    /* no image and no workload uses it */
     FINDING_TEMPORARY, /* a killed command left it */

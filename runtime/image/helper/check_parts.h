@@ -33,7 +33,13 @@ const char *check_name_of(const struct index_entry *entry, char text[CHECK_NAME]
  */
 int check_entry(struct check *check, const char *file, struct error *err);
 
-/* Is there what a workload needs? For collect_visit_workloads; context: the check. */
+/*
+ * Has each image in the index its directory, with links to what it needs (right: whoever changed
+ * the store last has left it so), and is there none besides? Returns 0, or -1 with *err.
+ */
+int check_links(struct check *check, bool right, struct error *err);
+
+/* Is there what a workload needs? For users_visit; context: the check. */
 int check_workload(const char *id, const json_t *state, void *context, struct error *err);
 
 /* Reads what blobs (unless quick) and layers hold. Returns 0, or -1 with *err. */

@@ -8,6 +8,14 @@
 #include "io.h"
 #include "runtime/image/document.h"
 #include "runtime/image/helper/layer.h"
+#include "runtime/image/helper/links.h"
+#include "runtime/image/names.h"
+
+/* Giving names to images. */
+struct naming {
+    const struct store *store;
+    bool kept; /* names_of_image */
+};
 
 /* Renames `from` in the staging directory to `to`; where `to` exists it has the same content. */
 static int move(const struct staging *staging, const char *from, int dir_fd, const char *to,
@@ -22,40 +30,58 @@ static int move(const struct staging *staging, const char *from, int dir_fd, con
     return 0;
 }
 
-static bool exists(int dir_fd, const char *name)
+/* Links a blob or layer into the image's directory; one that the store lacks is put there first. */
+static int commit_part(const struct staging *staging, int image_fd, const char *from, int dir_fd,
+                       const char *name, struct error *err)
 {
-    return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    int linked = links_add_part(image_fd, dir_fd, name, false, err);
+    if (linked != 0)
+        return linked < 0 ? -1 : 0;
+    if (move(staging, from, image_fd, name, err) < 0)
+        return -1;
+    return linkat(image_fd, name, dir_fd, name, 0) == 0 ? 0 : store_refuse_link(name, errno, err);
 }
 
-static int commit_blob(const struct staging *staging, const struct blob *blob, struct error *err)
+static int commit_blob(const struct staging *staging, int image_fd, const struct blob *blob,
+                       struct error *err)
 {
-    if (exists(staging->store->blobs_fd, blob->hex))
-        return 0;
-    return move(staging, blob->file, staging->store->blobs_fd, blob->hex, err);
+    return commit_part(staging, image_fd, blob->file, staging->store->blobs_fd, blob->hex, err);
 }
 
-static int commit_layer(const struct staging *staging, const struct incoming_layer *layer,
-                        struct error *err)
+static int commit_layer(const struct staging *staging, int image_fd,
+                        const struct incoming_layer *layer, struct error *err)
 {
     char name[STORE_DIGEST_HEX + 8];
     layer_file_name(layer->diff_id, name);
-    if (commit_blob(staging, &layer->blob, err) < 0)
+    if (commit_blob(staging, image_fd, &layer->blob, err) < 0)
         return -1;
-    if (exists(staging->store->layers_fd, name))
-        return 0;
-    return move(staging, name, staging->store->layers_fd, name, err);
+    return commit_part(staging, image_fd, name, staging->store->layers_fd, name, err);
+}
+
+static struct index_entry entry_of(const struct incoming_image *image)
+{
+    struct index_entry entry = { .created = image->created, .pulled = image->pulled };
+    memcpy(entry.manifest, image->manifest.hex, sizeof entry.manifest);
+    memcpy(entry.config, image->config.hex, sizeof entry.config);
+    return entry;
 }
 
 static int commit_content(const struct staging *staging, const struct incoming_image *image,
                           struct error *err)
 {
+    const struct index_entry entry = entry_of(image);
+    _cleanup_close_ int image_fd = links_open_image(staging->store, &entry, err);
+    if (image_fd < 0)
+        return -1;
     for (size_t i = 0; i < image->layer_count; i++)
-        if (commit_layer(staging, &image->layers[i], err) < 0)
+        if (commit_layer(staging, image_fd, &image->layers[i], err) < 0)
             return -1;
-    return commit_blob(staging, &image->config, err) < 0 ||
-                   commit_blob(staging, &image->manifest, err) < 0
-               ? -1
-               : 0;
+    if (commit_blob(staging, image_fd, &image->config, err) < 0 ||
+        commit_blob(staging, image_fd, &image->manifest, err) < 0)
+        return -1;
+    return fsync(image_fd) == 0
+               ? 0
+               : error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
 }
 
 /* Bytes of the image's EROFS files; equal layers count once. */
@@ -102,57 +128,83 @@ static int write_entry(const struct store *store, const struct index_entry *entr
     return 0;
 }
 
-static bool has_other_name(const struct index_list *list, const struct index_entry *entry)
+/* Has the image of an entry another name than this one? 1: it has, 0: not, -1: *err. */
+static int has_other_name(const struct naming *naming, const struct index_entry *entry,
+                          struct error *err)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (&list->entries[i] != entry && strcmp(list->entries[i].manifest, entry->manifest) == 0)
-            return true;
-    return false;
+    struct index_list names;
+    if (names_of_image(naming->store->path, entry->config, naming->kept, &names, err) < 0)
+        return -1;
+    int found = 0;
+    for (size_t i = 0; i < names.count; i++) {
+        const char *reference = names.entries[i].reference;
+        bool same = entry->reference && reference && strcmp(reference, entry->reference) == 0;
+        if (!same && strcmp(names.entries[i].manifest, entry->manifest) == 0)
+            found = 1;
+    }
+    index_list_free(&names);
+    return found;
+}
+
+static int add_entry(const struct store *store, const struct index_entry *entry, struct error *err)
+{
+    return links_add_name(store, entry, err) < 0 ? -1 : write_entry(store, entry, err);
 }
 
 /* An image that loses its last name to another stays, under its id. */
-static int keep_former(const struct store *store, const struct index_list *list,
-                       const char *reference, const char *manifest, struct error *err)
+static int keep_unnamed(const struct naming *naming, const struct index_entry *former,
+                        struct error *err)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        struct index_entry former = list->entries[i];
-        if (!former.reference || strcmp(former.reference, reference) != 0 ||
-            strcmp(former.manifest, manifest) == 0 || has_other_name(list, &list->entries[i]))
-            continue;
-        former.reference = NULL;
-        former.pulled = false;
-        return write_entry(store, &former, err);
-    }
-    return 0;
+    struct index_entry unnamed = *former;
+    int other = has_other_name(naming, former, err);
+    if (other != 0)
+        return other < 0 ? -1 : 0;
+    unnamed.reference = NULL;
+    unnamed.pulled = false;
+    return add_entry(naming->store, &unnamed, err);
+}
+
+/* Gives the image of `entry` a name that `former` has, which is of another. */
+static int take_name(const struct naming *naming, const struct index_entry *former,
+                     const struct index_entry *entry, struct error *err)
+{
+    if (keep_unnamed(naming, former, err) < 0 || add_entry(naming->store, entry, err) < 0)
+        return -1;
+    return links_forget_name(naming->store, former, err);
 }
 
 /* Gives the image of `entry` a name, and takes it from whatever has it. */
-static int give_name(const struct store *store, const struct index_list *list,
-                     struct index_entry *entry, char *reference, struct error *err)
+static int give_name(const struct naming *naming, struct index_entry *entry, char *reference,
+                     struct error *err)
 {
-    char unnamed[NAME_MAX + 1];
+    char name[NAME_MAX + 1];
+    struct index_entry former;
+    struct index_entry unnamed = *entry;
     entry->reference = reference;
-    if (keep_former(store, list, reference, entry->manifest, err) < 0 ||
-        write_entry(store, entry, err) < 0)
+    unnamed.reference = NULL;
+    index_file_name(reference, NULL, name);
+    int found = index_read(naming->store->index_fd, name, &former, err);
+    if (found < 0)
         return -1;
-    index_file_name(NULL, entry->manifest, unnamed);
-    if (unlinkat(store->index_fd, unnamed, 0) < 0 && errno != ENOENT)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", unnamed);
-    return 0;
+    int result = found && strcmp(former.manifest, entry->manifest) != 0
+                     ? take_name(naming, &former, entry, err)
+                     : add_entry(naming->store, entry, err);
+    index_entry_free(&former);
+    return result < 0 ? -1 : links_remove_name(naming->store, &unnamed, err);
 }
 
-static int commit_names(const struct store *store, const struct index_list *list,
-                        const struct incoming_image *image, struct error *err)
+static int commit_names(const struct naming *naming, const struct incoming_image *image,
+                        struct error *err)
 {
-    struct index_entry entry = { .created = image->created, .pulled = image->pulled };
-    memcpy(entry.manifest, image->manifest.hex, sizeof entry.manifest);
-    memcpy(entry.config, image->config.hex, sizeof entry.config);
-    if (measure(store, image, &entry.size, err) < 0)
+    struct index_entry entry = entry_of(image);
+    if (measure(naming->store, image, &entry.size, err) < 0)
         return -1;
-    if (image->name_count == 0)
-        return has_other_name(list, &entry) ? 0 : write_entry(store, &entry, err);
+    if (image->name_count == 0) {
+        int named = has_other_name(naming, &entry, err);
+        return named != 0 ? named : add_entry(naming->store, &entry, err);
+    }
     for (size_t i = 0; i < image->name_count; i++)
-        if (give_name(store, list, &entry, image->names[i], err) < 0)
+        if (give_name(naming, &entry, image->names[i], err) < 0)
             return -1;
     return 0;
 }
@@ -164,11 +216,23 @@ static int sync_index(const struct store *store, struct error *err)
     return 0;
 }
 
+static int tag(const struct naming *naming, const struct index_entry *found, char *reference,
+               int lock, struct error *err)
+{
+    struct index_entry entry = *found; /* its name is borrowed, that of `found` is freed */
+    entry.pulled = false;              /* no registry gave it this name */
+    if (links_begin_change(naming->store, lock, err) < 0 ||
+        give_name(naming, &entry, reference, err) < 0 || sync_index(naming->store, err) < 0)
+        return -1;
+    if (naming->kept)
+        links_end_change(naming->store, lock);
+    return 0;
+}
+
 int commit_tag(const struct store *store, const char *name, const char *reference,
                struct error *err)
 {
     struct index_entry found = { 0 };
-    struct index_list list = { 0 };
     _cleanup_free_ char *copy = strdup(reference);
     _cleanup_close_ int lock = store_lock(store, err);
     if (lock < 0)
@@ -176,18 +240,29 @@ int commit_tag(const struct store *store, const char *name, const char *referenc
         return -1;
     if (!copy)
         return error_set(err, EXIT_OURS, "out of memory");
+    const struct naming naming = { store, links_are_right(store, lock) };
     if (index_find(store->path, name, &found, NULL, err) <= 0)
         // cppcheck-suppress memleak ; released by its _cleanup_*
         return -1;
-    int result = index_list(store->path, &list, err);
-    if (result == 0) {
-        struct index_entry entry = found; /* its name is borrowed, that of `found` is freed */
-        entry.pulled = false;             /* no registry gave it this name */
-        result = give_name(store, &list, &entry, copy, err);
-    }
-    index_list_free(&list);
+    int result = tag(&naming, &found, copy, lock, err);
     index_entry_free(&found);
-    return result < 0 ? -1 : sync_index(store, err);
+    return result;
+}
+
+static int commit_all(const struct staging *staging, const struct naming *naming,
+                      const struct incoming *incoming, struct error *err)
+{
+    const struct store *store = staging->store;
+    for (size_t i = 0; i < incoming->count; i++)
+        if (commit_content(staging, &incoming->images[i], err) < 0)
+            return -1;
+    /* A name must never outlive a crash that its content does not. */
+    if (fsync(store->blobs_fd) < 0 || fsync(store->layers_fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
+    for (size_t i = 0; i < incoming->count; i++)
+        if (commit_names(naming, &incoming->images[i], err) < 0)
+            return -1;
+    return sync_index(store, err);
 }
 
 int commit_images(const struct staging *staging, const struct incoming *incoming, struct error *err)
@@ -196,20 +271,10 @@ int commit_images(const struct staging *staging, const struct incoming *incoming
     _cleanup_close_ int lock = store_lock(store, err);
     if (lock < 0)
         return -1;
-    for (size_t i = 0; i < incoming->count; i++)
-        if (commit_content(staging, &incoming->images[i], err) < 0)
-            return -1;
-    /* A name must never outlive a crash that its content does not. */
-    if (fsync(store->blobs_fd) < 0 || fsync(store->layers_fd) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
-    for (size_t i = 0; i < incoming->count; i++) {
-        struct index_list list;
-        if (index_list(store->path, &list, err) < 0)
-            return -1;
-        int result = commit_names(store, &list, &incoming->images[i], err);
-        index_list_free(&list);
-        if (result < 0)
-            return -1;
-    }
-    return sync_index(store, err);
+    const struct naming naming = { store, links_are_right(store, lock) };
+    if (links_begin_change(store, lock, err) < 0 || commit_all(staging, &naming, incoming, err) < 0)
+        return -1;
+    if (naming.kept)
+        links_end_change(store, lock);
+    return 0;
 }

@@ -160,7 +160,9 @@ const struct confine_call confine_calls[] = {
     /* Changing the store. */
     CALL(STORE, mkdirat, "staging directories"),
     CALL(FROM_LAYER, unlinkat, "what is not needed any more"),
-    CALL(STORE, linkat, "blobs of the store, held for a command"),
+    CALL(STORE, linkat, "blobs and layers of the store, for images and for commands"),
+    CALL(STORE, utimensat, "whether links can be relied upon"),
+    CALL(STORE, syncfs, "links of a whole store"),
     CALL(STORE, renameat, "into the store"),
     CALL(STORE, flock, "one change at a time"),
 

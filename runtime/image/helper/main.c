@@ -11,14 +11,13 @@
 
 #include "cleanup.h"
 #include "runtime/image/helper/check.h"
-#include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/commit.h"
 #include "runtime/image/helper/import.h"
 #include "runtime/image/helper/load.h"
 #include "runtime/image/helper/privileges.h"
-#include "runtime/image/helper/prune.h"
 #include "runtime/image/helper/pull.h"
 #include "runtime/image/helper/push.h"
+#include "runtime/image/helper/remove.h"
 #include "runtime/image/helper/save.h"
 #include "runtime/image/helper/session.h"
 #include "runtime/image/helper/verify.h"
@@ -86,11 +85,12 @@ static int run_rmi(const struct settings *settings, char **operands, struct erro
     if (open_store(settings, &store, err) < 0)
         return -1;
     for (; *operands; operands++) {
-        _cleanup_free_ char *removed = NULL;
+        struct removed removed = { 0 };
         struct error cause = { 0 };
-        int failed = collect_remove_image(&store, settings->root, *operands, settings->force,
-                                          &removed, &cause);
-        (void)fputs(removed ? removed : "", stdout);
+        int failed =
+            remove_image(&store, settings->root, *operands, settings->force, &removed, &cause);
+        (void)fputs(removed.text ? removed.text : "", stdout);
+        free(removed.text);
         if (failed < 0 && result == 0)
             *err = cause;
         else if (failed < 0)
@@ -181,16 +181,16 @@ static int run_save(const struct settings *settings, char **operands, struct err
 static int run_prune(const struct settings *settings, char **operands, struct error *err)
 {
     struct store store;
-    int64_t bytes = 0;
-    _cleanup_free_ char *removed = NULL;
+    struct removed removed = { 0 };
     if (operands[0])
         return error_set(err, EXIT_OURS, "prune takes no names: rmi does");
     if (open_store(settings, &store, err) < 0)
         return -1;
-    int result = prune_images(&store, settings->root, settings->all, &removed, &bytes, err);
-    (void)fputs(removed ? removed : "", stdout);
+    int result = remove_unused(&store, settings->root, settings->all, &removed, err);
+    (void)fputs(removed.text ? removed.text : "", stdout);
+    free(removed.text);
     if (result == 0)
-        (void)printf("Total reclaimed space: %.1f MB\n", (double)bytes / 1e6);
+        (void)printf("Total reclaimed space: %.1f MB\n", (double)removed.bytes / 1e6);
     store_close(&store);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/confine.h"
+#include "runtime/image/helper/links.h"
 
 /* The signals that end a session, and the end of its processes. */
 static void signals_to_wait_for(sigset_t *set)
@@ -75,11 +76,28 @@ __attribute__((noreturn)) static void run_worker(const struct staging *staging,
     _exit(result < 0 ? EXIT_OURS : 0);
 }
 
-/* What a command that was killed between its commit's steps left is found by nobody else. */
-static int collect(const struct store *store, const char *root, struct error *err)
+/*
+ * What a command that was killed between its commit's steps left is found by nobody else. all: look
+ * for it, whatever the links say.
+ */
+static int collect(const struct store *store, const char *root, bool all, struct error *err)
+{
+    int64_t bytes = 0;
+    _cleanup_close_ int lock = store_lock(store, err);
+    if (lock < 0)
+        return -1;
+    return all || !links_are_right(store, lock) ? collect_garbage(store, lock, root, &bytes, err)
+                                                : 0;
+}
+
+/* What this command has held may have been removed meanwhile by everybody else. */
+static int end_staging(const struct store *store, struct staging *staging, struct error *err)
 {
     _cleanup_close_ int lock = store_lock(store, err);
-    return lock < 0 ? -1 : collect_garbage(store, root, err);
+    if (lock < 0)
+        return -1;
+    int result = links_are_right(store, lock) ? links_release_staging(staging, err) : 0;
+    return staging_end(staging, err) < 0 ? -1 : result;
 }
 
 /*
@@ -114,7 +132,9 @@ static int run_in(const struct store *store, const struct session *session, stru
         return error_set_errno(err, EXIT_OURS, errno, "cannot become a subreaper");
     if (staging_begin(store, &staging, &swept, err) < 0)
         return -1;
-    if (swept && collect(store, session->root, err) < 0) {
+    /* Where an image is damaged and nothing was left, the work may go on: its commit tells. */
+    struct error ignored;
+    if (collect(store, session->root, swept, swept ? err : &ignored) < 0 && swept) {
         (void)staging_end(&staging, NULL);
         return -1;
     }
@@ -124,9 +144,9 @@ static int run_in(const struct store *store, const struct session *session, stru
         run_worker(&staging, session, &unblocked, holder);
     cleanup_close(&session->handover); /* who serves the work ends when its other end closes */
     int status = worker < 0 ? -1 : supervise(worker, &signals);
-    if (staging_end(&staging, err) < 0)
+    if (end_staging(store, &staging, err) < 0)
         return -1;
-    if (status != 0 && collect(store, session->root, worker < 0 ? NULL : err) < 0)
+    if (status != 0 && collect(store, session->root, false, worker < 0 ? NULL : err) < 0)
         return -1;
     return status;
 }

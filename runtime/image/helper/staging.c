@@ -54,35 +54,36 @@ static int make_parents(const char *path, struct error *err)
     return 0;
 }
 
-static int open_directory(int dir_fd, const char *name, const char *store, struct error *err)
+int store_open_directory(const struct store *store, int dir_fd, const char *name, struct error *err)
 {
     bool made = mkdirat(dir_fd, name, STORE_MODE) == 0;
     if (!made && errno != EEXIST) {
         int cause = errno;
         (void)error_set_errno(err, EXIT_OURS, cause, "cannot make %s in the image store %s", name,
-                              store);
+                              store->path);
         return error_see_store(err, cause);
     }
     _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || (made && sync_parent(fd) < 0))
         return error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s", name,
-                               store);
+                               store->path);
     return take_fd(&fd);
 }
 
 int store_open(const char *path, struct store *store, struct error *err)
 {
-    *store = (struct store){ path, -1, -1, -1, -1, -1 };
+    *store = (struct store){ path, -1, -1, -1, -1, -1, -1 };
     if (make_parents(path, err) < 0)
         return -1;
-    store->fd = open_directory(AT_FDCWD, path, path, err);
+    store->fd = store_open_directory(store, AT_FDCWD, path, err);
     if (store->fd < 0)
         return -1;
-    _cleanup_close_ int blobs = open_directory(store->fd, "blobs", path, err);
-    if (blobs < 0 || (store->blobs_fd = open_directory(blobs, "sha256", path, err)) < 0 ||
-        (store->layers_fd = open_directory(store->fd, "layers", path, err)) < 0 ||
-        (store->tmp_fd = open_directory(store->fd, "tmp", path, err)) < 0 ||
-        (store->index_fd = open_directory(store->fd, "index", path, err)) < 0) {
+    _cleanup_close_ int blobs = store_open_directory(store, store->fd, "blobs", err);
+    if (blobs < 0 || (store->blobs_fd = store_open_directory(store, blobs, "sha256", err)) < 0 ||
+        (store->layers_fd = store_open_directory(store, store->fd, "layers", err)) < 0 ||
+        (store->images_fd = store_open_directory(store, store->fd, "images", err)) < 0 ||
+        (store->tmp_fd = store_open_directory(store, store->fd, "tmp", err)) < 0 ||
+        (store->index_fd = store_open_directory(store, store->fd, "index", err)) < 0) {
         store_close(store);
         return -1;
     }
@@ -91,8 +92,8 @@ int store_open(const char *path, struct store *store, struct error *err)
 
 void store_close(struct store *store)
 {
-    const int fds[] = { store->fd, store->blobs_fd, store->layers_fd, store->index_fd,
-                        store->tmp_fd };
+    const int fds[] = { store->fd,       store->blobs_fd,  store->layers_fd,
+                        store->index_fd, store->images_fd, store->tmp_fd };
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         cleanup_close(&fds[i]);
 }
@@ -212,13 +213,23 @@ int staging_begin(const struct store *store, struct staging *staging, bool *swep
     return 0;
 }
 
+int store_refuse_link(const char *name, int errnum, struct error *err)
+{
+    if (errnum == EMLINK)
+        return error_set(err, EXIT_OURS,
+                         "%s of the image store is part of as many images as its file system "
+                         "allows links to a file; remove some with `hybrid rmi`, or keep the store "
+                         "on another file system (--data)",
+                         name);
+    (void)error_set_errno(err, EXIT_OURS, errnum, "cannot keep %s of the image store", name);
+    return error_see_store(err, errnum);
+}
+
 int staging_hold(const struct staging *staging, int dir_fd, const char *name, struct error *err)
 {
     if (linkat(dir_fd, name, staging->fd, name, 0) == 0 || errno == EEXIST)
         return 1;
-    return errno == ENOENT
-               ? 0
-               : error_set_errno(err, EXIT_OURS, errno, "cannot keep %s of the image store", name);
+    return errno == ENOENT ? 0 : store_refuse_link(name, errno, err);
 }
 
 int staging_end(struct staging *staging, struct error *err)

@@ -17,6 +17,7 @@ struct store {
     int blobs_fd;  /* <store>/blobs/sha256 */
     int layers_fd; /* <store>/layers */
     int index_fd;  /* <store>/index */
+    int images_fd; /* <store>/images */
     int tmp_fd;    /* <store>/tmp */
 };
 
@@ -29,6 +30,10 @@ struct staging {
 /* Opens the store and makes it if need be. Returns 0, or -1 with *err. */
 int store_open(const char *path, struct store *store, struct error *err);
 void store_close(struct store *store);
+
+/* Opens a directory of the store, and makes it if need be. Returns it, or -1 with *err. */
+int store_open_directory(const struct store *store, int dir_fd, const char *name,
+                         struct error *err);
 
 /* Takes the lock under which the store changes. Close the result to release it. -1 with *err. */
 int store_lock(const struct store *store, struct error *err);
@@ -57,6 +62,9 @@ int staging_remove_left(const struct store *store, const char *name, struct erro
  * 1: done, 0: the store has no such file, -1: *err.
  */
 int staging_hold(const struct staging *staging, int dir_fd, const char *name, struct error *err);
+
+/* Says why the file `name` of the store could not be given a further name. Returns -1. */
+int store_refuse_link(const char *name, int errnum, struct error *err);
 
 /* Removes the staging directory with all it holds. */
 int staging_end(struct staging *staging, struct error *err);

@@ -1,0 +1,280 @@
+#include "runtime/image/helper/links.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "runtime/image/helper/layer.h"
+#include "runtime/image/names.h"
+
+enum {
+    HEX = STORE_DIGEST_HEX,
+    IMAGE_PATH = 2 * HEX + 2, /* "<image id>/<manifest>" */
+};
+
+static const char temporary[] = ".new"; /* one writer at a time: the lock is held */
+
+/* --- whether they are right ------------------------------------------------------------------- */
+
+bool links_are_right(const struct store *store, int lock)
+{
+    struct stat status;
+    struct stat index;
+    return fstat(lock, &status) == 0 && fstat(store->index_fd, &index) == 0 &&
+           names_are_kept(&status, &index);
+}
+
+static int set_time(int fd, const struct timespec *when)
+{
+    const struct timespec times[2] = { *when, *when };
+    return futimens(fd, times);
+}
+
+int links_begin_change(const struct store *store, int lock, struct error *err)
+{
+    static const struct timespec never = { 0 };
+    if (set_time(lock, &never) == 0)
+        return 0;
+    int cause = errno;
+    (void)error_set_errno(err, EXIT_OURS, cause, "cannot change %s/lock", store->path);
+    return error_see_store(err, cause);
+}
+
+void links_end_change(const struct store *store, int lock)
+{
+    struct stat index;
+    if (fstat(store->index_fd, &index) == 0)
+        (void)set_time(lock, &index.st_mtim);
+}
+
+/* --- adding ----------------------------------------------------------------------------------- */
+
+int links_open_image(const struct store *store, const struct index_entry *image, struct error *err)
+{
+    _cleanup_close_ int id_fd = store_open_directory(store, store->images_fd, image->config, err);
+    return id_fd < 0 ? -1 : store_open_directory(store, id_fd, image->manifest, err);
+}
+
+static bool is_same_file(int one_fd, int other_fd, const char *name)
+{
+    struct stat one;
+    struct stat other;
+    return fstatat(one_fd, name, &one, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstatat(other_fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && one.st_ino == other.st_ino;
+}
+
+/* Puts the store's file in the place of another that is called so. 0, or -1 with errno. */
+static int replace(int image_fd, int dir_fd, const char *name)
+{
+    if ((unlinkat(image_fd, temporary, 0) < 0 && errno != ENOENT) ||
+        linkat(dir_fd, name, image_fd, temporary, 0) < 0 || unlinkat(image_fd, name, 0) < 0)
+        return -1;
+    return renameat(image_fd, temporary, image_fd, name);
+}
+
+int links_add_part(int image_fd, int dir_fd, const char *name, bool anew, struct error *err)
+{
+    if (linkat(dir_fd, name, image_fd, name, 0) == 0)
+        return 1;
+    if (errno == EEXIST && !anew && is_same_file(image_fd, dir_fd, name))
+        return 1;
+    if (errno == EEXIST && replace(image_fd, dir_fd, name) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : store_refuse_link(name, errno, err);
+}
+
+int links_add_name(const struct store *store, const struct index_entry *entry, struct error *err)
+{
+    char name[NAME_MAX + 1];
+    index_file_name(entry->reference, entry->manifest, name);
+    _cleanup_close_ int image_fd = links_open_image(store, entry, err);
+    if (image_fd < 0)
+        return -1;
+    _cleanup_close_ int fd = openat(image_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && fsync(image_fd) == 0)
+        return 0;
+    int cause = errno;
+    (void)error_set_errno(err, EXIT_OURS, cause, "cannot write name %s of an image", name);
+    return error_see_store(err, cause);
+}
+
+int links_keep_layer(const struct store *store, const char *name, bool anew, struct error *err)
+{
+    _cleanup_close_ int kept_fd = store_open_directory(store, store->images_fd, LINKS_KEPT, err);
+    if (kept_fd < 0 || links_add_part(kept_fd, store->layers_fd, name, anew, err) < 0)
+        return -1;
+    return fsync(kept_fd) == 0
+               ? 0
+               : error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
+}
+
+/* --- removing --------------------------------------------------------------------------------- */
+
+bool links_find_directory(const struct store *store, const char *name, int *dir_fd)
+{
+    char hex[HEX + 1];
+    (void)snprintf(hex, sizeof hex, "%.*s", HEX, name);
+    if (!digest_is_hex(hex))
+        return false;
+    *dir_fd = name[HEX] == '\0' ? store->blobs_fd : store->layers_fd;
+    return name[HEX] == '\0' || strcmp(name + HEX, ".erofs") == 0;
+}
+
+static int cannot_remove(const char *name, struct error *err)
+{
+    return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s of the image store", name);
+}
+
+/* Removes a file of the store if that is its only name. */
+static int remove_unused(int dir_fd, const char *name, int64_t *bytes, struct error *err)
+{
+    struct stat status;
+    if (fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : cannot_remove(name, err);
+    if (status.st_nlink > 1)
+        return 0;
+    if (unlinkat(dir_fd, name, 0) < 0)
+        return cannot_remove(name, err);
+    *bytes += status.st_size;
+    return 0;
+}
+
+static bool is_used_layer(const struct users *users, const char *name)
+{
+    char hex[HEX + 1];
+    (void)snprintf(hex, sizeof hex, "%.*s", HEX, name);
+    return name[0] && name[strlen(hex)] == '.' && marks_have(&users->layers, hex);
+}
+
+/* Removes a name from a directory of links, and what it was the last one of. */
+static int release(const struct store *store, int links_fd, const char *name, int64_t *bytes,
+                   struct error *err)
+{
+    int dir_fd;
+    if (unlinkat(links_fd, name, 0) < 0 && errno != ENOENT)
+        return cannot_remove(name, err);
+    return links_find_directory(store, name, &dir_fd) ? remove_unused(dir_fd, name, bytes, err) : 0;
+}
+
+static DIR *open_again(int dir_fd, struct error *err)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (directory)
+        return directory;
+    cleanup_close(&fd);
+    (void)error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
+    return NULL;
+}
+
+static bool is_dot(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Releases all that a directory of links has; what workloads use is kept first. */
+static int release_image(const struct store *store, int image_fd, const struct users *users,
+                         int64_t *bytes, struct error *err)
+{
+    _cleanup_closedir_ DIR *directory = open_again(image_fd, err);
+    if (!directory)
+        return -1;
+    for (const struct dirent *file; (file = readdir(directory));) {
+        const char *name = file->d_name;
+        if (is_dot(name))
+            continue;
+        if (is_used_layer(users, name) && links_keep_layer(store, name, false, err) < 0)
+            return -1;
+        if (release(store, image_fd, name, bytes, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int links_forget_name(const struct store *store, const struct index_entry *entry, struct error *err)
+{
+    char name[NAME_MAX + 1];
+    char path[IMAGE_PATH + NAME_MAX + 1];
+    index_file_name(entry->reference, entry->manifest, name);
+    (void)snprintf(path, sizeof path, "%s/%s/%s", entry->config, entry->manifest, name);
+    return unlinkat(store->images_fd, path, 0) == 0 || errno == ENOENT ? 0
+                                                                       : cannot_remove(name, err);
+}
+
+int links_remove_name(const struct store *store, const struct index_entry *entry, struct error *err)
+{
+    char name[NAME_MAX + 1];
+    index_file_name(entry->reference, entry->manifest, name);
+    if (unlinkat(store->index_fd, name, 0) < 0 && errno != ENOENT)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot remove index entry %s", name);
+    return links_forget_name(store, entry, err);
+}
+
+static int remove_signers(const struct store *store, const char *manifest, struct error *err)
+{
+    char path[sizeof "signatures/" + HEX];
+    (void)snprintf(path, sizeof path, "signatures/%s", manifest);
+    return unlinkat(store->fd, path, 0) == 0 || errno == ENOENT ? 0 : cannot_remove(path, err);
+}
+
+static int remove_directories(const struct store *store, const struct index_entry *image,
+                              const char *path, struct error *err)
+{
+    if (unlinkat(store->images_fd, path, AT_REMOVEDIR) < 0)
+        return cannot_remove(path, err);
+    /* Of one configuration there may be several manifests: other compressions of its layers. */
+    if (unlinkat(store->images_fd, image->config, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY &&
+        errno != EEXIST)
+        return cannot_remove(image->config, err);
+    return 0;
+}
+
+int links_remove_image(const struct store *store, const struct index_entry *image,
+                       const struct users *users, int64_t *bytes, struct error *err)
+{
+    char path[IMAGE_PATH];
+    (void)snprintf(path, sizeof path, "%s/%s", image->config, image->manifest);
+    _cleanup_close_ int fd =
+        openat(store->images_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : cannot_remove(path, err);
+    if (release_image(store, fd, users, bytes, err) < 0 ||
+        remove_directories(store, image, path, err) < 0)
+        return -1;
+    return remove_signers(store, image->manifest, err);
+}
+
+int links_remove_kept(const struct store *store, const struct users *users, int64_t *bytes,
+                      struct error *err)
+{
+    _cleanup_close_ int fd =
+        openat(store->images_fd, LINKS_KEPT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : cannot_remove(LINKS_KEPT, err);
+    _cleanup_closedir_ DIR *directory = open_again(fd, err);
+    if (!directory)
+        return -1;
+    for (const struct dirent *file; (file = readdir(directory));)
+        if (!is_dot(file->d_name) && !is_used_layer(users, file->d_name) &&
+            release(store, fd, file->d_name, bytes, err) < 0)
+            return -1;
+    if (users->layers.count == 0 && unlinkat(store->images_fd, LINKS_KEPT, AT_REMOVEDIR) < 0)
+        return cannot_remove(LINKS_KEPT, err);
+    return 0;
+}
+
+int links_release_staging(const struct staging *staging, struct error *err)
+{
+    int dir_fd;
+    int64_t bytes = 0;
+    _cleanup_closedir_ DIR *directory = open_again(staging->fd, err);
+    if (!directory)
+        return -1;
+    for (const struct dirent *file; (file = readdir(directory));)
+        if (links_find_directory(staging->store, file->d_name, &dir_fd) &&
+            release(staging->store, staging->fd, file->d_name, &bytes, err) < 0)
+            return -1;
+    return 0;
+}

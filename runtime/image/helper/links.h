@@ -1,0 +1,78 @@
+/*
+ * Who uses a blob or a layer: hard links tell.
+ *
+ *   <store>/images/<image id>/<manifest>/     one directory per image, by its manifest:
+ *       <hex>, <hex>.erofs                    links to all blobs and layers that it consists of
+ *       <file name of an index entry>         empty: a name of the image, see names.h
+ *   <store>/images/kept/<hex>.erofs           links to layers that workloads use
+ *
+ * A blob or layer that is removed from all of these has one link left, its name in the store, and
+ * goes. So removing an image costs what it consists of, however much else there is, and the count
+ * is the file system's own: nothing can drift from it. Whoever changes the index says so before
+ * (links_begin_change) and after (links_end_change); if he did not come to the end, or if somebody
+ * changed it who does not know of this, the links are not relied upon until collect_garbage has
+ * made them right. All functions want the store's lock; `lock` is what store_lock returned.
+ */
+#ifndef HYBRID_LINKS_H
+#define HYBRID_LINKS_H
+
+#include <stdint.h>
+
+#include "runtime/image/helper/staging.h"
+#include "runtime/image/helper/users.h"
+
+/* Below <store>/images; neither is an image id. */
+#define LINKS_KEPT "kept"
+#define LINKS_LOCK "lock" /* the lock's second name: see names_are_kept */
+
+/* Can the links be relied upon? */
+bool links_are_right(const struct store *store, int lock);
+
+/* From here on they cannot. Returns 0, or -1 with *err. */
+int links_begin_change(const struct store *store, int lock, struct error *err);
+
+/* From here on they can: if not, as nothing depends on it, they are made anew. */
+void links_end_change(const struct store *store, int lock);
+
+/* Opens the directory of an image, and makes it if need be. Returns it, or -1 with *err. */
+int links_open_image(const struct store *store, const struct index_entry *image, struct error *err);
+
+/*
+ * Links the file `name` of dir_fd, a directory of the store, into that of an image. anew: also if
+ * it seems to be there. 1: done, 0: the store has no such file, -1: *err.
+ */
+int links_add_part(int image_fd, int dir_fd, const char *name, bool anew, struct error *err);
+
+/* Adds the name of an entry to its image, and syncs it: then the index may have it. 0, -1: *err. */
+int links_add_name(const struct store *store, const struct index_entry *entry, struct error *err);
+
+/* Removes the name of an entry from its image alone: the index has it for another. The same. */
+int links_forget_name(const struct store *store, const struct index_entry *entry,
+                      struct error *err);
+
+/* Removes an index entry, and the name from its image. Returns 0, or -1 with *err. */
+int links_remove_name(const struct store *store, const struct index_entry *entry,
+                      struct error *err);
+
+/*
+ * Removes an image that no name leads to any more, what nobody else uses of it, and who signed it.
+ * Layers that workloads use are kept. Adds to *bytes what has been freed. The index has been
+ * synced. Returns 0, or -1 with *err.
+ */
+int links_remove_image(const struct store *store, const struct index_entry *image,
+                       const struct users *users, int64_t *bytes, struct error *err);
+
+/* Removes what was kept for workloads that are gone, unless an image uses it. The same. */
+int links_remove_kept(const struct store *store, const struct users *users, int64_t *bytes,
+                      struct error *err);
+
+/* Keeps a layer, by its file, for a workload, if the store has it. Returns 0, or -1 with *err. */
+int links_keep_layer(const struct store *store, const char *name, bool anew, struct error *err);
+
+/* Removes what only a staging directory holds, and what it holds. Returns 0, or -1 with *err. */
+int links_release_staging(const struct staging *staging, struct error *err);
+
+/* Is a file of this name a blob (*dir_fd: of the store's blobs) or a layer? */
+bool links_find_directory(const struct store *store, const char *name, int *dir_fd);
+
+#endif
