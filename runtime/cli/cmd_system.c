@@ -200,8 +200,8 @@ const struct verb verb_system = {
     .summary = "Show what images and workloads occupy: system df; verify images: system check",
     .description =
         "check: is everything in the image store as it should be? Index, digests of all blobs,\n"
-        "layers, and what killed commands left; a line each problem. Status 0: sound, or with\n"
-        "--repair sound now; 1: it is not.\n\n"
+        "layers, links that keep them, and what killed commands left; a line each problem.\n"
+        "Status 0: sound, or with --repair sound now; 1: it is not.\n\n"
         "df: SIZE of images: blobs and layers, shared ones once; RECLAIMABLE: what\n"
         "`hybrid image prune --all` would bring. SIZE of workloads: what they wrote, and logs;\n"
         "RECLAIMABLE: of stopped ones, which `hybrid rm` removes.",

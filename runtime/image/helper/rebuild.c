@@ -129,6 +129,17 @@ static int add_names(const struct rebuild *rebuild, int image_fd, const char *ma
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
+/* As store_open_directory, but all is synced at once, in the end. */
+static int open_directory(int dir_fd, const char *name, struct error *err)
+{
+    int fd = mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST
+                 ? -1
+                 : openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0
+               ? fd
+               : error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the image store", name);
+}
+
 static int fill_image(const struct rebuild *rebuild, size_t at, struct marks *blobs,
                       struct marks *layers, struct error *err)
 {
@@ -139,10 +150,10 @@ static int fill_image(const struct rebuild *rebuild, size_t at, struct marks *bl
         return -1;
     marks_sort(blobs);
     marks_sort(layers);
-    _cleanup_close_ int id_fd = store_open_directory(store, store->images_fd, image->config, err);
+    _cleanup_close_ int id_fd = open_directory(store->images_fd, image->config, err);
     if (id_fd < 0 || prune(id_fd, is_manifest, &position, err) < 0)
         return -1;
-    _cleanup_close_ int image_fd = store_open_directory(store, id_fd, image->manifest, err);
+    _cleanup_close_ int image_fd = open_directory(id_fd, image->manifest, err);
     if (image_fd < 0 || link_parts(rebuild, image_fd, blobs, layers, err) < 0 ||
         add_names(rebuild, image_fd, image->manifest, err) < 0)
         return -1;
