@@ -79,7 +79,8 @@ static int commit_content(const struct staging *staging, const struct incoming_i
     if (commit_blob(staging, image_fd, &image->config, err) < 0 ||
         commit_blob(staging, image_fd, &image->manifest, err) < 0)
         return -1;
-    return fsync(image_fd) == 0
+    /* With a name that it gets, links_add_name syncs it. */
+    return image->name_count > 0 || fsync(image_fd) == 0
                ? 0
                : error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
 }
@@ -119,12 +120,18 @@ static int write_entry(const struct store *store, const struct index_entry *entr
     _cleanup_close_ int fd =
         openat(store->index_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || io_write_all(fd, text, strlen(text)) < 0 || fsync(fd) < 0 ||
-        renameat(store->index_fd, temporary, store->index_fd, name) < 0 ||
-        fsync(store->index_fd) < 0) {
+        renameat(store->index_fd, temporary, store->index_fd, name) < 0) {
         int cause = errno;
         (void)error_set_errno(err, EXIT_OURS, cause, "cannot write index entry %s", name);
         return error_see_store(err, cause);
     }
+    return 0;
+}
+
+static int sync_index(const struct store *store, struct error *err)
+{
+    if (fsync(store->index_fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
     return 0;
 }
 
@@ -151,7 +158,8 @@ static int add_entry(const struct store *store, const struct index_entry *entry,
     return links_add_name(store, entry, err) < 0 ? -1 : write_entry(store, entry, err);
 }
 
-/* An image that loses its last name to another stays, under its id. */
+/* An image that loses its last name to another stays, under its id; surely so before it loses it.
+ */
 static int keep_unnamed(const struct naming *naming, const struct index_entry *former,
                         struct error *err)
 {
@@ -161,7 +169,7 @@ static int keep_unnamed(const struct naming *naming, const struct index_entry *f
         return other < 0 ? -1 : 0;
     unnamed.reference = NULL;
     unnamed.pulled = false;
-    return add_entry(naming->store, &unnamed, err);
+    return add_entry(naming->store, &unnamed, err) < 0 ? -1 : sync_index(naming->store, err);
 }
 
 /* Gives the image of `entry` a name that `former` has, which is of another. */
@@ -201,18 +209,11 @@ static int commit_names(const struct naming *naming, const struct incoming_image
         return -1;
     if (image->name_count == 0) {
         int named = has_other_name(naming, &entry, err);
-        return named != 0 ? named : add_entry(naming->store, &entry, err);
+        return named < 0 ? -1 : named ? 0 : add_entry(naming->store, &entry, err);
     }
     for (size_t i = 0; i < image->name_count; i++)
         if (give_name(naming, &entry, image->names[i], err) < 0)
             return -1;
-    return 0;
-}
-
-static int sync_index(const struct store *store, struct error *err)
-{
-    if (fsync(store->index_fd) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
     return 0;
 }
 
