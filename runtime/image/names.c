@@ -36,16 +36,20 @@ static DIR *open_directory(int dir_fd, const char *name)
     return directory;
 }
 
-static DIR *open_images(const char *store_dir, const char *id, struct error *err)
+/* Opens what is below images/. NULL with *err, and *missing set where it is not there. */
+static DIR *open_images(const char *store_dir, const char *id, bool *missing, struct error *err)
 {
     _cleanup_free_ char *path = NULL;
+    *missing = false;
     if (asprintf(&path, "%s/images/%s", store_dir, id) < 0) {
         (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
     DIR *directory = open_directory(AT_FDCWD, path);
-    if (!directory)
+    if (!directory) {
+        *missing = errno == ENOENT;
         (void)error_set_errno(err, EXIT_OURS, errno, "cannot read %s", path);
+    }
     return directory;
 }
 
@@ -77,15 +81,13 @@ static int add_names(int index_fd, int image_fd, const char *id, const char *man
 static int read_names(const char *store_dir, const char *id, struct index_list *list,
                       struct error *err)
 {
-    _cleanup_free_ char *path = NULL;
-    _cleanup_closedir_ DIR *image = open_images(store_dir, id, err);
+    bool missing;
+    _cleanup_closedir_ DIR *image = open_images(store_dir, id, &missing, err);
     if (!image)
-        return errno == ENOENT ? 0 : -1;
-    if (asprintf(&path, "%s/index", store_dir) < 0)
-        return error_set(err, EXIT_OURS, "out of memory");
-    _cleanup_close_ int index_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return missing ? 0 : -1;
+    _cleanup_close_ int index_fd = index_open(store_dir, &missing, err);
     if (index_fd < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open the image store %s", path);
+        return -1;
     for (const struct dirent *file; (file = readdir(image));)
         if (digest_is_hex(file->d_name) &&
             add_names(index_fd, dirfd(image), id, file->d_name, list, err) < 0)
@@ -126,14 +128,15 @@ int names_of_image(const char *store_dir, const char *id, bool kept, struct inde
 int names_find_id(const char *store_dir, const char *prefix, char id[STORE_DIGEST_HEX + 1],
                   struct error *err)
 {
+    bool missing;
     int found = 0;
     if (digest_is_hex(prefix)) { /* all of it: there is nothing to look for */
         memcpy(id, prefix, STORE_DIGEST_HEX + 1);
         return 1;
     }
-    _cleanup_closedir_ DIR *images = open_images(store_dir, "", err);
+    _cleanup_closedir_ DIR *images = open_images(store_dir, "", &missing, err);
     if (!images)
-        return errno == ENOENT ? 0 : -1;
+        return missing ? 0 : -1;
     for (const struct dirent *file; (file = readdir(images));) {
         if (!digest_is_hex(file->d_name) || strncmp(file->d_name, prefix, strlen(prefix)) != 0)
             continue;

@@ -104,8 +104,7 @@ static int begin(struct removal *removal, struct error *err)
     removal->lock = store_lock(store, err);
     if (removal->lock < 0 || users_read(removal->root, &removal->users, err) < 0)
         return -1;
-    /* If an image is damaged, this fails until it is removed, which is perhaps what is asked for.
-     */
+    /* If an image is damaged, this fails; perhaps that is the one to be removed. */
     if (!links_are_right(store, removal->lock))
         (void)collect_garbage(store, removal->lock, removal->root, &removal->removed->bytes,
                               &ignored);
