@@ -1081,22 +1081,29 @@ def test_concurrent_with_prune(store):
 
 
 def test_concurrent_with_removal(store):
-    """Layers that are there when a pull begins, and are removed before it ends, are put back."""
+    """Layers that are there when a pull begins, and are removed before it ends, are held for it; or put back, if who
+    removed them did not see that."""
     image = large()
     base = layers(1)[0]
     both = Image([base, image_layer(image)])
-    with Registry() as registry:
-        slow_registry(registry, image)
-        store.load(Image([base], "base:1").archive())
-        registry.add(both, "both")
-        process = store.start("pull", "-q", registry.name + ":both")
-        wait_for(lambda: registry.paths(layer_digest(image)), "the request for the layer")
-        store.run("rmi", "base:1")
-        check(not os.path.exists(store.layer(base)), "the base is not removed")
-        _, said = process.communicate(timeout=60)
-        equal((process.returncode, said), (0, b""), "status")
-        store.pulled(both, registry.name + ":both")
-        check(os.path.exists(store.layer(base)), "the base is not put back")
+    for seen in (True, False):
+        with Registry() as registry:
+            slow_registry(registry, image)
+            store.load(Image([base], "base:1").archive())
+            registry.add(both, "both")
+            process = store.start("pull", "-q", registry.name + ":both")
+            wait_for(lambda: registry.paths(layer_digest(image)), "the request for the layer")
+            store.run("rmi", "base:1")
+            check(os.path.exists(store.layer(base)), "the base is removed while it is held")
+            if not seen:
+                os.unlink(store.layer(base))
+            _, said = process.communicate(timeout=60)
+            equal((process.returncode, said), (0, b""), "status")
+            store.pulled(both, registry.name + ":both")
+            check(os.path.exists(store.layer(base)), "the base is not there")
+            equal(only_leftovers(store), [], "problems")
+            store.run("rmi", registry.name + ":both")
+            check(not os.path.exists(store.layer(base)), "the base is not removed in the end")
 
 
 def image_layer(image):
