@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+import urllib.parse
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -32,11 +33,24 @@ EMULATED_SLOWNESS = 8  # how much longer than here anything may take in the emul
 ORDINARY_IMAGE = table.Row.image  # of most rows
 
 
-def part(text):
-    match = re.fullmatch("([0-9]+)/([0-9]+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text}: a part is I/N, I from 1 to N")
-    return int(match[1]), int(match[2])
+class Queue:
+    """Which of several machines that share a directory runs what: the first that takes it, by a symbolic link there.
+
+    It is made in one step with its content, the name of who took it: a machine that is booted again takes its own again.
+    """
+
+    def __init__(self, place):
+        self.directory, self.machine = os.path.split(place) if place else (None, None)
+
+    def take(self, work):
+        if not self.directory:
+            return True
+        claim = os.path.join(self.directory, urllib.parse.quote(work, safe=""))
+        try:
+            os.symlink(self.machine, claim)
+            return True
+        except FileExistsError:
+            return os.readlink(claim) == self.machine
 
 
 def parse_arguments():
@@ -49,8 +63,8 @@ def parse_arguments():
     parser.add_argument("--filter", metavar="REGEX", type=re.compile, default=re.compile(""),
                         help="only rows whose name matches")
     parser.add_argument("--exclude", metavar="REGEX", type=re.compile, help="without rows whose name matches")
-    parser.add_argument("--part", metavar="I/N", type=part, default=(1, 1),
-                        help="only one of N parts of the table, for machines that run side by side")
+    parser.add_argument("--queue", metavar="DIR/NAME", type=Queue, default=Queue(None),
+                        help="share the rows with other machines that use DIR: run what none of another NAME has taken")
     parser.add_argument("--needs", type=int, metavar="N", help="only rows that need exactly N processors")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
@@ -107,8 +121,10 @@ class Comparison:
 
     def check(self, name, isolation, text):
         base = os.path.join(self.directory, name.replace("/", "."))
-        with open(f"{base}.{isolation}", "w", encoding="utf-8", errors="surrogateescape") as file:
+        # Another machine may look for it at the same time.
+        with open(f"{base}.{isolation}.partial", "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
+        os.rename(f"{base}.{isolation}.partial", f"{base}.{isolation}")
         for other in table.ISOLATIONS:
             if other == isolation or not os.path.exists(f"{base}.{other}"):
                 continue
@@ -185,21 +201,27 @@ class Runner:
         self.known_leaks.update(left)
         return left
 
+    def run_taken(self, work):
+        name, pairs = work
+        if self.options.queue.take(name):
+            for pair in pairs:
+                self.run(*pair)
+
     def run_all(self, entries):
-        together = [pair for pair in entries if not pair[1].alone]
+        together = units(pair for pair in entries if not pair[1].alone)
         if self.options.jobs > 1:
             with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
                 try:
-                    list(pool.map(lambda pair: self.run(*pair), together))
+                    list(pool.map(self.run_taken, together))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         else:
-            for pair in together:
-                self.run(*pair)
-        for pair in entries:
-            if pair[1].alone:
-                self.run(*pair)
+            for work in together:
+                self.run_taken(work)
+        for isolation, entry in entries:
+            if entry.alone:
+                self.run_taken((f"{isolation} {entry.name}", [(isolation, entry)]))
 
     def check_machine(self):
         left = self.host.settled(10)
@@ -213,20 +235,25 @@ def already_run(options):
         return {tuple(line.split("\t")[1:3]) for line in file}
 
 
-def part_of(entries, number, parts):
-    """One of equal parts of the table. Rows of an image are in one part: each part has to load its images."""
-    shares, part_of_image = [[] for _ in range(parts)], {}
-    for entry in entries:
-        smallest = min(shares, key=len)
-        share = smallest if entry.image == ORDINARY_IMAGE else part_of_image.setdefault(entry.image, smallest)
-        share.append(entry)
-    return shares[number - 1]
+def units(pairs):
+    """What one machine is to do of it: the rows of an image, which has to be loaded for them, or else a single row.
+
+    The longest come first, so that machines which share them end together: images, rows of VMs, then the others.
+    """
+    of_images, single = {}, []
+    for isolation, entry in pairs:
+        if entry.image != ORDINARY_IMAGE:
+            of_images.setdefault(f"image {entry.image}", []).append((isolation, entry))
+        else:
+            single.append((f"{isolation} {entry.name}", [(isolation, entry)]))
+    single.sort(key=lambda work: work[1][0][0] != "vm")
+    return [*of_images.items(), *single]
 
 
 def selected(options):
     done = already_run(options)
     isolations = table.ISOLATIONS if options.isolation == "both" else (options.isolation,)
-    return [(isolation, entry) for isolation in isolations for entry in part_of(table.load(), *options.part)
+    return [(isolation, entry) for isolation in isolations for entry in table.load()
             if isolation in entry.isolations and options.filter.search(entry.name)
             and options.needs in (None, entry.processors)
             and (isolation, entry.name) not in done
