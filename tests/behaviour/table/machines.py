@@ -162,9 +162,12 @@ def hang(t):
                r"the guest's console ended with:\n(.*\n)*.*Waiting for root device /dev/absent", seconds=120)
 
 
-@test("machine/panic-of-a-running-guest-is-told", isolations=("vm",), seconds=60)
+@test("machine/panic-of-a-running-guest-is-told", isolations=("vm",), alone=True, seconds=60)
 def late_panic(t):
-    """A guest whose kernel panics under the workload: here at its first lack of memory, as it was told to."""
+    """A guest whose kernel panics under the workload: here at its first lack of memory, as it was told to.
+
+    Alone for the reason of limit/memory-of-tmpfs.
+    """
     lost_guest(t, "sysctl.vm.panic_on_oom=2", "failed: the guest kernel panicked; ",
                "stage reached: the workload was running; start it again",
                r"the guest's console ended with:\n(.*\n)*.*Kernel panic - not syncing: Out of memory",
