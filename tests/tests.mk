@@ -9,7 +9,7 @@ UNIT_TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(UNIT_SOURCES))
 RESULTS      := $(BUILD)/test-results
 REPORT        = tests/report $(RESULTS)
 
-.PHONY: unit-programs analyze style installation conformance lifecycles fuzzers fuzz hostile
+.PHONY: test-beside-fuzzers unit-programs analyze style installation conformance lifecycles fuzzers fuzz hostile
 
 packages: ## install the Debian packages that building and testing need
 	@tests/install-packages
@@ -79,8 +79,8 @@ hostile: all $(HOSTILE) ## run the hostile guest, the jail's and the seccomp lis
 # tests/fuzz/fuzz_NAME.c with clang's libFuzzer; its seeds are in tests/fuzz/corpus/NAME. The programs and what
 # they link are built apart, with clang and its instrumentation. A harness names its archives as a unit test does,
 # and functions that it replaces: /* wrap: poll */.
-# As an argument: SECONDS=60. Not from the environment, where a shell may count its own. The five of images take a minute.
-FUZZ_SECONDS  ?= $(if $(filter command,$(origin SECONDS)),$(SECONDS),12)
+# Of processor time. As an argument: SECONDS=600. Not from the environment, where a shell may count its own.
+FUZZ_SECONDS  ?= $(if $(filter command,$(origin SECONDS)),$(SECONDS),60)
 FUZZ_SOURCES  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS       := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(FUZZ_SOURCES))
 FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -101,7 +101,7 @@ endif
 
 fuzzers: $(FUZZERS)
 
-fuzz: ## run every fuzzer for SECONDS (12)
+fuzz: ## run every fuzzer for SECONDS (60)
 	@CFLAGS="$(FUZZ_SANITIZE)" $(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang fuzzers
 	@tests/fuzz/run $(FUZZ_SECONDS) $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(FUZZERS))
 
@@ -135,7 +135,8 @@ installation: all ## install into an empty directory, use it, uninstall
 	@tests/installation "$(MAKE)" "$(BUILD)"
 
 # One step after the other, whatever -j says: there may be no compiler before the first, and tests measure. But each
-# step has all processors: those that only compute use them all, and no two of those that measure run side by side.
+# step has all processors: those that only compute use them all, and no two of those that measure run side by side. Only
+# fuzzers, which measure nothing, run beside others, with the least priority.
 JOBS = -j$(shell nproc)
 
 test: ## install packages, build, run every test that can run here
@@ -146,14 +147,17 @@ test: ## install packages, build, run every test that can run here
 	@$(REPORT) part style tests/style "$(MAKE)"
 	@$(REPORT) part analysis tests/analyze
 	@$(REPORT) part unit $(MAKE) --no-print-directory $(JOBS) unit
-	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
-	@$(REPORT) part conformance $(MAKE) --no-print-directory conformance
-	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory $(JOBS) hostile
-	@$(REPORT) part fuzzers $(MAKE) --no-print-directory $(JOBS) fuzz
+	@$(REPORT) beside fuzzers $(MAKE) --no-print-directory $(JOBS) fuzz -- $(MAKE) --no-print-directory test-beside-fuzzers
 	@$(REPORT) part installation tests/installation "$(MAKE)" "$(BUILD)"
 	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
 	@$(REPORT) sum
+
+# Parts that leave processors idle: they wait for time limits and engines, or emulate one processor. Fuzzers take what is left.
+test-beside-fuzzers:
+	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))
+	@$(REPORT) part conformance $(MAKE) --no-print-directory conformance
+	@$(REPORT) part "hostile guests" $(MAKE) --no-print-directory $(JOBS) hostile
 
 demo: ## install packages, build, run one image in both isolations
 	@$(MAKE) --no-print-directory packages
