@@ -2,7 +2,7 @@
 """Registries end to end: pull from Debian's docker-registry, and from one of our own that lies; what lies is
 refused with the cause, and leaves the store as it was.
 
-    registry.py [BUILD]     BUILD: the directory of hybrid, by default build/
+    registry.py [BUILD [I/N]]     BUILD: the directory of hybrid, by default build/; I/N: one of N shares of the cases
 
 Prints PASS, FAIL or SKIP per case; exits 1 if a case failed.
 """
@@ -1189,8 +1189,9 @@ def test_output(store):
 
 def main():
     build = sys.argv[1] if len(sys.argv) > 1 else "build"
+    number, shares = map(int, sys.argv[2].split("/")) if len(sys.argv) > 2 else (1, 1)
     tests = [(name.replace("test_", "registry_"), test) for name, test in globals().items()
-             if name.startswith("test_")]
+             if name.startswith("test_")][number - 1::shares]
     return images.run_tests(tests, os.path.realpath(build + "/hybrid"), Puller)
 
 

@@ -66,6 +66,7 @@ def parse_arguments():
     parser.add_argument("--queue", metavar="DIR/NAME", type=Queue, default=Queue(None),
                         help="share the rows with other machines that use DIR: run what none of another NAME has taken")
     parser.add_argument("--needs", type=int, metavar="N", help="only rows that need exactly N processors")
+    parser.add_argument("--alone", choices=("no", "only"), help="without rows that nothing may run beside, or only those")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
     parser.add_argument("--results", metavar="FILE", help="append one tab-separated line a row to FILE")
@@ -256,6 +257,7 @@ def selected(options):
     return [(isolation, entry) for isolation in isolations for entry in table.load()
             if isolation in entry.isolations and options.filter.search(entry.name)
             and options.needs in (None, entry.processors)
+            and options.alone in (None, "only" if entry.alone else "no")
             and (isolation, entry.name) not in done
             and not (options.exclude and options.exclude.search(entry.name))]
 
