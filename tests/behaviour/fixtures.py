@@ -44,7 +44,7 @@ DEBIAN_SUITE = "bookworm"
 DEBIAN_PACKAGES = "python3"
 SOURCES = ("fixtures.py", "probe.c", "archives.py", "corpus.py", "listing.c")
 LARGE_LAYERS = 20
-LARGE_LAYER_BYTES = 15 * 1000 * 1000
+LARGE_LAYER_BYTES = 5 * 1000 * 1000
 
 
 class Missing(Exception):
@@ -209,7 +209,7 @@ def build_command(entrypoint, command):
 
 
 def build_large(archive, probe):
-    """300 MB in 20 layers, each of which replaces and removes something of the layers below."""
+    """100 MB in 20 layers, each of which replaces and removes something of the layers below."""
     sums = ""
     for index in range(1, LARGE_LAYERS + 1):
         layer = test_layer(probe) if index == 1 else Layer()

@@ -257,6 +257,7 @@ def selected(options):
     return [(isolation, entry) for isolation in isolations for entry in table.load()
             if isolation in entry.isolations and options.filter.search(entry.name)
             and options.needs in (None, entry.processors)
+            and not (entry.once and os.environ.get("TESTBED"))
             and options.alone in (None, "only" if entry.alone else "no")
             and (isolation, entry.name) not in done
             and not (options.exclude and options.exclude.search(entry.name))]

@@ -32,6 +32,7 @@ class Row:
     isolations: tuple = ISOLATIONS
     alone: bool = False            # measures: nothing else may run beside it
     processors: int = 1            # that the machine must have
+    once: bool = False             # says nothing about the host: not run again in the emulated one
     seconds: float = 20            # until it is given up, on a machine of ordinary speed
     function: object = None
 

@@ -9,7 +9,7 @@ from table import test
 DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "docs.py")
 
 
-@test("documents/agree-with-the-program", isolations=("container",), seconds=60)
+@test("documents/agree-with-the-program", isolations=("container",), once=True, seconds=60)
 def documents(t):
     result = subprocess.run([sys.executable, DOCS, os.path.dirname(t.host.hybrid)], stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, check=False, env=t.host.env, timeout=60 * t.slow)

@@ -78,6 +78,9 @@ def statuses_of_stopped(t, workload):
     return (137,) if harness.process_stat(workload)[0] == "sleep" else (125, 137)
 
 
+VM_TIMES = 10  # how much longer than a container a VM takes to start, and so the steps in its life
+
+
 def kill_at(part, delay, status=None):
     """Kills a part when it has lived for `delay` seconds; each attempt gives it a little longer."""
     def run(t):
@@ -85,7 +88,7 @@ def kill_at(part, delay, status=None):
         for attempt in range(4):
             session = t.session("--name", f"{name}-{attempt}", command=["sleep", "1000"])
             victim = await_part(t, part, session)
-            time.sleep(delay * t.slow * (1 + attempt / 4) * (20 if t.isolation == "vm" else 1))
+            time.sleep(delay * t.slow * (1 + attempt / 4) * (VM_TIMES if t.isolation == "vm" else 1))
             expected = statuses_of_stopped(t, victim) if part == "workload" else (status,)
             os.kill(victim, signal.SIGKILL)
             judge_end(t, session.wait(), *expected)
@@ -101,7 +104,7 @@ for milliseconds in (0, 1, 2, 4, 8, 16, 32):
     test(f"kill-9/of-hybrid-after-{milliseconds}-ms", seconds=60)(kill_at("cli", milliseconds / 1000, -9))
 for milliseconds in (0, 2, 4, 8, 16):
     test(f"kill-9/of-the-monitor-after-{milliseconds}-ms", seconds=60)(kill_at("monitor", milliseconds / 1000, 125))
-    test(f"kill-9/of-the-vmm-after-{milliseconds}-times-20-ms", seconds=60, isolations=("vm",))(
+    test(f"kill-9/of-the-vmm-after-{milliseconds}-times-{VM_TIMES}-ms", seconds=60, isolations=("vm",))(
         kill_at("vmm", milliseconds / 1000, 125))
     test(f"kill-9/of-the-workload-after-{milliseconds}-ms", seconds=60, isolations=("container",))(
         kill_at("workload", milliseconds / 1000))

@@ -67,7 +67,7 @@ def share_used(t, cpus, seconds=4):
     time.sleep(1.0 * min(t.slow, 3))
     pids = harness.descendants(session.pid)
     start, before = time.monotonic(), harness.cpu_seconds(pids)
-    time.sleep(seconds * min(t.slow, 3))
+    time.sleep(seconds)  # on a slow machine, too: what counts is the number of periods of the quota, 0.1 s each
     used, wall = harness.cpu_seconds(pids) - before, time.monotonic() - start
     session.signal(9)
     session.wait()
@@ -111,7 +111,7 @@ def cpu_one(t):
 @test("limit/fork-bomb", alone=True, seconds=60)
 def fork_bomb(t):
     """A fork bomb ends at the pids limit; meanwhile the host starts processes as before."""
-    seconds = 3 * min(t.slow, 3)
+    seconds = 3 * min(t.slow, 2)
     slowest, done = [0.0], threading.Event()
 
     def watch():
