@@ -65,6 +65,9 @@ $(BUILD)/obj/lib$(1).a: $(call objects,$(call sources,runtime/$(1)))
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rule,$(room))))
 
+# The jail of virtiofsd: filters and Landlock are the monitor's, with a table of its own.
+$(BUILD)/obj/libvm.a: $(call objects,vmm/landlock.c vmm/seccomp.c)
+
 $(BUILD)/obj/libvmm.a: $(filter-out %/main.o,$(VMM_OBJECTS))
 	@mkdir -p $(@D)
 	@rm -f $@

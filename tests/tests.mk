@@ -52,7 +52,7 @@ unit: unit-programs ## run the unit tests, plainly and under sanitizers
 HOSTILE_CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only \
     -fno-pic -fno-pie -fcf-protection=none -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables
 HOSTILE_SOURCES := $(wildcard tests/hostile/guest/*.c) tests/hostile/guest/start.S
-HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without unfiltered)
+HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without unfiltered serve)
 
 $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.h) tests/hostile/guest/guest.ld
 	@mkdir -p $(@D)
@@ -67,6 +67,11 @@ $(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm
 $(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-out %/seccomp_rules.o,$(VMM_OBJECTS))
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
+
+# What starts a virtiofsd, with a seccomp table that lacks an entry.
+$(BUILD)/hostile/serve: $(addprefix $(BUILD)/obj/tests/hostile/,serve.o shares_without.o) $(call room_libs,vm network sandbox cgroup)
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
 
 # The monitor without seccomp filters.
 $(BUILD)/hostile/unfiltered: $(BUILD)/obj/tests/hostile/seccomp_off.o $(filter-out %/seccomp.o,$(VMM_OBJECTS))

@@ -40,6 +40,22 @@ struct landlock_port {
 
 enum { RULE_PORT = 2, CONNECT_TCP = 2, FIRST_WITH_PORTS = 4 };
 
+/* struct landlock_path_beneath_attr, which is packed. */
+struct landlock_beneath {
+    uint64_t allowed;
+    int32_t directory;
+} __attribute__((packed));
+
+enum { RULE_BENEATH = 1, READING = 1 << 0 | 1 << 2 | 1 << 3, FIRST_WITH_REFER = 2 };
+
+/* Returns the newest version that the kernel and we know; 0: it is not built in, not switched on at
+ * boot, or withheld by who runs us. */
+static long usable_version(void)
+{
+    long version = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
+    return version < 1 ? 0 : version > NEWEST ? NEWEST : version;
+}
+
 static int allow_port(int rules, long version, uint16_t port)
 {
     const struct landlock_port rule = { .allowed = CONNECT_TCP, .port = port };
@@ -48,21 +64,46 @@ static int allow_port(int rules, long version, uint16_t port)
     return (int)syscall(CALL_ADD_RULE, rules, RULE_PORT, &rule, 0);
 }
 
-int landlock_confine(uint16_t connect_port, int *abi, struct error *err)
+static int allow_tree(int rules, long version, const struct landlock_tree *tree)
 {
-    *abi = 0;
-    long version = syscall(CALL_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
-    /* Not built in, not switched on at boot, or withheld by who runs us. */
-    if (version < 1)
+    const struct landlock_beneath rule = {
+        .allowed = tree->read_only ? READING : VERSIONS[version].files,
+        .directory = tree->fd,
+    };
+    return (int)syscall(CALL_ADD_RULE, rules, RULE_BENEATH, &rule, 0);
+}
+
+static int confine(long version, uint16_t port, const struct landlock_tree *trees, size_t count,
+                   int *abi, struct error *err)
+{
+    bool done = false;
+    if (version < 1 || version > NEWEST)
         return 0;
-    if (version > NEWEST)
-        version = NEWEST;
     _cleanup_close_ int rules =
         (int)syscall(CALL_CREATE_RULESET, &VERSIONS[version], sizeof VERSIONS[version], 0);
-    if (rules < 0 || allow_port(rules, version, connect_port) < 0 ||
-        syscall(CALL_RESTRICT_SELF, rules, 0) < 0)
+    if (rules >= 0 && allow_port(rules, version, port) == 0) {
+        size_t i = 0;
+        while (i < count && allow_tree(rules, version, &trees[i]) == 0)
+            i++;
+        done = i == count && syscall(CALL_RESTRICT_SELF, rules, 0) == 0;
+    }
+    if (!done)
         return error_set_errno(err, EXIT_OURS, errno,
                                "Landlock (version %ld) refuses to confine us", version);
     *abi = (int)version;
     return 0;
+}
+
+int landlock_confine(uint16_t connect_port, int *abi, struct error *err)
+{
+    *abi = 0;
+    return confine(usable_version(), connect_port, NULL, 0, abi, err);
+}
+
+int landlock_confine_to(const struct landlock_tree *trees, size_t count, int *abi,
+                        struct error *err)
+{
+    long version = usable_version();
+    *abi = 0;
+    return version < FIRST_WITH_REFER ? 0 : confine(version, 0, trees, count, abi, err);
 }

@@ -33,42 +33,60 @@ static void seccomp_emit_whole(struct sock_filter *program, size_t *length, uint
         seccomp_emit(program, length, steps[i]);
 }
 
+/* The whole of a rule without condition: compare the call, answer. */
+static void seccomp_emit_plain(struct sock_filter *program, size_t *length, uint32_t call,
+                               uint32_t answer)
+{
+    seccomp_emit(program, length,
+                 (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+    seccomp_emit(program, length, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer));
+}
+
+/* What follows if the call is the rule's: the steps up to its "allow", which all else skips. */
+static void seccomp_emit_condition(struct sock_filter *program, size_t *length,
+                                   const struct seccomp_rule *rule)
+{
+    /* Both architectures are little-endian: the low half of an argument comes first. */
+    const uint32_t low =
+        (uint32_t)(offsetof(struct seccomp_data, args) + sizeof(uint64_t) * rule->argument);
+    const struct {
+        uint32_t half;
+        struct sock_filter test;
+    } tests[] = {
+        [SECCOMP_EQUALS] = { low, BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->value, 0, 1) },
+        [SECCOMP_CLEAR] = { low, BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, rule->value, 1, 0) },
+        [SECCOMP_HIGH] = { low + (uint32_t)sizeof(uint32_t),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0) },
+    };
+    if (rule->condition == SECCOMP_WHOLE) {
+        seccomp_emit_whole(program, length, low, rule->value);
+        return;
+    }
+    seccomp_emit(
+        program, length,
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, tests[rule->condition].half));
+    seccomp_emit(program, length, tests[rule->condition].test);
+}
+
 /* SECCOMP_RULE_STEPS at most: compare the call, compare its argument, allow. */
 static void seccomp_emit_rule(struct sock_filter *program, size_t *length,
                               const struct seccomp_rule *rule)
 {
-    const struct sock_filter load_call =
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    const struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     const uint32_t call = (uint32_t)rule->call;
-    if (rule->condition == SECCOMP_ALWAYS) {
-        seccomp_emit(program, length,
-                     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
-        seccomp_emit(program, length, allow);
+    if (rule->condition == SECCOMP_ALWAYS || rule->condition == SECCOMP_ABSENT) {
+        seccomp_emit_plain(program, length, call,
+                           rule->condition == SECCOMP_ALWAYS ? SECCOMP_RET_ALLOW
+                                                             : SECCOMP_RET_ERRNO | ENOSYS);
         return;
     }
-    /* Both architectures are little-endian: the low half of an argument comes first. */
-    uint32_t argument =
-        (uint32_t)(offsetof(struct seccomp_data, args) + sizeof(uint64_t) * rule->argument);
-    if (rule->condition == SECCOMP_WHOLE) {
-        seccomp_emit(program, length,
-                     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 6));
-        seccomp_emit_whole(program, length, argument, rule->value);
-        seccomp_emit(program, length, allow);
-        seccomp_emit(program, length, load_call);
-        return;
-    }
+    const uint8_t steps = rule->condition == SECCOMP_WHOLE ? 6 : 4;
     seccomp_emit(program, length,
-                 (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 4));
-    seccomp_emit(program, length, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument));
-    if (rule->condition == SECCOMP_EQUALS)
-        seccomp_emit(program, length,
-                     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->value, 0, 1));
-    else
-        seccomp_emit(program, length,
-                     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, rule->value, 1, 0));
-    seccomp_emit(program, length, allow);
-    seccomp_emit(program, length, load_call);
+                 (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, steps));
+    seccomp_emit_condition(program, length, rule);
+    seccomp_emit(program, length, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    seccomp_emit(
+        program, length,
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 }
 
 size_t seccomp_assemble(enum seccomp_thread thread, struct sock_filter *program)

@@ -22,6 +22,8 @@ enum seccomp_condition {
     SECCOMP_EQUALS, /* the argument's low 32 bits are value */
     SECCOMP_CLEAR,  /* none of the bits of value is set in them */
     SECCOMP_WHOLE,  /* the argument is value, with all its 64 bits: an address in memory */
+    SECCOMP_HIGH,   /* the argument is an address above 32 bits */
+    SECCOMP_ABSENT, /* not allowed: it fails with ENOSYS, so that the caller does without */
 };
 
 struct seccomp_rule {
@@ -38,7 +40,7 @@ extern const struct seccomp_rule seccomp_rules[];
 extern const size_t seccomp_rule_count;
 
 enum {
-    SECCOMP_MAX_PROGRAM = 640, /* instructions */
+    SECCOMP_MAX_PROGRAM = 720, /* instructions */
     SECCOMP_RULE_STEPS = 7,    /* of them, at most, for one rule */
     SECCOMP_FRAME_STEPS = 5,   /* around the rules */
 };

@@ -1,24 +1,18 @@
-/*
- * The virtiofsd of a VM and its jail. What it can reach: the shares, each a private, non-recursive
- * or recursive bind with devices disabled, read-only where that was asked for; they are entries of
- * a tmpfs that is mounted nowhere else and becomes its root directory (its own sandbox=namespace:
- * pivot_root, a seccomp filter, the capabilities that a file server needs). Around it are
- * namespaces of its own, of which it is process 1, and the workload's cgroup.
- */
+/* The virtiofsd of a VM: which program, how it is started, what became of it. Its jail is
+ * share_jail.h's. */
 #include "shares.h"
 
 #include "cleanup.h"
 #include "runtime/sandbox/sandbox.h"
+#include "share_jail.h"
+#include "share_rules.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -28,32 +22,37 @@
 enum {
     SERVER_NAMESPACES =
         CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP,
-    LAST_CAPABILITY = 63,
     MAX_ARGUMENTS = 16,
-    /* It holds one descriptor for each file that the guest's kernel remembers. */
-    WANTED_FILES = 1 << 20,
-    LAST_BREATH = 1000, /* milliseconds until a process is gone whose sockets are closed */
+    PAGE = 4096,
 };
 
 /*
  * Both are told the same: be root of nothing but the shares, no device nodes, tell mounts apart,
- * remember no attributes (the C one), so that what the host changes is seen at once.
+ * remember no attributes (the C one), so that what the host changes is seen at once. The C one has
+ * a thread (RCU, of a library) before it builds its own jail, so that it gets all of ours.
  */
 static const struct server_program {
     const char *path, *package;
     const char *arguments[MAX_ARGUMENTS]; /* without the shared directory, which comes last */
-    const char *directory;                /* how that is given */
+    const char *directory;                /* how that is given, as a format of ... */
+    const char *shared;                   /* this; NULL: the jail's place */
+    int (*jail)(void *context);
 } PROGRAMS[] = {
-    { "/usr/libexec/virtiofsd",
-      "virtiofsd",
-      { "virtiofsd", "--fd=3", "--sandbox=namespace", "--cache=auto", "--xattr",
-        "--announce-submounts", "--modcaps=-mknod", "--rlimit-nofile=0", "--log-level=error" },
-      "--shared-dir=%s" },
-    { "/usr/lib/qemu/virtiofsd",
-      "qemu-system-common",
-      { "virtiofsd", "--fd=3", "-o", "sandbox=namespace,cache=auto,timeout=0,xattr", "-o",
-        "announce_submounts,modcaps=-mknod,log_level=err", "--rlimit-nofile=0", "-o" },
-      "source=%s" },
+    { .path = "/usr/libexec/virtiofsd",
+      .package = "virtiofsd",
+      .arguments = { "virtiofsd", "--fd=3", "--sandbox=namespace", "--cache=auto", "--xattr",
+                     "--announce-submounts", "--modcaps=-mknod", "--rlimit-nofile=0",
+                     "--log-level=error" },
+      .directory = "--shared-dir=%s",
+      .jail = share_jail_open },
+    { .path = "/usr/lib/qemu/virtiofsd",
+      .package = "qemu-system-common",
+      .arguments = { "virtiofsd", "--fd=3", "-f", "-o", "sandbox=chroot,cache=auto,timeout=0,xattr",
+                     "-o", "announce_submounts,modcaps=-mknod,log_level=err", "--rlimit-nofile=0",
+                     "-o" },
+      .directory = "source=%s",
+      .shared = SHARE_JAIL_DIRECTORY,
+      .jail = share_jail_close },
 };
 
 enum { PROGRAM_COUNT = sizeof PROGRAMS / sizeof PROGRAMS[0] };
@@ -73,91 +72,6 @@ const char *share_server_program(const char **package)
     return program ? program->path : NULL;
 }
 
-/* --- in the child, between clone3 and execve ----------------------------------------------------
- */
-
-struct jail {
-    const char *place; /* an existing directory: becomes the shared one, for this process alone */
-    int *mounts;       /* detached; entry n of the shared directory */
-    size_t count;
-};
-
-static int make_entry(int directory, size_t number, int mount_fd)
-{
-    char name[24];
-    struct stat status;
-    (void)snprintf(name, sizeof name, "%zu", number);
-    if (fstat(mount_fd, &status) < 0)
-        return -1;
-    int made = S_ISDIR(status.st_mode) ? mkdirat(directory, name, 0700)
-                                       : mknodat(directory, name, S_IFREG | 0600, 0);
-    return made < 0 ? -1 : move_mount(mount_fd, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH);
-}
-
-static int make_shared_directory(const struct jail *jail)
-{
-    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("shares", jail->place, "tmpfs", flags, "mode=0755,size=1m") < 0)
-        return -1;
-    _cleanup_close_ int directory = open(jail->place, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; directory >= 0 && i < jail->count; i++)
-        if (make_entry(directory, i, jail->mounts[i]) < 0)
-            return -1;
-    if (directory < 0)
-        return -1;
-    return mount(NULL, jail->place, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL);
-}
-
-/* As many as can be had without CAP_SYS_RESOURCE. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit = { WANTED_FILES, WANTED_FILES };
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    limit.rlim_cur = limit.rlim_max < WANTED_FILES ? limit.rlim_max : WANTED_FILES;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-/* What it serves files with; the last three build its own jail, in which it gives them up. */
-static const int KEPT_CAPABILITIES[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID,    CAP_SETGID,
-    CAP_SETUID, CAP_SETFCAP,      CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_CHROOT,
-};
-
-static bool is_kept(int capability)
-{
-    for (size_t i = 0; i < sizeof KEPT_CAPABILITIES / sizeof KEPT_CAPABILITIES[0]; i++)
-        if (KEPT_CAPABILITIES[i] == capability)
-            return true;
-    return false;
-}
-
-static int bound_capabilities(void)
-{
-    for (int capability = 0; capability <= LAST_CAPABILITY; capability++)
-        if (!is_kept(capability) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 &&
-            errno != EINVAL) /* EINVAL: the kernel knows none with this number */
-            return -1;
-    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-}
-
-static int enter_jail(void *context)
-{
-    const struct jail *jail = context;
-    (void)umask(0);
-    if (make_shared_directory(jail) < 0)
-        return -1;
-    raise_descriptor_limit();
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (bound_capabilities() < 0)
-        return -1;
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
-
-/* --- in hybrid ----------------------------------------------------------------------------------
- */
-
 static int clone_share(const struct share *share, struct error *err)
 {
     _cleanup_close_ int fd = sandbox_clone_tree(share->path, share->resolved, share->recursive);
@@ -165,8 +79,11 @@ static int clone_share(const struct share *share, struct error *err)
         return error_set_errno(err, EXIT_OURS, errno, "cannot share %s%s%s", share->path,
                                share->resolved ? ", judged by the policy as " : "",
                                share->resolved ? share->resolved : "");
-    /* Devices: the host's own, which a guest has no business with. */
-    struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE };
+    /* Devices: the host's own, which a guest has no business with. Programs: a guest that executes
+     * one reads it here, and virtiofsd is to execute none. */
+    struct mount_attr attributes = { .attr_set =
+                                         MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                                     .propagation = MS_PRIVATE };
     if (share->read_only)
         attributes.attr_set |= MOUNT_ATTR_RDONLY;
     if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) < 0)
@@ -175,18 +92,18 @@ static int clone_share(const struct share *share, struct error *err)
     return take_fd(&fd);
 }
 
-static void jail_free(struct jail *jail)
+static void jail_free(struct share_jail *jail)
 {
     for (size_t i = 0; i < jail->count; i++)
         (void)close(jail->mounts[i]);
     free(jail->mounts);
 }
 
-static int jail_prepare(struct jail *jail, const struct shares *shares, const char *directory,
+static int jail_prepare(struct share_jail *jail, const struct shares *shares, const char *directory,
                         struct error *err)
 {
-    *jail =
-        (struct jail){ .place = directory, .mounts = calloc(shares->count, sizeof *jail->mounts) };
+    *jail = (struct share_jail){ .place = directory,
+                                 .mounts = calloc(shares->count, sizeof *jail->mounts) };
     if (!jail->mounts)
         return error_set(err, EXIT_OURS, "out of memory");
     for (size_t i = 0; i < shares->count; i++) {
@@ -225,9 +142,9 @@ static int make_connection(const char *directory, int *listener, int *connected,
     return 0;
 }
 
-static int execute(const struct server_program *program, struct share_server *server,
-                   const struct jail *jail, int listener, int log_fd, const struct cgroup *cgroup,
-                   struct error *err)
+static int execute(const struct server_program *program, const char *path,
+                   struct share_server *server, const struct share_jail *jail, int listener,
+                   int log_fd, const struct cgroup *cgroup, struct error *err)
 {
     char *argv[MAX_ARGUMENTS + 2] = { NULL };
     size_t count = 0;
@@ -236,12 +153,13 @@ static int execute(const struct server_program *program, struct share_server *se
     _cleanup_free_ char *directory = NULL;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    if (asprintf(&directory, program->directory, jail->place) < 0)
+    if (asprintf(&directory, program->directory, program->shared ? program->shared : jail->place) <
+        0)
         return error_set(err, EXIT_OURS, "out of memory");
 #pragma GCC diagnostic pop
     argv[count] = directory;
     struct spawn_request request = {
-        .path = program->path,
+        .path = path,
         .argv = argv,
         .fds = &listener,
         .fd_count = 1,
@@ -249,10 +167,27 @@ static int execute(const struct server_program *program, struct share_server *se
         .stderr_fd = log_fd,
         .namespaces = SERVER_NAMESPACES,
         .cgroup = cgroup,
-        .prepare = enter_jail,
+        .prepare = program->jail,
         .context = (void *)jail,
     };
     return spawn_program(&request, &server->process, err);
+}
+
+/* The path lies where the jail's filter wants it (share_rules.h), for as long as it takes. */
+static int execute_from_page(const struct server_program *program, struct share_server *server,
+                             const struct share_jail *jail, int listener, int log_fd,
+                             const struct cgroup *cgroup, struct error *err)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): the filter has numbers */
+    void *wanted = (void *)(uintptr_t)SHARE_PROGRAM_PAGE;
+    char *path = mmap(wanted, PAGE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (path == MAP_FAILED)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make the page of virtiofsd's path");
+    (void)snprintf(path, PAGE, "%s", program->path);
+    int result = execute(program, path, server, jail, listener, log_fd, cgroup, err);
+    (void)munmap(path, PAGE);
+    return result;
 }
 
 int share_server_start(struct share_server *server, const struct shares *shares,
@@ -260,7 +195,7 @@ int share_server_start(struct share_server *server, const struct shares *shares,
                        struct error *err)
 {
     int log_ends[2];
-    struct jail jail;
+    struct share_jail jail;
     const struct server_program *program = find_program();
     if (!program) {
         (void)error_set(err, EXIT_OURS,
@@ -279,7 +214,7 @@ int share_server_start(struct share_server *server, const struct shares *shares,
     if (result == 0)
         result = make_connection(directory, &listener, &connected, err);
     if (result == 0)
-        result = execute(program, server, &jail, listener, log_fd, cgroup, err);
+        result = execute_from_page(program, server, &jail, listener, log_fd, cgroup, err);
     jail_free(&jail);
     if (result == 0)
         *socket = take_fd(&connected);

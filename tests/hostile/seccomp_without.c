@@ -1,12 +1,16 @@
 /*
- * The table of vmm/seccomp_rules.c with one entry less for one kind of thread. Linked into a
- * monitor for the tests in place of the table; the program's name says which:
+ * A table of seccomp rules with one entry less for one kind of thread: SECCOMP_TABLE, which is
+ * vmm/seccomp_rules.c unless who includes this says otherwise. Linked into a program for the tests
+ * in place of the table; the program's name says which:
  * ".../without-INDEX-KIND" (enum seccomp_thread). Any other name leaves the table whole; "list" as
  * argument prints it.
  */
+#ifndef SECCOMP_TABLE
+#define SECCOMP_TABLE "vmm/seccomp_rules.c"
+#endif
 #define seccomp_rules      whole_rules
 #define seccomp_rule_count whole_rule_count
-#include "vmm/seccomp_rules.c" /* NOLINT(bugprone-suspicious-include): to change it */
+#include SECCOMP_TABLE /* NOLINT(bugprone-suspicious-include): to change it */
 #undef seccomp_rules
 #undef seccomp_rule_count
 

@@ -151,30 +151,54 @@ def servers(t, session):
     return [pid for pid in descendants(session.pid) if (process_stat(pid) or [""])[0] == "virtiofsd"]
 
 
+# CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, SETFCAP; of a thread that its libraries start, also what took it
+# into its jail: SETPCAP, SYS_CHROOT
+SERVING = sum(1 << bit for bit in (0, 1, 3, 4, 6, 7, 31))
+STARTING = SERVING | 1 << 8 | 1 << 18
+
+
+def thread_states(pid):
+    """(seccomp mode, number of filters, no_new_privs, capability sets) of each thread, its first one first."""
+    for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+        status = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/task/{task}/status").splitlines() if ":\t" in line)
+        yield status["Seccomp"], int(status["Seccomp_filters"]), status["NoNewPrivs"], \
+            {key: int(value, 16) for key, value in status.items() if key.startswith("Cap")}
+
+
 @test("volume/server-is-jailed", isolations=("vm",))
 def jailed(t):
-    """The file server sees the shares and nothing else, and has what it needs and no more."""
+    """Every thread of the file server has what it needs and no more, as the kernel and `inspect` tell; it sees the shares
+    and nothing else."""
     path, name = directory(t, file="x"), t.name()
-    session = t.session("--name", name, "-v", f"{path}:/data:ro", command=["sh", "-c", "echo ready; sleep 1000"])
+    session = t.session("--name", name, "-v", f"{path}:/data:ro", command=["sh", "-c", "cat /data/file; echo ready; sleep 1000"])
     session.expect("ready\n")
     companions = json.loads(t.verb("inspect", "--security", name))[0]["companions"]
-    inner = [each for each in companions if len(each["namespacePids"]) == 3]
-    t.equal("processes", (2, 1), (len(companions), len(inner)))
-    for each in companions:
-        t.equal("no_new_privs", 1, each["noNewPrivs"])
-        t.match("cgroup", name, each["cgroup"])
-        own = [kind for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup")
-               if os.readlink(f"/proc/{each['pid']}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")]
-        t.equal("namespaces of its own", ["mnt", "pid", "net", "ipc", "uts", "cgroup"], own)
-    server = inner[0]["pid"]
-    status = read(f"/proc/{server}/status")
-    t.match("seccomp", r"Seccomp:\s+2", status)
-    caps = int(re.search(r"CapEff:\s+(\w+)", status)[1], 16)
-    # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID, SETFCAP
-    t.equal("capabilities beyond a file server's", 0, caps & ~sum(1 << bit for bit in (0, 1, 3, 4, 6, 7, 31)))
+    t.equal("processes", ["virtiofsd"], [each["name"] for each in companions])
+    server = companions[0]["pid"]
+    t.match("cgroup", name, companions[0]["cgroup"])
+    own = [kind for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+           if os.readlink(f"/proc/{server}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")]
+    t.equal("namespaces of its own", ["mnt", "pid", "net", "ipc", "uts", "cgroup"], own)
+    early = [i for i, (mode, filters, locked, caps) in enumerate(thread_states(server)) if filters == 1]
+    for number, (mode, filters, locked, caps) in enumerate(thread_states(server)):
+        t.equal("seccomp mode, no_new_privs", ("2", "1"), (mode, locked))
+        most = STARTING if number in early else SERVING
+        beyond = {key: f"{value & ~most:#x}" for key, value in caps.items() if value & ~most}
+        t.equal(f"capabilities of thread {number} beyond a file server's", {}, beyond)
+        t.check(filters >= 1 and not caps["CapInh"] and not caps["CapAmb"], f"thread {number}: {filters} filters, {caps}")
+    qemu = "qemu" in os.readlink(f"/proc/{server}/exe")
+    t.check(len(early) <= 1 and 0 not in early or not qemu, f"threads with our filter only: {early}")
+    shown = sorted(thread["seccompFilters"] for thread in companions[0]["threads"])
+    t.equal("filters of its threads, shown", sorted(filters for _, filters, _, _ in thread_states(server)), shown)
     t.equal("its root directory", ["0"], os.listdir(f"/proc/{server}/root"))
     t.equal("the share", ["file"], os.listdir(f"/proc/{server}/root/0"))
-    t.match("its mounts", r" /0 ro,", read(f"/proc/{server}/mountinfo"))
+    t.match("its mounts", r" /0 ro,\S*nosuid,nodev,noexec", read(f"/proc/{server}/mountinfo"))
+    targets = [os.readlink(f"/proc/{server}/fd/{fd}") for fd in os.listdir(f"/proc/{server}/fd")]
+    # Its own /proc, the shares, where the C one has them, and the null device without a /dev around it.
+    own = r"(/dev)?/null$|(pipe|socket|anon_inode):|/memfd:|/proc/|/share(/|$)|/$|/0(/|$)|" + re.escape(path)
+    t.equal("descriptors of something else", [], [target for target in targets if not re.match(own, target)])
+    t.match("limits", r"core file size +[01] +[01] ", read(f"/proc/{server}/limits"))
+    t.equal("environment", "", read(f"/proc/{server}/environ"))
     t.verb("rm", "-f", name)
     session.wait()
 
