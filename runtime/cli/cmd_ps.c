@@ -61,7 +61,7 @@ static char *join_command(const json_t *command, bool whole)
 static void describe_status(const struct state *state, int64_t now, char text[CELL_SIZE])
 {
     char age[CELL_SIZE];
-    const char *warning = state->warning ? " (I/O error)" : "";
+    const char *warning = state->warning ? " (warning)" : "";
     if (state->status == STATE_RUNNING || state->status == STATE_PAUSED) {
         cli_print_age(state->started, now, age, sizeof age);
         char *ago = strstr(age, " ago");

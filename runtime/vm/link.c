@@ -241,7 +241,7 @@ void link_drain_control(struct workload *vm)
         continue;
 }
 
-void link_wait_for_end(struct workload *vm, int milliseconds)
+bool link_wait_for_end(struct workload *vm, int milliseconds)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
     while (vm->control_fd >= 0 && !vm->machine_ended) {
@@ -249,10 +249,21 @@ void link_wait_for_end(struct workload *vm, int milliseconds)
                                 { .fd = vm->console.fd, .events = POLLIN } };
         int64_t left = deadline - wire_clock_milliseconds();
         if (left <= 0 || (poll(fds, 2, (int)left) < 0 && errno != EINTR))
-            return;
+            return false;
         console_read(&vm->console);
         (void)read_control(vm);
     }
+    return true;
+}
+
+void link_shut_down(struct workload *vm, int milliseconds)
+{
+    struct error ignored;
+    /* A writable layer in memory needs no farewell. */
+    bool needed = vm->keep_writable && !vm->told_to_end && !vm->exit.failed && vm->wire_fd >= 0;
+    vm->told_to_end = true;
+    if (needed && link_send(vm, WIRE_SHUTDOWN, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, &ignored) == 0)
+        vm->cut_off = !link_wait_for_end(vm, milliseconds);
 }
 
 static void wire_lost(struct workload *vm)
@@ -262,7 +273,7 @@ static void wire_lost(struct workload *vm)
     vm->wire_fd = -1;
     if (vm->stage >= VM_EXITED)
         return;
-    link_wait_for_end(vm, LAST_WORDS);
+    (void)link_wait_for_end(vm, LAST_WORDS);
     fail(vm, vm->machine_ended || vm->control_fd < 0 ? NULL
                                                      : "hybrid-init closed its control connection");
 }
@@ -302,7 +313,7 @@ static void give_up(struct workload *vm, int milliseconds)
     char what[1200];
     struct machine_message stalled = { .type = MACHINE_STALLED };
     if (vm->control_fd >= 0 && io_send_fds(vm->control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
-        link_wait_for_end(vm, LAST_WORDS);
+        (void)link_wait_for_end(vm, LAST_WORDS);
     bool told = vm->machine_ended && vm->machine_end == MACHINE_END_STALLED;
     (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s", milliseconds / 1000,
                    told ? " (" : "", told ? vm->machine_text : "", told ? ")" : "");

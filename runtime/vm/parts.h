@@ -57,6 +57,7 @@ struct workload {
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
     bool told_to_end;
+    bool cut_off; /* it did not end when it was told to */
     /* We are in its cgroup, which is somebody else's to remove, and in its network namespace. */
     bool held;
     struct stand_in stand_in;
@@ -94,8 +95,12 @@ void link_drain_control(struct workload *vm);
  */
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err);
 
-/* Waits until hybrid-vmm says that the machine has ended, or is gone. */
-void link_wait_for_end(struct workload *vm, int milliseconds);
+/* Waits until hybrid-vmm says that the machine has ended, or is gone. Returns whether it has. */
+bool link_wait_for_end(struct workload *vm, int milliseconds);
+
+/* Tells a guest whose writable layer is kept to write it out and to end, once, and waits for that:
+ * cut_off says that it was in vain. */
+void link_shut_down(struct workload *vm, int milliseconds);
 
 /* Sends a frame to hybrid-init. Returns 0, or -1 with *err. */
 int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *fixed,

@@ -18,6 +18,10 @@ enum {
     KILL_SECONDS = 5,             /* for the guest to say that it has killed its command */
 };
 
+static const char CUT_OFF[] =
+    "its guest did not power off within 10 seconds of being told to, and was "
+    "killed; what it wrote last may be missing from its writable layer";
+
 static int send_filter(struct workload *vm, uint32_t process, const struct plan *plan,
                        struct error *err)
 {
@@ -220,7 +224,7 @@ static int vm_landlock(const struct workload *vm)
 
 static const char *vm_warning(const struct workload *vm)
 {
-    return vm->warning;
+    return !*vm->warning && vm->cut_off ? CUT_OFF : vm->warning;
 }
 
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
@@ -375,30 +379,22 @@ static int vm_exec_signal(struct workload *vm, uint32_t number, int signal, stru
 }
 
 /* What the workload wrote last may reach the disk only now. */
-static void shut_down(struct workload *vm)
-{
-    struct error ignored;
-    /* A writable layer in memory needs no farewell. */
-    bool needed = vm->keep_writable && !vm->told_to_end && !vm->exit.failed && vm->wire_fd >= 0;
-    vm->told_to_end = true;
-    if (needed && link_send(vm, WIRE_SHUTDOWN, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, &ignored) == 0)
-        link_wait_for_end(vm, SHUTDOWN_TIMEOUT);
-}
-
 static void vm_say_farewell(struct workload *vm, char *note, size_t size)
 {
-    shut_down(vm);
+    link_shut_down(vm, SHUTDOWN_TIMEOUT);
     link_drain_control(vm); /* a warning may still be on its way */
     *note = '\0';
     if (*vm->warning)
         (void)snprintf(note, size, "the VM of %.60s had an I/O error: %s", vm->id, vm->warning);
+    else if (vm->cut_off)
+        (void)snprintf(note, size, "the VM of %.60s: %s", vm->id, CUT_OFF);
 }
 
 static void vm_destroy(struct workload *vm)
 {
     if (!vm)
         return;
-    shut_down(vm);
+    link_shut_down(vm, SHUTDOWN_TIMEOUT);
     vm_release(vm);
 }
 

@@ -1,4 +1,4 @@
-/* link: vm sandbox cgroup */
+/* link: vm network sandbox cgroup */
 /* A hostile guest and a hostile monitor: every frame at the wrong time ends the machine. */
 #include "cleanup.h"
 #include "runtime/vm/parts.h"
@@ -362,6 +362,42 @@ static void test_session_that_starts_twice(void **state)
     drop(&fake);
 }
 
+/* A guest is told to power off. Deaf: it does nothing. Else it says so to the monitor. */
+static void shut_down_and_expect(bool deaf, bool kept, const char *expected)
+{
+    char note[384];
+    struct fake fake = make(VM_EXITED);
+    fake.vm->keep_writable = kept;
+    if (!deaf)
+        end(&fake, MACHINE_END_RESET, "");
+    link_shut_down(fake.vm, 20);
+    if (kept) {
+        struct wire_frame header;
+        assert_int_equal(recv(fake.guest, &header, sizeof header, MSG_DONTWAIT),
+                         (ssize_t)sizeof header);
+        assert_int_equal(header.type, WIRE_SHUTDOWN);
+    }
+    assert_int_equal(fake.vm->cut_off, *expected != 0);
+    vm_ops.say_farewell(fake.vm, note, sizeof note); /* does not ask and wait again */
+    assert_string_equal(note, expected);
+    const char *warning = vm_ops.warning(fake.vm);
+    if (*expected)
+        assert_non_null(strstr(expected, warning));
+    assert_int_equal(*warning != 0, *expected != 0);
+    drop(&fake);
+}
+
+static void test_guest_that_does_not_power_off(void **state)
+{
+    (void)state;
+    shut_down_and_expect(true, true,
+                         "the VM of test: its guest did not power off within 10 seconds of being "
+                         "told to, and was killed; what it wrote last may be missing from its "
+                         "writable layer");
+    shut_down_and_expect(true, false, ""); /* a layer in memory: it is not even asked */
+    shut_down_and_expect(false, true, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_last_frames_before_the_end),
         cmocka_unit_test(test_session_that_fails),
         cmocka_unit_test(test_session_that_starts_twice),
+        cmocka_unit_test(test_guest_that_does_not_power_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,7 +162,7 @@ def disk_full_at_the_end(t):
             t.match("its own stderr", r"640\+0 records out", result.err)
             t.match("stderr", rf"hybrid: the VM of {name} had an I/O error: the writable layer .*{ENOSPC}", result.err)
             env = {"HYBRID_DATA": data}
-            t.match("ps", r"Exited \(0\) .* \(I/O error\)", t.verb("ps", "-a", env=env))
+            t.match("ps", r"Exited \(0\) .* \(warning\)", t.verb("ps", "-a", env=env))
             t.match("inspect", ENOSPC, json.loads(t.verb("inspect", name, env=env))[0]["warning"])
         finally:
             t.hybrid("rm", "-f", name, env={"HYBRID_DATA": data})
@@ -191,13 +191,13 @@ def layer_cut_short(t):
             read = t.hybrid("exec", name, "/bin/busybox", "dd", "if=/large", "of=/dev/null", "bs=1M", env=env)
             t.match("reading it", "I/O error|Input/output error", read.err)
             # Nobody was there to be told: it is kept where one would look, while it runs and afterwards.
-            t.eventually("ps tells", lambda: re.search(r"Up .* \(I/O error\)", t.hybrid("ps", env=env).out))
+            t.eventually("ps tells", lambda: re.search(r"Up .* \(warning\)", t.hybrid("ps", env=env).out))
             warning = json.loads(t.verb("inspect", name, env=env))[0]["warning"]
             t.equal("inspect tells", "the image's layers cannot be read: a file on the host was cut short", warning)
             t.equal("another command", "on\n",
                     t.hybrid("exec", name, "/bin/busybox", "echo", "on", env=env).out)
             t.verb("stop", "-t", "0", name, env=env)
-            t.match("ps of the stopped one", r"Exited \(137\) .* \(I/O error\)", t.verb("ps", "-a", env=env))
+            t.match("ps of the stopped one", r"Exited \(137\) .* \(warning\)", t.verb("ps", "-a", env=env))
             t.equal("inspect of the stopped one", warning, json.loads(t.verb("inspect", name, env=env))[0]["warning"])
         finally:
             t.hybrid("rm", "-f", name, env=env)
