@@ -184,6 +184,8 @@ void workload_signal_all(const struct guest *guest, int signal)
     int fd = openat(cgroup_birth_fd(guest->cgroup), "cgroup.procs", O_RDONLY | O_CLOEXEC);
     _cleanup_fclose_ FILE *processes = fd >= 0 ? fdopen(fd, "r") : NULL;
     int pid;
+    if (fd >= 0 && !processes)
+        (void)close(fd); /* a FILE takes memory, of which there may be none */
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     while (processes && fscanf(processes, "%d", &pid) == 1)
         (void)kill(pid, signal);
