@@ -70,10 +70,11 @@ int container_check_plan(const struct plan *plan, struct error *err)
     for (int i = PLAN_DISK_RATES; i < PLAN_RATES; i++) {
         if (plan->resources.rates[i] > 0)
             return error_set(err, EXIT_OURS,
-                             "%s: a container shares the interfaces of its network namespace with "
+                             "%s (annotation %s): a container shares the interfaces of its network "
+                             "namespace with "
                              "whoever else is in there; limit them with tc(8), or use "
                              "--isolation=vm, whose networks hybrid limits itself",
-                             rate_option((enum plan_rate)i));
+                             rate_option((enum plan_rate)i), rate_annotation((enum plan_rate)i));
     }
     return 0;
 }

@@ -147,6 +147,9 @@ int userns_parse(const char *text, struct plan_id_map *map, struct error *err);
 /* "--device-read-bps", and the like; for messages. */
 const char *rate_option(enum plan_rate rate);
 
+/* "hybrid.disk.readBps", and the like: the same in a configuration. */
+const char *rate_annotation(enum plan_rate rate);
+
 /* The whole plan as text, a line a step, as --dry-run shows it. Returns 0, or -1 with errno. */
 int plan_print(const struct plan *plan, FILE *out);
 

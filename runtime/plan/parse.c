@@ -114,7 +114,8 @@ static int parse_root_propagation(struct plan *plan, const json_t *linux_part, s
     return 0;
 }
 
-/* hybrid's own annotations; of those of a bundle, only limits of its networks mean something. */
+/* hybrid's own annotations; of those of a bundle, limits of its networks mean something, and of its
+ * disks, of which it has none, are refused. */
 static int parse_annotations(struct plan *plan, unsigned int flags, struct error *err)
 {
     json_t *annotations = NULL;
@@ -122,7 +123,9 @@ static int parse_annotations(struct plan *plan, unsigned int flags, struct error
     if (json_read_object(plan->document, "", "annotations", &annotations, err) < 0)
         return -1;
     if (!(flags & PLAN_PARSE_OWN))
-        return parse_rates(plan, annotations, PLAN_DISK_RATES, err);
+        return refuse_disk_rates(annotations, err) < 0
+                   ? -1
+                   : parse_rates(plan, annotations, PLAN_DISK_RATES, err);
     if (json_read_string(annotations, "annotations", "hybrid.init", &init, err) < 0)
         return -1;
     plan->init = strcmp(init, "true") == 0;

@@ -42,7 +42,9 @@ int parse_devices(struct plan *plan, const json_t *linux_part, struct error *err
 /* hooks of the caller, and the createContainer steps: before PLAN_ROOT. */
 int parse_hooks(struct plan *plan, struct error *err);
 
-/* rate.c: annotations is NULL or an object. Rates before `first` are not looked at. */
+/* rate.c: annotations is NULL or an object. In parse_rates, rates before `first` are not looked at.
+ */
+int refuse_disk_rates(const json_t *annotations, struct error *err);
 int parse_rates(struct plan *plan, const json_t *annotations, enum plan_rate first,
                 struct error *err);
 

@@ -43,6 +43,11 @@ const char *rate_option(enum plan_rate rate)
     return RATES[rate].option;
 }
 
+const char *rate_annotation(enum plan_rate rate)
+{
+    return RATES[rate].annotation;
+}
+
 /* Decimal digits only. -1: they are not, or too many. */
 static int64_t read_number(const char *text)
 {
@@ -96,6 +101,19 @@ int compose_rates(json_t *annotations, const struct run_options *options, struct
         (void)snprintf(number, sizeof number, "%lld", (long long)value);
         if (compose_set(annotations, RATES[rate].annotation, json_string(number), err) < 0)
             return -1;
+    }
+    return 0;
+}
+
+int refuse_disk_rates(const json_t *annotations, struct error *err)
+{
+    for (int rate = 0; rate < PLAN_DISK_RATES; rate++) {
+        if (json_object_get(annotations, RATES[rate].annotation))
+            return error_set(err, EXIT_OURS,
+                             "annotations.%s: a bundle's files are directories of the host, on "
+                             "which hybrid has no disk to limit; name their devices in "
+                             "linux.resources.blockIO",
+                             RATES[rate].annotation);
     }
     return 0;
 }

@@ -73,6 +73,9 @@ static const struct {
     { "{'process':{'rlimits':[{'type':'RLIMIT_CORE','soft':1,'hard':1},{'type':'RLIMIT_CORE',"
       "'soft':1,'hard':1}]}}",
       "process.rlimits[1].type RLIMIT_CORE appears twice" },
+    { "{'annotations':{'hybrid.disk.writeIops':'100'}}",
+      "annotations.hybrid.disk.writeIops: a bundle's files are directories of the host, on which "
+      "hybrid has no disk to limit; name their devices in linux.resources.blockIO" },
     { "{'annotations':{'hybrid.network.sendBps':'65535'}}",
       "annotations.hybrid.network.sendBps must be bytes a second, from 65536 to 1099511627776" },
     { "{'annotations':{'hybrid.network.receivePps':'many'}}",

@@ -56,7 +56,7 @@ def by_path(t):
     bundle = in_network(t, network, network.path)
     bundle.config["annotations"]["hybrid.network.sendBps"] = "10000000"
     if t.isolation == "container":
-        t.match("error of a limit of a container's network", "--network-send-bps: a container shares",
+        t.match("error of a limit of a container's network", r"annotation hybrid\.network\.sendBps\): a container shares",
                 bundle.create(status=125))
         del bundle.config["annotations"]["hybrid.network.sendBps"]
     bundle.create()

@@ -321,6 +321,14 @@ def update(t):
     t.check(event["data"]["memory"]["usage"]["usage"] > 0 and event["data"]["pids"]["current"] == 1, f"{event}")
 
 
+@test("bundle/rates-of-disks-are-refused")
+def disk_rates(t):
+    """A bundle has no disks of hybrid's: an annotation that limits them is refused by its name, in both isolations."""
+    bundle = Bundle(t, ["true"])
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation, "hybrid.disk.writeBps": "10000000"}
+    t.match("error", r"annotations\.hybrid\.disk\.writeBps: .*linux\.resources\.blockIO", bundle.create(status=125))
+
+
 @test("bundle/isolation-is-never-weaker", **CONTAINERS)
 def isolation(t):
     """What a VM cannot give is refused by its field, before anything is started."""

@@ -263,7 +263,7 @@ def rate_refused(t):
     for options, wanted in ((["--network-send-bps=1m"], "--network-send-bps: there is no network to limit"),
                             ([f"--network=ns:{network.path}", "--network-receive-pps=63"], "packets a second, from 64"),
                             ([f"--network=ns:{network.path}", "--network-receive-bps=1m"],
-                             "--network-receive-bps: a container shares .*--isolation=vm")):
+                             "--network-receive-bps .annotation .*: a container shares .*--isolation=vm")):
         if t.isolation == "vm" and "container" in wanted:
             continue
         result = t.run(*options, command=["true"])
@@ -275,7 +275,7 @@ def rate_refused(t):
         t.match("dry run", "limit +network-send-bps 1048576 a second", shown.out)
     else:
         t.equal("exit status of a dry run", 125, shown.exit, shown)
-        t.match("stderr of a dry run", "--network-send-bps: a container shares", shown.err)
+        t.match("stderr of a dry run", r"--network-send-bps \(annotation .*\): a container shares", shown.err)
 
 
 @test("network/last-bytes", seconds=60)
