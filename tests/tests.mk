@@ -52,7 +52,7 @@ unit: unit-programs ## run the unit tests, plainly and under sanitizers
 HOSTILE_CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only \
     -fno-pic -fno-pie -fcf-protection=none -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables
 HOSTILE_SOURCES := $(wildcard tests/hostile/guest/*.c) tests/hostile/guest/start.S
-HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without unfiltered serve)
+HOSTILE         := $(addprefix $(BUILD)/hostile/,guest.elf launch without unfiltered serve names)
 
 $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.h) tests/hostile/guest/guest.ld
 	@mkdir -p $(@D)
@@ -72,6 +72,11 @@ $(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-
 $(BUILD)/hostile/serve: $(addprefix $(BUILD)/obj/tests/hostile/,serve.o shares_without.o) $(call room_libs,vm network sandbox cgroup)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
+
+# hybrid-names, the same.
+$(BUILD)/hostile/names: $(BUILD)/obj/tests/hostile/names_without.o $(filter-out %/rules.o,$(NAMES_OBJECTS))
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
 # The monitor without seccomp filters.
 $(BUILD)/hostile/unfiltered: $(BUILD)/obj/tests/hostile/seccomp_off.o $(filter-out %/seccomp.o,$(VMM_OBJECTS))
