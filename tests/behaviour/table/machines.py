@@ -168,7 +168,7 @@ def late_panic(t):
     lost_guest(t, "sysctl.vm.panic_on_oom=2", "failed: the guest kernel panicked; ",
                "stage reached: the workload was running; start it again",
                r"the guest's console ended with:\n(.*\n)*.*Kernel panic - not syncing: Out of memory",
-               options=("-m", "48m"), command=("sh", "-c", "exec head -c 60000000 /dev/zero >/dev/shm/x"))
+               options=("-m", "48m"), command=("sh", "-c", "exec dd if=/dev/zero of=/dev/shm/x bs=64k count=900"))
 
 
 @test("machine/lacking-parts-are-named", isolations=("vm",))
