@@ -428,9 +428,11 @@ static void test_identity_and_config(void **state)
     assert_int_equal(guest_get(guest, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
     assert_int_equal(guest_get(guest, VIRTIO_MMIO_VERSION), 2);
     assert_int_equal(guest_get(guest, VIRTIO_MMIO_DEVICE_ID), 2);
-    uint64_t capacity;
-    virtio_mmio_read(guest->device, VIRTIO_MMIO_CONFIG, &capacity, 8);
-    assert_int_equal(capacity, DISK / BLK_SECTOR);
+    struct virtio_blk_config config;
+    virtio_mmio_read(guest->device, VIRTIO_MMIO_CONFIG, &config, sizeof config);
+    assert_int_equal(config.capacity, DISK / BLK_SECTOR);
+    assert_true(f->disk.device.features & 1ULL << VIRTIO_BLK_F_TOPOLOGY);
+    assert_int_equal(config.opt_io_size * BLK_SECTOR, 256 * 1024); /* Linux: read ahead by twice */
     uint64_t beyond = 1;
     virtio_mmio_read(guest->device, VIRTIO_MMIO_CONFIG + sizeof(struct virtio_blk_config) - 2,
                      &beyond, 8);

@@ -23,6 +23,8 @@ enum {
     BLK_SEGMENT_BYTES = 64 * 1024,
     BLK_MAX_BYTES = BLK_SEGMENTS * BLK_SEGMENT_BYTES, /* a little under 8 MiB */
     BLK_BATCH_BYTES = BLK_MAX_BYTES,
+    /* Linux reads ahead twice as much, of mapped files too: more takes memory of small guests. */
+    BLK_OPTIMAL_BYTES = 256 * 1024,
     BLK_MAX_DISCARD_SECTORS = 0x3fffff, /* a little under 2 GiB in one request */
 };
 
@@ -296,6 +298,7 @@ static void blk_describe(struct blk *blk)
         .size_max = BLK_SEGMENT_BYTES,
         .seg_max = BLK_SEGMENTS,
         .blk_size = BLK_SECTOR,
+        .opt_io_size = BLK_OPTIMAL_BYTES / BLK_SECTOR,
         .max_discard_sectors = BLK_MAX_DISCARD_SECTORS,
         .max_discard_seg = 1,
         .discard_sector_alignment = 4096 / BLK_SECTOR,
@@ -306,7 +309,8 @@ static void blk_describe(struct blk *blk)
     device->config = &blk->config;
     device->config_size = sizeof blk->config;
     device->features = 1ULL << VIRTIO_BLK_F_SIZE_MAX | 1ULL << VIRTIO_BLK_F_SEG_MAX |
-                       1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_FLUSH;
+                       1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_FLUSH |
+                       1ULL << VIRTIO_BLK_F_TOPOLOGY;
     if (blk->read_only)
         device->features |= 1ULL << VIRTIO_BLK_F_RO;
     else
