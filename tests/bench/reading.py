@@ -4,10 +4,12 @@
     reading.py [--build BUILD] [--rounds N] [--image NAME] [--json FILE]
 
 Same guest kernel, same layer files, same memory, one processor each, same commands of the same busybox: `find` of the
-tree, which looks at each entry, then `cat` of all files, from a disk that the guest has not read yet. Each round boots
-both, in turn; times are the guest's own monotonic clock, before and after, so that boots are in none. The ratio is the
-median over the rounds of (QEMU's time / hybrid's time in the same round). No figure fails: the exit status is 1 only if a command does. Where
-KVM runs no Linux guest: tests/testbed/run --memory 5G -- tests/bench/reading.py.
+tree, which looks at each entry, then `cat` of all files to /dev/null, from a disk that the guest has not read yet: its
+count of what was read from the disk says so. Nothing looks at the bytes (`wc` of busybox takes longer for it than the disk
+takes to read them, and that is the same in both). Each round boots both, the other one first each time; times are the
+guest's own monotonic clock, before and after, so that boots are in none. A ratio is (QEMU's time / hybrid's time in the
+same round), of which the median and the range over the rounds are told. No figure fails: the exit status is 1 only if a
+command does. Where KVM runs no Linux guest: tests/testbed/run --memory 5G -- tests/bench/reading.py.
 """
 
 import argparse
@@ -41,10 +43,12 @@ images = beside("images")
 
 MEMORY = 1 << 30
 STEPS = ("find", "cat")
-# Prints a line of nanoseconds for each point of time, and what was found in between.
+SECTOR = 512
+# Prints for each point of time: nanoseconds, requests of the disk until then, their sectors. And what was found.
 SCRIPT = """
-now() {{ echo "at $({clock})"; }}
-now; find {tree} -xdev | wc -l; now; find {tree} -xdev -type f -print0 | xargs -0 cat | wc -c; now
+now() {{ time=$({clock}); set -- $(grep " vda " /proc/diskstats); echo "at $time $4 $6"; }}
+now; find {tree} -xdev | wc -l; now; find {tree} -xdev -type f -print0 | xargs -0 cat > /dev/null; now
+find {tree} -xdev -type f -print0 | xargs -0 stat -c %s | (sum=0; while read size; do sum=$((sum + size)); done; echo $sum)
 """
 CLOCK = """
 #include <stdio.h>
@@ -67,9 +71,10 @@ for number in {numbers}; do
     busybox mount -t erofs -o ro,noatime /dev/vda$number /disk/$number || busybox echo "no layer $number"
     lower=/disk/$number${{lower:+:$lower}}
 done
-busybox mkdir /disk/upper /disk/scratch /disk/root
+busybox mkdir /disk/upper /disk/upper/proc /disk/scratch /disk/root
 busybox mount -t overlay -o lowerdir=$lower,upperdir=/disk/upper,workdir=/disk/scratch none /disk/root || busybox echo "no overlay"
 busybox cp /bin/clock /disk/root/clock
+busybox mount -t proc none /disk/root/proc
 busybox chroot /disk/root /bin/sh -c '{script}'
 busybox reboot -f
 """
@@ -129,25 +134,48 @@ class Subject:
 
 
 def parse(said):
-    """({step: seconds}, [what was counted])"""
+    """({step: (seconds, requests, MiB)}, (entries, bytes of all files))"""
     lines = [line for line in said.split("\n") if line]
-    times = [int(line.split()[1]) for line in lines if line.startswith("at ")]
-    counts = [line.strip() for line in lines if line.strip().isdigit()]
-    if len(times) != len(STEPS) + 1 or len(counts) != len(STEPS):
+    points = [[int(number) for number in line.split()[1:]] for line in lines if line.startswith("at ")]
+    counts = tuple(int(line) for line in lines if line.strip().isdigit())
+    if len(points) != len(STEPS) + 1 or len(counts) != 2 or {len(point) for point in points} != {3}:
         raise SystemExit(f"reading.py: a guest said {said[-500:]!r}")
-    return {step: (times[number + 1] - times[number]) / 1e9 for number, step in enumerate(STEPS)}, counts
+    between = [[end - start for start, end in zip(*pair)] for pair in zip(points, points[1:])]
+    if sum(sectors for _, _, sectors in between) * SECTOR < 0.9 * counts[1]:  # mounting has read a little already
+        raise SystemExit(f"reading.py: a guest read only {between} of {counts[1]} bytes from its disk")
+    return {step: (nanoseconds / 1e9, requests, sectors * SECTOR / (1 << 20))
+            for step, (nanoseconds, requests, sectors) in zip(STEPS, between)}, counts
 
 
-def one_round(subject):
+def one_round(subject, turn=0):
+    """{"STEP in WHO": (seconds, requests, MiB)}"""
     figures, seen = {}, set()
-    for name, read in (("hybrid", subject.in_hybrid), ("QEMU microvm", subject.in_qemu)):
-        times, counts = parse(read())
-        seen.add(tuple(counts))
-        figures.update({f"{step} in {name}": (seconds, 0) for step, seconds in times.items()})
-        print(f"  {name}: " + ", ".join(f"{step} {seconds:.3f} s" for step, seconds in times.items()), file=sys.stderr)
+    monitors = (("hybrid", subject.in_hybrid), ("QEMU microvm", subject.in_qemu))
+    for name, read in monitors if turn % 2 == 0 else monitors[::-1]:
+        steps, counts = parse(read())
+        seen.add(counts)
+        figures.update({f"{step} in {name}": told for step, told in steps.items()})
+        print(f"  {name}: " + ", ".join(f"{step} {seconds:.3f} s" for step, (seconds, _, _) in steps.items()), file=sys.stderr)
     if len(seen) != 1:
         raise SystemExit(f"reading.py: the guests saw different trees: {sorted(seen)}")
     return figures
+
+
+def tell(name, rounds):
+    print(f"\n{name}: {len(rounds)} rounds")
+    print(f"{'':20} {'seconds, median':>16} {'requests':>9} {'MiB':>7} {'QEMU / hybrid: median, range':>29}")
+    result = {}
+    for step in STEPS:
+        ratios = [figures[f"{step} in QEMU microvm"][0] / figures[f"{step} in hybrid"][0] for figures in rounds]
+        spread = f"{statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
+        for who in ("hybrid", "QEMU microvm"):
+            seconds, requests, mebibytes = (statistics.median(column) for column in zip(*(
+                figures[f"{step} in {who}"] for figures in rounds)))
+            print(f"{step + ' in ' + who:20} {seconds:16.3f} {requests:9.0f} {mebibytes:7.1f} "
+                  f"{spread if who == 'hybrid' else '':>29}")
+            result[f"{step} in {who}"] = {"seconds": seconds, "requests": requests, "mebibytes": mebibytes}
+        result[step] = {"ratios": ratios}
+    return result
 
 
 def main():
@@ -165,8 +193,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="hybrid-bench-", dir="/dev/shm") as top:
         subject = Subject(top, options.image, options.build)
         one_round(subject)  # what the host reads for the first time is in nobody's figures
-        rounds = [one_round(subject) for _ in range(options.rounds)]
-    result = images.tell(subject.image, rounds, [(f"{step} in hybrid", (f"{step} in QEMU microvm",)) for step in STEPS])
+        rounds = [one_round(subject, turn) for turn in range(options.rounds)]
+    result = tell(subject.image.name, rounds)
     if options.json:
         with open(options.json, "w", encoding="ascii") as file:
             json.dump(result, file, indent=1)
