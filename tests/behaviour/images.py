@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 
+import scratch
 from archives import ARCHITECTURE, COMPRESSIONS, OCI, Image, Skip, directory, encode, entry, link, sha256, tar, zstd
 
 CAP_NET_RAW = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)  # struct vfs_cap_data, revision 2
@@ -1071,7 +1072,8 @@ def run_tests(tests, hybrid, make_store):
         return 0
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and remove the store
     only = os.environ.get("ONLY", "")
-    results = [run_test(name, test, lambda: make_store(hybrid)) for name, test in tests if only in name]
+    with scratch.with_attributes():
+        results = [run_test(name, test, lambda: make_store(hybrid)) for name, test in tests if only in name]
     return 0 if all(results) else 1
 
 
