@@ -57,7 +57,7 @@ DIFFERENCES = [Difference(*row) for row in (
 )]
 
 # podman's turn is slow: a container storage of its own for each image. Not where umoci's tree is the same and tells as much.
-UMOCI_ONLY = ("many-layers", "debian", "by-buildah", "by-umoci", "sizes", "owners", "repeated", "sparse", "names", "formats")
+UMOCI_ONLY = ("many-layers", "by-buildah", "by-umoci", "sizes", "owners", "repeated", "sparse", "names", "formats")
 
 
 def parse(listing):
@@ -135,7 +135,7 @@ class Trees:
             shutil.rmtree(bundle, ignore_errors=True)
 
     def by_podman(self):
-        podman = ["podman", "--root", self.top + "/podman", "--runroot", self.top + "/podman-run",
+        podman = ["podman", "--root", self.top + "/podman", "--runroot", self.top + "/run",
                   "--storage-driver", "overlay"]
         try:
             self.called(*podman, "load", "-q", "-i", self.archive)

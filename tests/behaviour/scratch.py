@@ -38,17 +38,14 @@ def with_attributes():
     if takes_attributes(tempfile.gettempdir()):
         yield
         return
+    # podman takes no directory of more than 50 characters for what runs: nothing is put below another.
     with contextlib.ExitStack() as undo:
-        top = tempfile.mkdtemp(prefix="hybrid-scratch-")
-        undo.callback(os.rmdir, top)
-        image, mounted = top + "/image", top + "/mounted"
-        os.mkdir(mounted)
+        image = undo.enter_context(tempfile.NamedTemporaryFile(prefix="hybrid-scratch-"))
+        image.truncate(SIZE)
+        subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", image.name], check=True)
+        mounted = tempfile.mkdtemp(prefix="hybrid-")
         undo.callback(os.rmdir, mounted)
-        with open(image, "xb") as file:
-            undo.callback(os.unlink, image)
-            file.truncate(SIZE)
-        subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", image], check=True)
-        subprocess.run(["mount", "-o", "loop,noatime", image, mounted], check=True)
+        subprocess.run(["mount", "-o", "loop,noatime", image.name, mounted], check=True)
         undo.callback(subprocess.run, ["umount", mounted], check=True)
         undo.callback(point_to, os.environ.get("TMPDIR"))
         point_to(mounted)

@@ -7,7 +7,5 @@ from table import row, same
 fixtures.BUILDERS.update(corpus.BUILDERS)
 
 for name in corpus.BUILDERS:
-    if name == corpus.PREFIX + "debian":
-        continue  # large, and of nothing that others have not; the image debian is run by rows of its own
     row(f"image/{name}", ["/.listing", "/"], image=name, options=["--cap-add=SYS_ADMIN"], stdout=None, compare=same,
         seconds=240)
