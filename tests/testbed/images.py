@@ -20,6 +20,7 @@ MODULES = (
 # Loaded unless --kvm=off.
 KVM_MODULES = ("kvm-amd",)
 BUSYBOX = "/bin/busybox"
+SCRIPTS = ("init", "agent", "become-systemd")
 PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
@@ -141,7 +142,7 @@ def initramfs(here, kernel, release):
     entries = [("bin", directory | 0o755, b""), ("modules", directory | 0o755, b""),
                ("dev", directory | 0o755, b""),
                ("bin/busybox", regular | 0o755, text(BUSYBOX)),
-               ("init", regular | 0o755, text("init")), ("agent", regular | 0o755, text("agent"))]
+               *((name, regular | 0o755, text(name)) for name in SCRIPTS)]
     loaded = []
     for order, names in (("order", MODULES), ("order.kvm", KVM_MODULES)):
         files = [path for path in module_files(kernel, release, names) if path not in loaded]
@@ -158,7 +159,7 @@ def initramfs(here, kernel, release):
 
 def inputs_hash(here, kernel):
     digest = hashlib.sha256(os.path.basename(kernel).encode())
-    for path in (os.path.join(here, "init"), os.path.join(here, "agent"), __file__, BUSYBOX):
+    for path in (*(os.path.join(here, name) for name in SCRIPTS), __file__, BUSYBOX):
         with open(path, "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()[:16]

@@ -41,6 +41,7 @@ def settings(options, built, project):
     rows, columns = terminal_size() if options.terminal else (24, 80)
     values = {
         "kvm": options.kvm,
+        "init": options.init,
         "terminal": "on" if options.terminal else "off",
         "input": "on" if options.stdin else "off",
         "rows": rows,
@@ -76,7 +77,7 @@ def qemu_command(options, built, ports, files):
         "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", f"EPYC-Rome,{svm}",
         "-smp", str(options.cpus), "-m", f"{options.memory}M",
         "-kernel", built["vmlinuz"], "-initrd", f"/proc/self/fd/{built['initramfs']}",
-        "-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=1 tsc=reliable",
+        "-append", f"console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=1 tsc=reliable {options.append}",
         "-device", "virtio-serial-pci,max_ports=8", "-device", "virtio-rng-pci",
     ]
     for name, port in ports.items():
