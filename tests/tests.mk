@@ -59,7 +59,7 @@ $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.
 	$(call quiet,LINK)$(CC) $(HOSTILE_CFLAGS) -static -nostdlib -Wl,-T,tests/hostile/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -o $@ $(HOSTILE_SOURCES)
 
-$(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm network cgroup)
+$(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm network cgroup sandbox)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 

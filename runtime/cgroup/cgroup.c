@@ -45,7 +45,7 @@ static struct cgroup *cgroup_new(const char *name, struct error *err)
         (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    cgroup->v2_fd = -1;
+    cgroup->v2_fd = cgroup->seat_fd = -1;
     return cgroup;
 }
 
@@ -53,6 +53,7 @@ void cgroup_close(struct cgroup *cgroup)
 {
     if (!cgroup)
         return;
+    scope_leave(cgroup);
     for (size_t i = 0; i < cgroup->v1_count; i++) {
         cleanup_close(&cgroup->v1[i].fd);
         cleanup_close(&cgroup->task_fds[i]);
@@ -138,13 +139,15 @@ static int claim(struct cgroup *cgroup, int root_fd, int fd, bool made, const ch
                                      cgroup->name);
     if (!is_current(root_fd, cgroup->name, fd))
         return 1;
-    if (cgroup_name_is_populated(cgroup->name)) {
+    /* systemd has made a scope for us, in which our own process is. */
+    if (!*cgroup->unit && cgroup_name_is_populated(cgroup->name)) {
         if (made)
             (void)unlinkat(root_fd, cgroup->name, AT_REMOVEDIR);
         return refuse_shared(cgroup, "there are processes in", err);
     }
     cgroup->claimed = true;
-    if (owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0) {
+    if ((owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0) ||
+        (*cgroup->unit && fsetxattr(fd, CGROUP_UNIT, cgroup->unit, strlen(cgroup->unit), 0) < 0)) {
         (void)error_set_errno(err, EXIT_OURS, errno, "cannot mark the cgroup %s", cgroup->name);
         return error_see_doctor(err, "cgroup");
     }
@@ -239,8 +242,9 @@ static int create_v2(struct cgroup *cgroup, const char *owner,
 {
     if (cgroup->v2_fd >= 0)
         return 0;
-    _cleanup_close_ int root_fd =
-        hierarchy_needs_v2(cgroup, resources) ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
+    /* Where v2 is beside v1, systemd looks there for a scope's processes. */
+    bool needed = *cgroup->unit || hierarchy_needs_v2(cgroup, resources);
+    _cleanup_close_ int root_fd = needed ? hierarchy_open_any_v2() : hierarchy_open_v2(cgroup);
     if (root_fd < 0)
         return 0;
     cgroup->v2_fd = make_directory(cgroup, root_fd, owner, false, err);
@@ -278,6 +282,48 @@ struct cgroup *cgroup_create(const char *name, const char *owner,
     return NULL;
 }
 
+static struct cgroup *create_scope(struct cgroup *cgroup, const struct cgroup_scope *scope,
+                                   const char *owner, const struct plan_resources *resources,
+                                   struct error *err)
+{
+    struct error ignored;
+    struct plan_resources completed = *resources;
+    if (cgroup_scope_check_host(err) < 0 || resources_complete(cgroup, &completed, err) < 0 ||
+        scope_start(cgroup, scope, &completed, err) < 0)
+        return NULL;
+    (void)snprintf(cgroup->unit, sizeof cgroup->unit, "%s", scope->unit);
+    if (create(cgroup, owner, resources, err))
+        return cgroup;
+    scope_leave(cgroup);
+    (void)scope_stop(scope->unit, &ignored);
+    cgroup_remove_empty(cgroup->name);
+    return NULL;
+}
+
+struct cgroup *cgroup_create_in_scope(const struct cgroup_scope *scope, const char *owner,
+                                      const struct plan_resources *resources, struct error *err)
+{
+    struct cgroup *cgroup = cgroup_new(scope->path, err);
+    if (!cgroup || create_scope(cgroup, scope, owner, resources, err))
+        return cgroup;
+    cgroup_close(cgroup);
+    return NULL;
+}
+
+void cgroup_settle(struct cgroup *cgroup)
+{
+    if (cgroup)
+        scope_leave(cgroup);
+}
+
+/* Whether it is a scope's, and which. */
+static void read_unit(struct cgroup *cgroup)
+{
+    int fd = cgroup->v1_count > 0 ? cgroup->v1[0].fd : cgroup->v2_fd;
+    ssize_t length = fgetxattr(fd, CGROUP_UNIT, cgroup->unit, sizeof cgroup->unit - 1);
+    cgroup->unit[length > 0 ? length : 0] = '\0';
+}
+
 struct cgroup *cgroup_open(const char *name, struct error *err)
 {
     struct cgroup *cgroup = cgroup_new(name, err);
@@ -295,8 +341,10 @@ struct cgroup *cgroup_open(const char *name, struct error *err)
     _cleanup_close_ int v2_root = hierarchy_open_any_v2();
     if (v2_root >= 0)
         cgroup->v2_fd = openat(v2_root, cgroup->name, flags);
-    if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
+    if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0) {
+        read_unit(cgroup);
         return cgroup;
+    }
     (void)error_set(err, EXIT_OURS, "there is no cgroup %s", cgroup->name);
     cgroup_close(cgroup);
     return NULL;

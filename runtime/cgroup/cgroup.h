@@ -19,6 +19,7 @@
 #include "plan.h"
 
 struct cgroup;
+struct cgroup_scope; /* scope.h */
 
 struct cgroup_stats {
     uint64_t memory_bytes;     /* in use, page cache included */
@@ -37,6 +38,16 @@ struct cgroup_stats {
  */
 struct cgroup *cgroup_create(const char *name, const char *owner,
                              const struct plan_resources *resources, struct error *err);
+
+/*
+ * The same, of a scope that systemd makes, which must not exist. Until the workload is in it a
+ * process of ours is: then call cgroup_settle. What changes or removes the cgroup tells systemd.
+ */
+struct cgroup *cgroup_create_in_scope(const struct cgroup_scope *scope, const char *owner,
+                                      const struct plan_resources *resources, struct error *err);
+
+/* Lets go of what held a scope for the workload. Nothing happens if it has been, or is no scope. */
+void cgroup_settle(struct cgroup *cgroup);
 
 /* Opens a cgroup that exists. Returns NULL with *err if it does not. */
 struct cgroup *cgroup_open(const char *name, struct error *err);

@@ -6,9 +6,13 @@
 #include <stddef.h>
 
 #include "cgroup.h"
+#include "scope.h"
 
 /* An extended attribute of the first of a cgroup's directories. */
 #define CGROUP_OWNER "trusted.hybrid.owner"
+/* Another: of the unit that it is the cgroup of. So whoever has its name knows that systemd is to
+ * be told of changes, also after a crash. */
+#define CGROUP_UNIT "trusted.hybrid.unit"
 
 enum { CGROUP_MAX_V1 = 20, CGROUP_OPTIONS_SIZE = 64, HIERARCHY_V1_COUNT = 15 };
 
@@ -26,6 +30,9 @@ struct cgroup {
     const char *task_hierarchies[CGROUP_MAX_V1];
     size_t v1_count;
     bool claimed; /* the name is ours alone: who makes it holds the first directory's lock */
+    char unit[SCOPE_UNIT_SIZE]; /* the scope of systemd's; "": none */
+    pid_t seat_pid;             /* holds the scope until the workload is in it; 0: none */
+    int seat_fd;                /* it ends when this is closed */
 };
 
 /*
@@ -85,6 +92,24 @@ void cgroup_signal_tree(int directory_fd, int signal);
  * with *err.
  */
 int cgroup_gather(const struct cgroup *cgroup, struct error *err);
+
+/* The value of a control file. */
+enum { CONTROL_VALUE_SIZE = 256 };
+struct control_value {
+    const char *file;
+    char text[CONTROL_VALUE_SIZE];
+};
+
+/* The n-th limit (from 0) on v1 or v2. Returns 1, 0 if it is not given there, -1 past the last. */
+int resources_value(const struct plan_resources *resources, size_t n, bool v2,
+                    struct control_value *value);
+
+/* Quota and period as v2 has them. Returns whether they are given. */
+bool resources_quota(const struct plan_resources *resources, struct control_value *value);
+
+/* Adds what a limit that is given needs beside it, from what is in force. 0, or -1 with *err. */
+int resources_complete(const struct cgroup *cgroup, struct plan_resources *resources,
+                       struct error *err);
 
 /* resources.c, devices.c */
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err);

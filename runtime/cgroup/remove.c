@@ -130,6 +130,25 @@ static bool look_at(const char *name, struct mark *mark, bool kill)
 }
 
 /*
+ * A scope's processes are killed, and systemd is told: it would notice that the cgroup is empty,
+ * but not always that it has been removed. Then it has no business there any more. Returns 0, or -1
+ * with *err.
+ */
+static int stop_scope(const char *name, struct error *err)
+{
+    struct error missing;
+    struct cgroup *cgroup = cgroup_open(name, &missing);
+    int result = 0;
+    if (cgroup && *cgroup->unit)
+        cgroup_kill(cgroup);
+    /* Its maker may have been killed before it could mark it: systemd knows what is its own. */
+    if ((cgroup && *cgroup->unit) || scope_is_at(name))
+        result = scope_stop(scope_unit_of(name), err);
+    cgroup_close(cgroup);
+    return result;
+}
+
+/*
  * Once the last process has gone, the name may be given to another container between two attempts:
  * what is there is that one's then, and left alone. Within an attempt that is not seen: the other's
  * directories may be removed as long as they are empty, and its creation fails of that.
@@ -140,7 +159,7 @@ int cgroup_remove(const char *name, struct error *err)
     struct mark mark = { .known = false };
     while (*name == '/')
         name++;
-    if (cgroup_check_name(name, err) < 0)
+    if (cgroup_check_name(name, err) < 0 || stop_scope(name, err) < 0)
         return -1;
     for (unsigned int waited = 0; waited == 0 || look_at(name, &mark, false);
          waited += wait, wait *= 2) {
@@ -200,8 +219,8 @@ bool cgroup_belongs_to(const char *name, const char *owner)
     struct error missing;
     struct mark mark;
     struct cgroup *cgroup = cgroup_open(name, &missing);
-    if (!cgroup)
-        return false;
+    if (!cgroup) /* systemd may be about to make it for one of us that was killed */
+        return scope_is_at(name);
     read_mark(cgroup, &mark);
     /* Without a mark, its maker was killed before anything was in it; or it is a stranger's. */
     bool ours = mark.length < 0 ? !cgroup_name_is_populated(cgroup->name)

@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "hierarchy.h"
+#include "scope.h"
 
 enum limit {
     LIMIT_MEMORY,
@@ -41,7 +42,7 @@ static const struct {
     [LIMIT_MEMS] = { "set of memory nodes", "cpuset", "cpuset.mems", "cpuset.mems" },
 };
 
-enum { DEFAULT_PERIOD = 100000, VALUE_SIZE = 256, SHARES_MIN = 2, SHARES_MAX = 262144 };
+enum { DEFAULT_PERIOD = 100000, SHARES_MIN = 2, SHARES_MAX = 262144 };
 
 /* v1 shares 2..262144 as v2 weight 1..10000, the conversion all runtimes use. */
 static int64_t weight_of_shares(int64_t shares)
@@ -84,41 +85,57 @@ static int64_t number_of(const struct plan_resources *resources, enum limit limi
 
 /* Writes the value of a limit into text. Returns whether there is one. */
 static bool value_of(const struct plan_resources *resources, enum limit limit, bool v2,
-                     char text[VALUE_SIZE])
+                     char text[CONTROL_VALUE_SIZE])
 {
     const char *set = limit == LIMIT_CPUS   ? resources->cpuset_cpus
                       : limit == LIMIT_MEMS ? resources->cpuset_mems
                                             : NULL;
     if (limit == LIMIT_CPUS || limit == LIMIT_MEMS) {
-        (void)snprintf(text, VALUE_SIZE, "%s", set ? set : "");
+        (void)snprintf(text, CONTROL_VALUE_SIZE, "%s", set ? set : "");
         return set && *set;
     }
     int64_t number = number_of(resources, limit, v2);
     if (number == PLAN_UNLIMITED && limit != LIMIT_QUOTA) {
         bool low = limit == LIMIT_RESERVATION && v2; /* a protection: none is 0 */
-        (void)snprintf(text, VALUE_SIZE, "%s",
+        (void)snprintf(text, CONTROL_VALUE_SIZE, "%s",
                        low                         ? "0"
                        : v2 || limit == LIMIT_PIDS ? "max"
                                                    : "-1");
         return true;
     }
     if (limit == LIMIT_QUOTA && number == PLAN_UNLIMITED && !v2) {
-        (void)snprintf(text, VALUE_SIZE, "-1");
+        (void)snprintf(text, CONTROL_VALUE_SIZE, "-1");
         return true;
     }
     if (limit == LIMIT_QUOTA && v2) {
         int64_t period = resources->cpu_period > 0 ? resources->cpu_period : DEFAULT_PERIOD;
         if (number > 0 && number != PLAN_UNLIMITED)
-            (void)snprintf(text, VALUE_SIZE, "%lld %lld", (long long)number, (long long)period);
+            (void)snprintf(text, CONTROL_VALUE_SIZE, "%lld %lld", (long long)number,
+                           (long long)period);
         else
-            (void)snprintf(text, VALUE_SIZE, "max %lld", (long long)period);
+            (void)snprintf(text, CONTROL_VALUE_SIZE, "max %lld", (long long)period);
         return number > 0 || resources->cpu_period > 0;
     }
     if (limit == LIMIT_PIDS && number == 0)
-        (void)snprintf(text, VALUE_SIZE, "max");
+        (void)snprintf(text, CONTROL_VALUE_SIZE, "max");
     else
-        (void)snprintf(text, VALUE_SIZE, "%lld", (long long)number);
+        (void)snprintf(text, CONTROL_VALUE_SIZE, "%lld", (long long)number);
     return number >= 0;
+}
+
+int resources_value(const struct plan_resources *resources, size_t n, bool v2,
+                    struct control_value *value)
+{
+    if (n >= LIMITS)
+        return -1;
+    value->file = v2 ? limit_table[n].v2_file : limit_table[n].v1_file;
+    return value->file && value_of(resources, (enum limit)n, v2, value->text);
+}
+
+bool resources_quota(const struct plan_resources *resources, struct control_value *value)
+{
+    value->file = limit_table[LIMIT_QUOTA].v2_file;
+    return value_of(resources, LIMIT_QUOTA, true, value->text);
 }
 
 static int explain(enum limit limit, const char *value, struct error *err)
@@ -150,7 +167,7 @@ static bool holds_anyway(enum limit limit, int64_t number)
 static int apply_limit(const struct cgroup *cgroup, const struct plan_resources *resources,
                        enum limit limit, struct error *err)
 {
-    char value[VALUE_SIZE];
+    char value[CONTROL_VALUE_SIZE];
     int v1_fd = cgroup_v1_fd(cgroup, limit_table[limit].v1_controller);
     bool v2 = v1_fd < 0;
     const char *file = v2 ? limit_table[limit].v2_file : limit_table[limit].v1_file;
@@ -241,8 +258,8 @@ static int64_t number_in_force(const struct cgroup *cgroup, const char *controll
  * default period, on v1 too; and where v2 keeps both in one file, or one counted without the
  * other, the one that is in force is taken.
  */
-static int complete(const struct cgroup *cgroup, struct plan_resources *resources,
-                    struct error *err)
+int resources_complete(const struct cgroup *cgroup, struct plan_resources *resources,
+                       struct error *err)
 {
     bool memory = resources->memory_limit > 0 && resources->memory_limit != PLAN_UNLIMITED;
     bool swap = resources->memory_swap > 0 && resources->memory_swap != PLAN_UNLIMITED;
@@ -268,12 +285,23 @@ static int complete(const struct cgroup *cgroup, struct plan_resources *resource
     return 0;
 }
 
+/*
+ * A scope's limits are also systemd's to write, which it does when it pleases; when a scope is made
+ * it is told with the rest. Where our numbers are the more exact ones, they are written after it.
+ */
+static int tell_systemd(const struct cgroup *cgroup, const struct plan_resources *resources,
+                        struct error *err)
+{
+    bool being_made = cgroup->seat_pid > 0;
+    return *cgroup->unit && !being_made ? scope_set_limits(cgroup->unit, resources, err) : 0;
+}
+
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err)
 {
     struct plan_resources completed = *given;
     const struct plan_resources *resources = &completed;
-    if (check_memory(cgroup, given, err) < 0 || complete(cgroup, &completed, err) < 0 ||
-        apply_memory(cgroup, resources, err) < 0)
+    if (check_memory(cgroup, given, err) < 0 || resources_complete(cgroup, &completed, err) < 0 ||
+        tell_systemd(cgroup, resources, err) < 0 || apply_memory(cgroup, resources, err) < 0)
         return -1;
     for (int limit = LIMIT_RESERVATION; limit < LIMITS; limit++)
         if (apply_limit(cgroup, resources, (enum limit)limit, err) < 0)

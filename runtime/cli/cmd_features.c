@@ -19,7 +19,7 @@ static json_t *describe_linux(void)
     return json_pack("{s:o, s:o, s:{s:b, s:b, s:b, s:b, s:b}, s:o, s:{s:b}, s:{s:b}, s:{s:b}, "
                      "s:{s:{s:b}}}",
                      "namespaces", namespace_names(), "capabilities", capability_names(), "cgroup",
-                     "v1", 1, "v2", 1, "systemd", 0, "systemdUser", 0, "rdma", 1, "seccomp",
+                     "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 0, "rdma", 1, "seccomp",
                      seccomp_features(), "apparmor", "enabled", 1, "selinux", "enabled", 0,
                      "intelRdt", "enabled", 0, "mountExtensions", "idmap", "enabled",
                      MOUNT_IDMAP_SUPPORTED);
@@ -39,12 +39,12 @@ static int run_features(const struct cli *cli, const void *settings, char **oper
                         struct error *err)
 {
     (void)settings, (void)operands, (void)count;
-    json_t *features =
-        json_pack("{s:s, s:s, s:[s, s, s, s, s, s], s:o, s:o, s:o, s:[s]}", "ociVersionMin",
-                  "1.0.0", "ociVersionMax", "1.2.0", "hooks", "prestart", "createRuntime",
-                  "createContainer", "startContainer", "poststart", "poststop", "mountOptions",
-                  mount_option_names(), "linux", describe_linux(), "annotations",
-                  describe_annotations(), "potentiallyUnsafeConfigAnnotations", "hybrid.");
+    json_t *features = json_pack(
+        "{s:s, s:s, s:[s, s, s, s, s, s], s:o, s:o, s:o, s:[s, s]}", "ociVersionMin", "1.0.0",
+        "ociVersionMax", "1.2.0", "hooks", "prestart", "createRuntime", "createContainer",
+        "startContainer", "poststart", "poststop", "mountOptions", mount_option_names(), "linux",
+        describe_linux(), "annotations", describe_annotations(),
+        "potentiallyUnsafeConfigAnnotations", "hybrid.", "org.systemd.property.");
     if (!features)
         return error_set(err, EXIT_OURS, "out of memory");
     cli_print_json(cli->out, features);

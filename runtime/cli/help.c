@@ -30,26 +30,28 @@ void cli_print_overview(FILE *out)
             (void)fprintf(out, "  %-10s %s\n", cli_verbs[i]->name, cli_verbs[i]->summary);
         }
     }
-    (void)fputs("\nGlobal options:\n"
-                "  --root=DIR   Runtime directory (default /run/hybrid; environment HYBRID_ROOT)\n"
-                "  --data=DIR   Images and writable layers (default /var/lib/hybrid; HYBRID_DATA)\n"
-                "  --log=FILE   Append errors to FILE too, where container engines look for them\n"
-                "  --log-format=FORMAT\n"
-                "               text (the default) or json\n"
-                "  --debug      Log every call too\n"
-                "  --cgroup-manager=MANAGER\n"
-                "               cgroupfs (the default), or disabled: the caller's cgroup is kept\n"
-                "  --systemd-cgroup\n"
-                "               The same as --cgroup-manager=systemd, which is refused so far\n"
-                "  --policy=FILE  Policy in place of /etc/hybrid/policy.json\n"
-                "  --version    Print the version\n"
-                "  --help       Print this; `hybrid VERB --help` explains a verb\n"
-                "\nExamples:\n"
-                "  hybrid run --rm busybox uname -a\n"
-                "  hybrid run --rm --isolation=vm busybox uname -a\n"
-                "  hybrid run -it --rm -m 128m --cpus 0.5 busybox sh\n"
-                "  hybrid run -d --name web IMAGE && hybrid logs -f web\n",
-                out);
+    (void)fputs(
+        "\nGlobal options:\n"
+        "  --root=DIR   Runtime directory (default /run/hybrid; environment HYBRID_ROOT)\n"
+        "  --data=DIR   Images and writable layers (default /var/lib/hybrid; HYBRID_DATA)\n"
+        "  --log=FILE   Append errors to FILE too, where container engines look for them\n"
+        "  --log-format=FORMAT\n"
+        "               text (the default) or json\n"
+        "  --debug      Log every call too\n"
+        "  --cgroup-manager=MANAGER\n"
+        "               cgroupfs (the default); systemd: it makes a scope; or disabled: the\n"
+        "               caller's cgroup is kept\n"
+        "  --systemd-cgroup\n"
+        "               The same as --cgroup-manager=systemd\n"
+        "  --policy=FILE  Policy in place of /etc/hybrid/policy.json\n"
+        "  --version    Print the version\n"
+        "  --help       Print this; `hybrid VERB --help` explains a verb\n"
+        "\nExamples:\n"
+        "  hybrid run --rm busybox uname -a\n"
+        "  hybrid run --rm --isolation=vm busybox uname -a\n"
+        "  hybrid run -it --rm -m 128m --cpus 0.5 busybox sh\n"
+        "  hybrid run -d --name web IMAGE && hybrid logs -f web\n",
+        out);
 }
 
 static void print_option(const struct cli_option *option, FILE *out)

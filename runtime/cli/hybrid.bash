@@ -32,7 +32,7 @@ _hybrid_values() {
     --only) echo start stop memory cost reach host neighbours ;;
     --format) echo table json ;;
     --log-format) echo text json ;;
-    --cgroup-manager) echo cgroupfs disabled ;;
+    --cgroup-manager) echo cgroupfs systemd disabled ;;
     --network) echo none ns:/run/netns/ ;;
     --pull) echo missing always never ;;
     --platform) echo linux/amd64 linux/arm64 ;;

@@ -85,7 +85,6 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
     char name[PATH_MAX];
     if (spec->hold && spec->hold->no_cgroup)
         return 0;
-    container_cgroup_name(spec->plan, spec->id, name);
     struct plan_resources resources = spec->plan->resources;
     struct disk_rate_settings disks;
     if (disk_rate_make(&resources, spec->paths.data, &disks, err) < 0)
@@ -94,7 +93,10 @@ static int create_cgroup(struct workload *workload, const struct workload_spec *
         resources.settings = disks.settings;
         resources.setting_count = disks.count;
     }
-    workload->cgroup = cgroup_create(name, spec->paths.state_dir, &resources, err);
+    container_cgroup_name(spec->plan, spec->id, name);
+    workload->cgroup =
+        spec->scope ? cgroup_create_in_scope(spec->scope, spec->paths.state_dir, &resources, err)
+                    : cgroup_create(name, spec->paths.state_dir, &resources, err);
     return workload->cgroup ? 0 : -1;
 }
 
@@ -187,6 +189,7 @@ static int create_parts(struct workload *workload, const struct workload_spec *s
                         &workload->layers, err) < 0) ||
         create_cgroup(workload, spec, err) < 0 || spawn(workload, spec, err) < 0)
         return -1;
+    cgroup_settle(workload->cgroup);
     if (workload->child.terminal_fd >= 0) {
         workload->terminal_fd = fcntl(workload->child.terminal_fd, F_DUPFD_CLOEXEC, 3);
         if (workload->terminal_fd < 0)
@@ -205,6 +208,7 @@ static void container_destroy(struct workload *workload)
     sandbox_abandon(&workload->child);
     if (workload->cgroup) {
         struct error ignored; /* what cannot be removed now, the next clean-up finds by its name */
+        cgroup_settle(workload->cgroup);
         (void)cgroup_remove(cgroup_name(workload->cgroup), &ignored);
         cgroup_close(workload->cgroup);
     }

@@ -19,6 +19,7 @@
 #include "doctor.h"
 #include "io.h"
 #include "runtime/cgroup/cgroup.h"
+#include "runtime/cgroup/scope.h"
 #include "runtime/plan/compose.h"
 
 #define AS_ROOT "run hybrid as root"
@@ -197,15 +198,18 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
     struct cgroup *cgroup = cgroup_create(name, runtime->root, &resources, &err);
     bool made = cgroup != NULL;
+    const char *systemd = cgroup_scope_host_has_systemd() && doctor_has_program("systemd-run")
+                              ? "; systemd makes its own for --systemd-cgroup"
+                              : "";
     cgroup_close(cgroup);
     (void)cgroup_remove(name, NULL);
     if (made && *lacking)
         finding_set(finding, FINDING_NOTE,
                     "limits of theirs are refused; on v2 delegate them, on v1 mount them",
-                    "%s, with memory, cpu and pids, but not%s", cgroup_mode(), lacking);
+                    "%s, with memory, cpu and pids, but not%s%s", cgroup_mode(), lacking, systemd);
     else if (made)
-        finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu, pids, cpuset and io",
-                    cgroup_mode());
+        finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu, pids, cpuset and io%s",
+                    cgroup_mode(), systemd);
     else
         finding_set(finding, FINDING_MISSING,
                     geteuid() == 0 ? "mount /sys/fs/cgroup writable, with these controllers"

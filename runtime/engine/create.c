@@ -29,6 +29,8 @@ struct creation {
     int lock;
     int start_listener;
     struct workload_hold hold;
+    struct cgroup_scope scope;
+    bool in_scope; /* systemd makes the cgroup */
     bool recorded; /* there is a state directory of ours */
 };
 
@@ -41,15 +43,21 @@ static bool has_limits(const struct plan_resources *resources)
            resources->pids_limit > 0;
 }
 
-static int check_cgroup_manager(struct creation *creation, struct error *err)
+static int make_scope(struct creation *creation, const char *id, struct error *err)
+{
+    const struct plan *plan = &creation->bundle.plan;
+    if (cgroup_scope_check_host(err) < 0)
+        return -1;
+    return cgroup_scope_make(plan->cgroup_path, id, json_object_get(plan->document, "annotations"),
+                             creation->bundle.policy != NULL, &creation->scope, err);
+}
+
+static int check_cgroup_manager(struct creation *creation, const char *id, struct error *err)
 {
     const char *manager = creation->runtime->cgroup_manager;
-    if (strcmp(manager, "systemd") == 0)
-        return error_set(
-            err, EXIT_OURS,
-            "--cgroup-manager=systemd is not supported yet; let the engine use cgroupfs "
-            "(podman --cgroup-manager=cgroupfs; dockerd --exec-opt "
-            "native.cgroupdriver=cgroupfs; containerd SystemdCgroup = false)");
+    creation->in_scope = strcmp(manager, "systemd") == 0;
+    if (creation->in_scope)
+        return make_scope(creation, id, err);
     creation->hold.no_cgroup = strcmp(manager, "disabled") == 0;
     if (creation->hold.no_cgroup && has_limits(&creation->bundle.plan.resources))
         return error_set(
@@ -74,7 +82,9 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
     const struct plan *plan = &creation->bundle.plan;
     const json_t *process = json_object_get(plan->document, "process");
     char cgroup[PATH_MAX] = "";
-    if (!creation->hold.no_cgroup)
+    if (creation->in_scope)
+        (void)snprintf(cgroup, sizeof cgroup, "%s", creation->scope.path);
+    else if (!creation->hold.no_cgroup)
         container_cgroup_name(plan, id, cgroup);
     creation->state = (struct state){
         .id = strdup(id),
@@ -131,7 +141,8 @@ static int prepare(struct creation *creation, const char *id,
         path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
         bundle_load(creation->runtime, id, options->bundle, &creation->bundle, err) < 0 ||
-        check_cgroup_manager(creation, err) < 0 || check_labels(&creation->bundle.plan, err) < 0 ||
+        check_cgroup_manager(creation, id, err) < 0 ||
+        check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
         (creation->bundle.vm && machine_check(&creation->bundle.plan, &creation->hold, err) < 0) ||
@@ -164,6 +175,7 @@ static struct workload_spec describe(struct creation *creation)
         .config_text = creation->bundle.config_text,
         .bundle = creation->bundle.path,
         .hold = &creation->hold,
+        .scope = creation->in_scope ? &creation->scope : NULL,
         .stdio = { -1, -1, -1 },
     };
 }
@@ -261,6 +273,7 @@ int engine_create(const struct runtime *runtime, const char *id,
     cleanup_close(&creation.start_listener);
     state_free(&creation.state);
     paths_free(&creation.paths);
+    cgroup_scope_free(&creation.scope);
     bundle_free(&creation.bundle);
     free(creation.pid_file);
     free(creation.console_socket);

@@ -131,22 +131,23 @@ static int prepare_terminal(struct terminal *terminal, bool interactive, uint16_
     return terminal_open(terminal, STDIN_FILENO, err);
 }
 
-int launch_run(const struct runtime *runtime, struct launch *launch, struct error *err)
+/* The properties of the unit are not taken from annotations, which labels of an image are among. */
+static int make_scope(const struct runtime *runtime, struct launch *launch,
+                      struct cgroup_scope *scope, struct error *err)
+{
+    if (!launch->state || strcmp(runtime->cgroup_manager, "systemd") != 0)
+        return 0;
+    launch->request.spec.scope = scope;
+    return cgroup_scope_check_host(err) < 0
+               ? -1
+               : cgroup_scope_make(NULL, launch->state->id, NULL, false, scope, err);
+}
+
+static int fork_and_follow(const struct runtime *runtime, struct launch *launch, int lock_fd,
+                           struct error *err)
 {
     int ends[2];
-    _cleanup_close_ int lock = launch->lock;
-    struct monitor_request *request = &launch->request;
-    const char *network = request->spec.plan->namespaces.path[PLAN_NS_NETWORK];
-    launch->terminal.fd = -1;
-    /* The back ends would find out too, but not each the same, nor before anything is made. */
-    if (network && launch->state && network_check_path(network, err) < 0)
-        return -1;
-    if (request->spec.plan->terminal && !request->detached) {
-        if (prepare_terminal(&launch->terminal, request->interactive, &request->spec.rows,
-                             &request->spec.columns, err) < 0)
-            return -1;
-        request->terminal = launch->terminal.fd < 0 ? NULL : &launch->terminal.saved;
-    }
+    _cleanup_close_ int lock = lock_fd;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pair of sockets");
     _cleanup_close_ int ours = ends[0];
@@ -174,6 +175,29 @@ int launch_run(const struct runtime *runtime, struct launch *launch, struct erro
     if (lock >= 0)
         (void)close(take_fd(&lock));
     return follow(runtime, launch, ours, monitor, err);
+}
+
+int launch_run(const struct runtime *runtime, struct launch *launch, struct error *err)
+{
+    struct cgroup_scope scope = { .properties = NULL };
+    _cleanup_close_ int lock = launch->lock;
+    struct monitor_request *request = &launch->request;
+    const char *network = request->spec.plan->namespaces.path[PLAN_NS_NETWORK];
+    launch->terminal.fd = -1;
+    /* The back ends would find out too, but not each the same, nor before anything is made. */
+    if (network && launch->state && network_check_path(network, err) < 0)
+        return -1;
+    if (request->spec.plan->terminal && !request->detached) {
+        if (prepare_terminal(&launch->terminal, request->interactive, &request->spec.rows,
+                             &request->spec.columns, err) < 0)
+            return -1;
+        request->terminal = launch->terminal.fd < 0 ? NULL : &launch->terminal.saved;
+    }
+    int status = make_scope(runtime, launch, &scope, err);
+    if (status == 0)
+        status = fork_and_follow(runtime, launch, take_fd(&lock), err);
+    cgroup_scope_free(&scope);
+    return status;
 }
 
 int launch_exec_remote(const struct runtime *runtime, int socket, int process_file,

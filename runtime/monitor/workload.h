@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "plan.h"
+#include "runtime/cgroup/scope.h"
 
 /* Files and directories of one workload; strings owned by the caller, absolute. */
 struct workload_paths {
@@ -66,6 +67,7 @@ struct workload_spec {
     const struct workload_join *join;   /* exec_container_ops only */
     const char *bundle;                 /* absolute; NULL: made from an image */
     const struct workload_hold *hold;   /* NULL: dies with its monitor */
+    const struct cgroup_scope *scope;   /* whose cgroup it gets; NULL: one of our own making */
 };
 
 struct workload_exit {

@@ -378,7 +378,9 @@ static int make_cgroup(struct workload *vm, const struct workload_spec *spec,
         return -1;
     struct plan_resources host = vm_host_resources(
         resources, vm_ram_size(vm_memory_limit(resources)), cpus, shares->count > 0);
-    vm->cgroup = cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
+    vm->cgroup = spec->scope
+                     ? cgroup_create_in_scope(spec->scope, spec->paths.state_dir, &host, err)
+                     : cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
     return vm->cgroup ? 0 : -1;
 }
 
@@ -405,6 +407,8 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
         result = make_cgroup(vm, spec, &shares, err);
     if (result == 0)
         result = start_processes(vm, spec, &shares, files, numbers, err);
+    if (result == 0)
+        cgroup_settle(vm->cgroup);
     shares_free(&shares);
     return result;
 }

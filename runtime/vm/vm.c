@@ -106,7 +106,9 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
         vm->network.tap_fds[i] = -1;
     vm->keep_writable = spec->keep_writable;
     vm->id = strdup(spec->id);
-    if (spec->plan->cgroup_path)
+    if (spec->scope)
+        vm->cgroup_name = strdup(spec->scope->path);
+    else if (spec->plan->cgroup_path)
         vm->cgroup_name = strdup(spec->plan->cgroup_path + strspn(spec->plan->cgroup_path, "/"));
     else if (asprintf(&vm->cgroup_name, "hybrid-%s", spec->id) < 0)
         vm->cgroup_name = NULL;

@@ -605,6 +605,22 @@ def preserved(t):
     t.match("descriptors that are not there", "is not open", missing.err)
 
 
+@test("bundle/systemd-is-not-there")
+def no_systemd(t):
+    """tests/conformance/systemd is where it is."""
+    if os.path.exists("/run/systemd/system"):
+        raise Skip("systemd runs here")
+    for before in (("--systemd-cgroup",), ("--cgroup-manager", "systemd")):
+        bundle = Bundle(t, "true")
+        bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+        bundle.config["linux"]["cgroupsPath"] = "machine.slice:hybrid:" + bundle.id
+        t.match("create", "does not run here.*cgroupfs", bundle.create(status=125, before=before))
+        t.match("state", "does not exist", t.hybrid("state", bundle.id).err)
+        shutil.rmtree(bundle.path)
+    t.match("run", "does not run here", t.hybrid("--systemd-cgroup", "run", "--rm", "--isolation", t.isolation,
+                                                 t.host.image("test"), "true").err)
+
+
 @test("bundle/cgroup-of-others", **CONTAINERS)
 def foreign_cgroup(t):
     """Its cgroup is killed with it: one with other processes in it is refused."""
