@@ -41,6 +41,7 @@ enum plan_step_kind {
     PLAN_USER,         /* resolve names, set groups, gid, uid */
     PLAN_CWD,          /* made if absent, entered, checked to lie inside the root */
     PLAN_APPARMOR,     /* the profile that confines from exec on */
+    PLAN_SELINUX,      /* the label that it has from exec on */
     PLAN_CAPABILITIES, /* five sets; bounding first, the others with PLAN_USER's change of ids */
     PLAN_NO_NEW_PRIVS,
     PLAN_HOOK_START, /* when the command is to start: one startContainer hook, in the root */
@@ -178,7 +179,7 @@ struct plan_step {
         struct plan_exec exec;
         struct plan_hook hook; /* HOOK_CREATE, HOOK_START */
         const char *path;      /* MASK, READONLY_PATH, CWD */
-        const char *name;      /* HOSTNAME, DOMAINNAME, APPARMOR */
+        const char *name;      /* HOSTNAME, DOMAINNAME, APPARMOR, SELINUX */
         struct plan_oom_score oom_score;
         mode_t umask;              /* UMASK */
         unsigned long personality; /* PERSONALITY: PER_* */

@@ -20,7 +20,7 @@ static json_t *describe_linux(void)
                      "s:{s:{s:b}}}",
                      "namespaces", namespace_names(), "capabilities", capability_names(), "cgroup",
                      "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 0, "rdma", 1, "seccomp",
-                     seccomp_features(), "apparmor", "enabled", 1, "selinux", "enabled", 0,
+                     seccomp_features(), "apparmor", "enabled", 1, "selinux", "enabled", 1,
                      "intelRdt", "enabled", 0, "mountExtensions", "idmap", "enabled",
                      MOUNT_IDMAP_SUPPORTED);
 }

@@ -120,17 +120,6 @@ static int record(struct creation *creation, struct error *err)
     return creation->start_listener < 0 ? -1 : 0;
 }
 
-/* A label means nothing to a kernel without SELinux; with it, there is nobody here who would set
- * it. */
-static int check_labels(const struct plan *plan, struct error *err)
-{
-    if (!plan->mount_label || !*plan->mount_label || access("/sys/fs/selinux/enforce", F_OK) < 0)
-        return 0;
-    return error_set(err, EXIT_OURS,
-                     "linux.mountLabel is not supported on a host with SELinux; remove it from the "
-                     "configuration");
-}
-
 /* Everything that can be refused before anything is changed. */
 static int prepare(struct creation *creation, const char *id,
                    const struct engine_create_options *options, struct error *err)
@@ -142,7 +131,6 @@ static int prepare(struct creation *creation, const char *id,
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
         bundle_load(creation->runtime, id, options->bundle, &creation->bundle, err) < 0 ||
         check_cgroup_manager(creation, id, err) < 0 ||
-        check_labels(&creation->bundle.plan, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
         (creation->bundle.vm && machine_check(&creation->bundle.plan, &creation->hold, err) < 0) ||

@@ -3,6 +3,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "machine.h"
 #include "runtime/network/network.h"
@@ -104,13 +105,26 @@ static int check_seccomp(const struct plan *plan, struct error *err)
                : 0;
 }
 
+/* The guest's kernel has no SELinux, and the host's does not see what is inside of the guest. */
+static int check_labels(const struct plan *plan, struct error *err)
+{
+    static const char why[] = "a VM's kernel has no SELinux; remove it (podman: --security-opt "
+                              "label=disable)";
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind == PLAN_SELINUX)
+            return refuse("process.selinuxLabel", why, err);
+    return plan->mount_label && *plan->mount_label && access("/sys/fs/selinux/enforce", F_OK) == 0
+               ? refuse("linux.mountLabel", why, err)
+               : 0;
+}
+
 int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err)
 {
     if (hold->keep_fds > 0)
         return refuse("--preserve-fds", "descriptors cannot be passed into a VM", err);
     if (hold->no_cgroup)
         return refuse("--cgroup-manager=disabled", "a VM is bounded by its cgroup", err);
-    if (check_seccomp(plan, err) < 0)
+    if (check_seccomp(plan, err) < 0 || check_labels(plan, err) < 0)
         return -1;
     return check_namespaces(plan, err) < 0 || check_devices(plan, err) < 0 ? -1
                                                                            : check_hooks(plan, err);

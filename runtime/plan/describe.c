@@ -231,6 +231,7 @@ static const struct {
     [PLAN_USER] = { "user", "", add_user },
     [PLAN_CWD] = { "cwd", "", add_path },
     [PLAN_APPARMOR] = { "apparmor", "", add_name },
+    [PLAN_SELINUX] = { "selinux", "", add_name },
     [PLAN_CAPABILITIES] = { "capabilities", "", add_capabilities },
     [PLAN_NO_NEW_PRIVS] = { "privileges", "no new ones, whatever is executed", NULL },
     [PLAN_HOOK_START] = { "hook", "", add_hook },

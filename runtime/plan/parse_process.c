@@ -13,11 +13,6 @@ enum { DEFAULT_UMASK = 0022, OOM_SCORE_LIMIT = 1000, MAX_TERMINAL = UINT16_MAX }
 /* The largest ids; the last number means "no id" to the kernel. */
 #define MAX_ID (UINT32_MAX - 1)
 
-static const struct unsupported process_members[] = {
-    { "selinuxLabel", false },
-    { NULL, false },
-};
-
 static int parse_console(struct plan *plan, const json_t *process, struct error *err)
 {
     json_t *size = NULL;
@@ -190,17 +185,24 @@ static int parse_cwd(struct plan *plan, const json_t *process, struct error *err
     return 0;
 }
 
-static int parse_apparmor(struct plan *plan, const json_t *process, struct error *err)
+/* What confines the command, as security modules know it. */
+static int parse_confinements(struct plan *plan, const json_t *process, struct error *err)
 {
-    const char *profile = NULL;
-    if (json_read_string(process, PATH, "apparmorProfile", &profile, err) < 0)
-        return -1;
-    if (!profile || !*profile)
-        return 0;
-    struct plan_step *step = plan_add_step(plan, PLAN_APPARMOR, err);
-    if (!step)
-        return -1;
-    step->name = profile;
+    static const struct {
+        const char *key;
+        enum plan_step_kind kind;
+    } members[] = { { "apparmorProfile", PLAN_APPARMOR }, { "selinuxLabel", PLAN_SELINUX } };
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        const char *name = NULL;
+        if (json_read_string(process, PATH, members[i].key, &name, err) < 0)
+            return -1;
+        if (!name || !*name)
+            continue;
+        struct plan_step *step = plan_add_step(plan, members[i].kind, err);
+        if (!step)
+            return -1;
+        step->name = name;
+    }
     return 0;
 }
 
@@ -292,12 +294,11 @@ static int parse_exec(struct plan *plan, const json_t *process, struct error *er
 int parse_process(struct plan *plan, const json_t *process, const struct plan *base, bool seccomp,
                   unsigned int flags, struct error *err)
 {
-    if (parse_refuse(process, PATH, process_members, err) < 0 ||
-        parse_console(plan, process, err) < 0 || parse_affinity(plan, process, err) < 0 ||
+    if (parse_console(plan, process, err) < 0 || parse_affinity(plan, process, err) < 0 ||
         parse_oom_score(plan, process, flags, err) < 0 ||
         (!base && parse_personality(plan, err) < 0) || parse_scheduler(plan, process, err) < 0 ||
         parse_rlimits(plan, process, flags, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
-        parse_cwd(plan, process, err) < 0 || parse_apparmor(plan, process, err) < 0 ||
+        parse_cwd(plan, process, err) < 0 || parse_confinements(plan, process, err) < 0 ||
         parse_privileges(plan, process, base, seccomp, err) < 0)
         return -1;
     return parse_exec(plan, process, err);

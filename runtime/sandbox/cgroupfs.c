@@ -86,7 +86,8 @@ static int mount_hierarchies(const struct sandbox *sandbox, int target_fd, unsig
 {
     const struct sandbox_request *request = sandbox->request;
     _cleanup_close_ int tmpfs =
-        mount_make("tmpfs", "tmpfs", "mode=0755,size=64k", flags & ~(unsigned long)MS_RDONLY, err);
+        mount_make("tmpfs", "tmpfs", "mode=0755,size=64k", flags & ~(unsigned long)MS_RDONLY,
+                   label_option(sandbox, "tmpfs"), err);
     if (tmpfs < 0)
         return -1;
     if (path_attach(tmpfs, target_fd) < 0 || fchdir(tmpfs) < 0)
@@ -121,7 +122,7 @@ int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, stru
                    : 0;
     /* Options such as "memory_recursiveprot" belong to the one file system all share: none is
      * given. */
-    _cleanup_close_ int mount_fd = mount_make("cgroup2", "cgroup", NULL, mount->flags, err);
+    _cleanup_close_ int mount_fd = mount_make("cgroup2", "cgroup", NULL, mount->flags, NULL, err);
     if (mount_fd < 0)
         return -1;
     if (path_attach(mount_fd, target) < 0)

@@ -40,7 +40,8 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_UMASK] = umask_set,
     [PLAN_USER] = user_resolve,
     [PLAN_CWD] = cwd_enter,
-    [PLAN_APPARMOR] = apparmor_set,
+    [PLAN_APPARMOR] = label_set,
+    [PLAN_SELINUX] = label_set,
     [PLAN_CAPABILITIES] = capabilities_set,
     [PLAN_NO_NEW_PRIVS] = no_new_privs_set,
     [PLAN_HOOK_START] = hook_apply,
@@ -148,7 +149,7 @@ static int prepare(struct sandbox *sandbox, struct error *err)
         return sandbox_fail(err, "cannot mark descriptors to be closed");
     if (!sandbox->plan->terminal && set_stdio(request, err) < 0)
         return -1;
-    if (oom_score_open(sandbox, err) < 0 || apparmor_open(sandbox, err) < 0 ||
+    if (oom_score_open(sandbox, err) < 0 || label_open(sandbox, err) < 0 ||
         leave_keyring(request, err) < 0 || join_hierarchies(request, err) < 0 ||
         affinity_settle(request, err) < 0 || namespaces_enter(request, sandbox->joined, err) < 0)
         return -1;
@@ -294,7 +295,7 @@ void child_run(const struct sandbox_request *request, const struct namespaces_jo
         .sys_fd = -1,
         .proc_sys_fd = -1,
         .oom_score_fd = -1,
-        .apparmor_fd = -1,
+        .confinement_fds = { -1, -1 },
         .null_fd = -1,
         .empty_fd = -1,
         .terminal_fd = -1,

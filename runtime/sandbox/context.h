@@ -42,6 +42,8 @@ struct identity {
     char *home; /* malloc'd; NULL: none found */
 };
 
+enum { CONFINEMENTS = 2 }; /* kinds of them, as in label.c */
+
 struct sandbox {
     const struct sandbox_request *request;
     const struct plan *plan;
@@ -49,13 +51,14 @@ struct sandbox {
     int sync_fd;
     int *given_mounts; /* from SANDBOX_MOUNT, in the order of the plan; malloc'd */
     size_t given_mount_count, used_mount_count;
-    int given_root_fd;          /* from SANDBOX_ROOT; -1: make it here */
-    int root_fd;                /* O_PATH: the workload's /, whether entered already or not */
-    int workshop_fd;            /* a tmpfs that only this process sees, gone with the old root */
-    int proc_fd, sys_fd;        /* roots of our own procfs and sysfs */
-    int proc_sys_fd;            /* "sys" of our own procfs, from before it was made read-only */
-    int oom_score_fd;           /* of this process, from before it left the host's ids; or -1 */
-    int apparmor_fd;            /* likewise, of its next confinement; -1: the plan has none */
+    int given_root_fd;   /* from SANDBOX_ROOT; -1: make it here */
+    int root_fd;         /* O_PATH: the workload's /, whether entered already or not */
+    int workshop_fd;     /* a tmpfs that only this process sees, gone with the old root */
+    int proc_fd, sys_fd; /* roots of our own procfs and sysfs */
+    int proc_sys_fd;     /* "sys" of our own procfs, from before it was made read-only */
+    int oom_score_fd;    /* of this process, from before it left the host's ids; or -1 */
+    int confinement_fds[CONFINEMENTS]; /* likewise, of its next confinements; -1: none */
+    const char *mount_label;    /* of its own file systems; NULL: none, or there is no SELinux */
     int null_fd, empty_fd;      /* what hides files and directories */
     bool null_used, empty_used; /* attached already: further masks are clones */
     int terminal_fd;            /* master; -1: none (yet) */
@@ -80,7 +83,7 @@ sandbox_step root_enter, root_make_readonly;
 /* mount.c, cgroupfs.c */
 sandbox_step mount_apply;
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
-               struct error *err);
+               const char *label, struct error *err);
 uint64_t mount_attributes(unsigned long flags);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
 /* Takes a tree that was cloned in the caller's mount namespace out of the host's peer groups: what
@@ -98,11 +101,18 @@ int directory_copy_up(int target_fd, int mount_fd);
 /* device.c, file.c, mask.c */
 sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
 
-/* proc.c, apparmor.c, names.c */
+/* label.c. The host's files are opened before its /proc is out of sight; the workload's might be
+ * anything. */
+sandbox_step label_set;
+int label_open(struct sandbox *sandbox, struct error *err);
+/* The label that a new file system of this type is given when it is made; NULL: none. */
+const char *label_option(const struct sandbox *sandbox, const char *type);
+/* Gives it to one that is not given it then. Returns 0, or -1 with *err. */
+int label_mount(const struct sandbox *sandbox, const char *type, int mount_fd, struct error *err);
+
+/* proc.c, names.c */
 sandbox_step oom_score_set, sysctl_set;
 int oom_score_open(struct sandbox *sandbox, struct error *err);
-sandbox_step apparmor_set;
-int apparmor_open(struct sandbox *sandbox, struct error *err);
 sandbox_step hostname_set, domainname_set, loopback_up;
 int mask_prepare(struct sandbox *sandbox, struct error *err);
 int proc_open(struct sandbox *sandbox, struct error *err);

@@ -96,15 +96,19 @@ static int configure(int context_fd, const char *type, const char *source, const
     return 0;
 }
 
-/* Returns a detached mount of a new file system; data: comma-separated options or NULL. */
+/* Returns a detached mount of a new file system; data: comma-separated options or NULL; label: of
+ * all that is in it, or NULL. */
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
-               struct error *err)
+               const char *label, struct error *err)
 {
     _cleanup_close_ int context = fsopen(type, FSOPEN_CLOEXEC);
     if (context < 0)
         return sandbox_fail(err, "cannot mount a file system of type \"%s\"", type);
     if (configure(context, type, source, data, flags, err) < 0)
         return -1;
+    if (label && fsconfig(context, FSCONFIG_SET_STRING, "context", label, 0) < 0)
+        return sandbox_fail(err, "cannot mount %s with the SELinux label %s (linux.mountLabel)",
+                            type, label);
     int mount_fd = -1;
     if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
         mount_fd = fsmount(context, FSMOUNT_CLOEXEC, (unsigned int)mount_attributes(flags));
@@ -206,8 +210,9 @@ static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, st
         (void)snprintf(judged, sizeof judged, "/proc/self/fd/%d", source);
         from = judged;
     }
-    _cleanup_close_ int mount_fd = mount_make(mount->type, from, mount->data, mount->flags, err);
-    if (mount_fd < 0)
+    _cleanup_close_ int mount_fd = mount_make(mount->type, from, mount->data, mount->flags,
+                                              label_option(sandbox, mount->type), err);
+    if (mount_fd < 0 || label_mount(sandbox, mount->type, mount_fd, err) < 0)
         return -1;
     _cleanup_close_ int target =
         needs_real_directory(mount) ? path_make_real_directory(sandbox->root_fd, mount->target, err)

@@ -36,7 +36,7 @@ int proc_open(struct sandbox *sandbox, struct error *err)
 {
     if (sandbox->proc_fd >= 0)
         return 0;
-    int fd = mount_make("proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, err);
+    int fd = mount_make("proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, err);
     return fd < 0 ? -1 : proc_adopt(sandbox, fd, err);
 }
 

@@ -34,12 +34,12 @@ enum { OPTIONS_SIZE = 4096, HELPER_STACK = 256 * 1024 };
  * contents of PLAN_FILE and the empty directory that masks; it disappears from sight with the old
  * root.
  */
-static int make_workshop(const struct sandbox_root *root, struct error *err)
+static int make_workshop(const struct sandbox_root *root, const char *label, struct error *err)
 {
     /* Of the kernel's default size (half of the memory) if the writable layer lives in it. */
     const char *options = root->upper_in_memory ? "mode=0755" : "mode=0755,size=1m";
     _cleanup_close_ int mount_fd =
-        mount_make("tmpfs", "tmpfs", options, MS_NOSUID | MS_NODEV | MS_NOEXEC, err);
+        mount_make("tmpfs", "tmpfs", options, MS_NOSUID | MS_NODEV | MS_NOEXEC, label, err);
     if (mount_fd < 0)
         return -1;
     _cleanup_close_ int place = open(WORKSHOP_PLACE, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -296,7 +296,7 @@ static int make_outside_helper(void *argument)
     struct error *err = &outside->error;
     if (make_private(err) < 0)
         return 0;
-    _cleanup_close_ int workshop = make_workshop(outside->root, err);
+    _cleanup_close_ int workshop = make_workshop(outside->root, NULL, err);
     if (workshop < 0)
         return 0;
     _cleanup_close_ int mounted =
@@ -354,7 +354,7 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
     const struct sandbox_root *root = sandbox->request->root;
     if (make_private(err) < 0)
         return -1;
-    sandbox->workshop_fd = make_workshop(root, err);
+    sandbox->workshop_fd = make_workshop(root, label_option(sandbox, "tmpfs"), err);
     if (sandbox->workshop_fd < 0)
         return -1;
     if (sandbox->given_root_fd >= 0) {

@@ -33,10 +33,7 @@ static const struct {
                                               "private or unbindable, or one of them with "
                                               "r" },
     { "{'process':{'apparmorProfile':5}}", "process.apparmorProfile must be a string" },
-    { "{'process':{'selinuxLabel':'x'}}",
-      "process.selinuxLabel is not supported; remove it from the configuration" },
-    { "{'process':{'selinuxLabel':'x'}}",
-      "process.selinuxLabel is not supported; remove it from the configuration" },
+    { "{'process':{'selinuxLabel':5}}", "process.selinuxLabel must be a string" },
     { "{'process':{'ioPriority':{'class':'IOPRIO_CLASS_BB'}}}",
       "process.ioPriority.class \"IOPRIO_CLASS_BB\" is unknown; did you mean IOPRIO_CLASS_BE" },
     { "{'process':{'ioPriority':{'class':'IOPRIO_CLASS_BE','priority':8}}}",

@@ -605,6 +605,20 @@ def preserved(t):
     t.match("descriptors that are not there", "is not open", missing.err)
 
 
+@test("bundle/selinux-is-not-there")
+def no_selinux(t):
+    """tests/conformance/selinux is where it is."""
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        raise Skip("this host has SELinux")
+    bundle = Bundle(t, "echo ran", selinuxLabel="system_u:system_r:container_t:s0:c1,c2")
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    t.match("create", "process.selinuxLabel.*remove it", bundle.create(status=125))
+    # What it would label are file systems: a kernel without SELinux knows no labels of files.
+    del bundle.config["process"]["selinuxLabel"]
+    bundle.config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2"
+    t.equal("with a mount label", "ran\n", bundle.run())
+
+
 @test("bundle/systemd-is-not-there")
 def no_systemd(t):
     """tests/conformance/systemd is where it is."""
