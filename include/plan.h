@@ -47,6 +47,7 @@ enum plan_step_kind {
     PLAN_HOOK_START, /* when the command is to start: one startContainer hook, in the root */
     PLAN_SECCOMP,    /* plan->filter */
     PLAN_EXEC,       /* last: argv, env, PATH search */
+    PLAN_PAUSE,      /* last instead of it: a pod's sandbox, which holds its namespaces */
     PLAN_STEP_KINDS,
 };
 
@@ -287,7 +288,7 @@ struct plan {
     struct plan_resources resources;
     const char *cgroup_path; /* linux.cgroupsPath; NULL: the back end chooses */
     const char *hostname;
-    const char *root_path;     /* root.path of a bundle; NULL when the root is made of layers */
+    const char *root_path;     /* root.path of a bundle; NULL: made of layers, or of nothing */
     const char *root_resolved; /* PLAN_RESOLVED_KEY of it; NULL */
     bool root_readonly;
     const char *mount_label;        /* linux.mountLabel; means nothing without SELinux; NULL */

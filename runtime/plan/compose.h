@@ -14,6 +14,9 @@
 enum plan_parse_flags {
     PLAN_PARSE_OWN = 1, /* the document was made by oci_compose: hybrid's extensions are allowed */
     PLAN_PARSE_UPDATE = 2, /* parse_resources: device rules stay as they are */
+    /* Of a pod's sandbox: its namespaces, names, sysctls, hooks and limits, in an empty root; no
+     * program of the image, and nothing of what that would need. */
+    PLAN_PARSE_SANDBOX = 4,
 };
 
 /*
@@ -21,6 +24,9 @@ enum plan_parse_flags {
  * on failure. Everything unsupported is refused by its field name. Returns 0, or -1 with *err.
  */
 int plan_parse(json_t *document, unsigned int flags, struct plan *plan, struct error *err);
+
+/* The filter (linux.seccomp) of a pod's sandbox, for PLAN_PARSE_SANDBOX. New reference, or NULL. */
+json_t *plan_sandbox_filter(void);
 
 /*
  * Parses an OCI process object (exec) into a plan of process steps only. `base` is the workload's

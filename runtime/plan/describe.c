@@ -237,6 +237,7 @@ static const struct {
     [PLAN_HOOK_START] = { "hook", "", add_hook },
     [PLAN_SECCOMP] = { "seccomp", "load the filter", NULL },
     [PLAN_EXEC] = { "exec", "", add_exec },
+    [PLAN_PAUSE] = { "pause", "hold the namespaces until SIGTERM or SIGINT", NULL },
 };
 
 enum { VERB_WIDTH = 13 };

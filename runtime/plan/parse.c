@@ -94,8 +94,9 @@ static int parse_root(struct plan *plan, unsigned int flags, struct error *err)
     if (!path || !*path)
         return json_read_refuse("root", "path", "the path of a directory", err);
     /* Our own documents name the place where the layers are put together: no path of the host. */
-    plan->root_path = flags & PLAN_PARSE_OWN ? NULL : path;
-    plan->root_resolved = flags & PLAN_PARSE_OWN ? NULL : resolved;
+    bool used = !(flags & (PLAN_PARSE_OWN | PLAN_PARSE_SANDBOX));
+    plan->root_path = used ? path : NULL;
+    plan->root_resolved = used ? resolved : NULL;
     return 0;
 }
 
@@ -177,8 +178,11 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
         json_read_string(linux_part, "linux", "mountLabel", &plan->mount_label, err) < 0 ||
         parse_root_propagation(plan, linux_part, err) < 0 ||
         parse_annotations(plan, flags, err) < 0 || parse_namespaces(plan, linux_part, err) < 0 ||
-        parse_resources(plan, linux_part, flags, err) < 0 ||
-        parse_file_system(plan, linux_part, flags, terminal, err) < 0)
+        parse_resources(plan, linux_part, flags, err) < 0)
+        return -1;
+    if (flags & PLAN_PARSE_SANDBOX)
+        return parse_sandbox(plan, linux_part, process, err);
+    if (parse_file_system(plan, linux_part, flags, terminal, err) < 0)
         return -1;
     /* Without a process a container can be created, but not started (runtime.md, "Start"). */
     return process ? parse_process(plan, process, NULL, seccomp != NULL, flags, err) : 0;

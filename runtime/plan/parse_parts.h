@@ -71,6 +71,14 @@ int parse_scheduler(struct plan *plan, const json_t *process, struct error *err)
 /* process.execCPUAffinity. */
 int parse_affinity(struct plan *plan, const json_t *process, struct error *err);
 
+/* Everything of a pod's sandbox that makes a step (PLAN_PARSE_SANDBOX). */
+int parse_sandbox(struct plan *plan, const json_t *linux_part, const json_t *process,
+                  struct error *err);
+
+/* process.oomScoreAdj. */
+int parse_oom_score(struct plan *plan, const json_t *process, unsigned int flags,
+                    struct error *err);
+
 /* process: the steps on the process itself. `seccomp`: whether a filter is to be loaded. base: the
  * workload's plan for exec, or NULL. */
 int parse_process(struct plan *plan, const json_t *process, const struct plan *base, bool seccomp,

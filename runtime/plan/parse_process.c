@@ -36,8 +36,7 @@ static bool takes_what_there_is(unsigned int flags)
     return !(flags & PLAN_PARSE_OWN);
 }
 
-static int parse_oom_score(struct plan *plan, const json_t *process, unsigned int flags,
-                           struct error *err)
+int parse_oom_score(struct plan *plan, const json_t *process, unsigned int flags, struct error *err)
 {
     int64_t score = 0;
     int present = json_read_integer(process, PATH, "oomScoreAdj", -OOM_SCORE_LIMIT, OOM_SCORE_LIMIT,

@@ -47,6 +47,7 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_HOOK_START] = hook_apply,
     [PLAN_SECCOMP] = filter_load,
     [PLAN_EXEC] = command_execute,
+    [PLAN_PAUSE] = namespaces_hold,
 };
 
 int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd)
@@ -253,7 +254,8 @@ static int rendezvous(struct sandbox *sandbox, struct error *err)
 
 static bool belongs_to_execution(enum plan_step_kind kind)
 {
-    return kind == PLAN_HOOK_START || kind == PLAN_SECCOMP || kind == PLAN_EXEC;
+    return kind == PLAN_HOOK_START || kind == PLAN_SECCOMP || kind == PLAN_EXEC ||
+           kind == PLAN_PAUSE;
 }
 
 static int apply_plan(struct sandbox *sandbox, struct error *err)

@@ -126,8 +126,8 @@ uint64_t capabilities_held(void);
 sandbox_step rlimit_set, umask_set, cwd_enter;
 sandbox_step personality_set, scheduler_set, io_priority_set;
 
-/* tty.c, seccomp.c, exec.c, init.c */
-sandbox_step console_make, filter_load, command_execute;
+/* tty.c, seccomp.c, exec.c, pause.c, init.c */
+sandbox_step console_make, filter_load, command_execute, namespaces_hold;
 int terminal_make(struct sandbox *sandbox, struct error *err);
 int terminal_take(struct sandbox *sandbox, struct error *err);
 void init_conceal(struct sandbox *sandbox);

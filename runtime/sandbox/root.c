@@ -274,6 +274,13 @@ static int make_private(struct error *err)
     return 0;
 }
 
+/* The root of who sees no file: an empty directory, which the workshop has for masks. */
+static int clone_empty(int workshop_fd, struct error *err)
+{
+    int fd = open_tree(workshop_fd, "empty", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    return fd < 0 ? sandbox_fail(err, "cannot make an empty root directory") : fd;
+}
+
 static int clone_directory(const struct plan *plan, struct error *err)
 {
     _cleanup_close_ int fd = sandbox_clone_tree(plan->root_path, plan->root_resolved, true);
@@ -362,7 +369,9 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
     } else if (root->layer_count > 0) {
         sandbox->root_fd = mount_layers(root, sandbox->workshop_fd, -1, err);
     } else {
-        _cleanup_close_ int tree = clone_directory(sandbox->plan, err);
+        _cleanup_close_ int tree = sandbox->plan->root_path
+                                       ? clone_directory(sandbox->plan, err)
+                                       : clone_empty(sandbox->workshop_fd, err);
         if (tree >= 0 && attach_root(sandbox, tree, err) >= 0)
             sandbox->root_fd = take_fd(&tree);
     }

@@ -23,7 +23,7 @@
 /* Where the root file system comes from: layers with a writable layer above, or a directory. */
 struct sandbox_root {
     const char *const *layers; /* absolute paths of mounted layers, lowest first */
-    size_t layer_count;        /* 0: plan->root_path is the root */
+    size_t layer_count;        /* 0: plan->root_path is the root, or nothing at all */
     const char *upper, *work;  /* directories of the writable layer; NULL: no such directory */
     bool volatile_upper;       /* it need not survive a crash of the machine */
     bool upper_in_memory;      /* instead: a writable layer that ends with the workload */

@@ -394,6 +394,35 @@ static void test_extensions(void **state)
     plan_free(&plan);
 }
 
+/* Of a pod's sandbox nothing of what a program would need, or could use, makes a step. */
+static void test_sandbox(void **state)
+{
+    static const enum plan_step_kind order[] = {
+        PLAN_HOOKS,        PLAN_HOOK_CREATE,   PLAN_ROOT,      PLAN_HOSTNAME, PLAN_LOOPBACK_UP,
+        PLAN_SYSCTL,       PLAN_READONLY_ROOT, PLAN_OOM_SCORE, PLAN_USER,     PLAN_CAPABILITIES,
+        PLAN_NO_NEW_PRIVS, PLAN_SECCOMP,       PLAN_PAUSE,
+    };
+    (void)state;
+    struct plan plan;
+    parse_well("{'hostname':'pod','root':{'path':'/etc'},'mounts':[{'destination':'/x',"
+               "'type':'bind','source':'/'}],'process':{'args':['sh'],'terminal':true,"
+               "'oomScoreAdj':-9,'user':{'uid':0},'capabilities':{'effective':['CAP_SYS_ADMIN']},"
+               "'rlimits':[{'type':'RLIMIT_CORE','soft':1,'hard':1}]},'linux':{'namespaces':"
+               "[{'type':'uts'},{'type':'network'},{'type':'mount'}],'sysctl':{'net.core.somaxconn'"
+               ":'5'},'devices':"
+               "[{'path':'/dev/mem','type':'c','major':1,'minor':1}],'maskedPaths':['/x']},"
+               "'hooks':{'prestart':[{'path':'/h'}],'createContainer':[{'path':'/c'}]}}",
+               PLAN_PARSE_SANDBOX, &plan);
+    assert_order(&plan, order, ROWS(order));
+    assert_null(plan.root_path);
+    assert_false(plan.terminal);
+    assert_int_equal(first_step(&plan, PLAN_USER)->user.uid, 65534);
+    assert_int_equal(first_step(&plan, PLAN_CAPABILITIES)->capabilities.effective, 0);
+    assert_int_equal(first_step(&plan, PLAN_CAPABILITIES)->capabilities.bounding, 0);
+    assert_int_equal(first_step(&plan, PLAN_OOM_SCORE)->oom_score.score, -9);
+    plan_free(&plan);
+}
+
 /* --- exec ---------------------------------------------------------------------------------------
  */
 
@@ -441,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_namespaces),    cmocka_unit_test(test_devices),
         cmocka_unit_test(test_resources),     cmocka_unit_test(test_process_members),
         cmocka_unit_test(test_extensions),    cmocka_unit_test(test_exec_process),
+        cmocka_unit_test(test_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
