@@ -177,6 +177,11 @@ static int check(const struct exec *exec, size_t count, struct error *err)
     const struct state *state = &exec->state;
     const struct engine_exec_options *engine = &exec->settings->engine;
     bool engines_only = engine->process || engine->detach;
+    if (strcmp(state->isolation, "sandbox") == 0)
+        return error_set(err, EXIT_OURS,
+                         "%s is a pod's sandbox, in which nothing is ever executed; exec in the "
+                         "pod's container",
+                         state->id);
     if (state->status == STATE_PAUSED)
         return error_set(err, EXIT_OURS, "%s is paused; resume it first: hybrid resume %s",
                          state->id, state->id);

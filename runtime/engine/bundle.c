@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "io.h"
 #include "machine.h"
+#include "pod.h"
 #include "runtime/container/container.h"
 #include "runtime/launch/make_plan.h"
 #include "runtime/launch/run_policy.h"
@@ -58,22 +59,68 @@ static int read_isolation(const struct runtime *runtime, const json_t *document,
     return 0;
 }
 
-/* What the policy writes into the configuration is what the state keeps; what only it may write is
- * not the bundle's to say. */
-static int apply_policy(const struct runtime *runtime, const char *id, json_t *document,
-                        struct bundle *bundle, struct error *err)
+/* What was written into the configuration is what the state keeps. */
+static int keep_text(struct bundle *bundle, const json_t *document, struct error *err)
 {
-    bool changed = policy_unpin(document);
-    if (run_policy_decide_bundle(runtime, id, document, &bundle->vm, &bundle->policy, err) < 0)
-        return -1;
-    if (!bundle->policy && !changed)
-        return 0;
     char *text = json_dumps(document, JSON_COMPACT);
     if (!text)
         return error_set(err, EXIT_OURS, "out of memory");
     free(bundle->config_text);
     bundle->config_text = text;
     return 0;
+}
+
+/* What only the policy may write into the configuration is not the bundle's to say. */
+static int apply_policy(const struct runtime *runtime, const char *id, const struct pod *pod,
+                        json_t *document, struct bundle *bundle, struct error *err)
+{
+    bool changed = policy_unpin(document);
+    if (run_policy_decide_bundle(runtime, id, document, pod->role == POD_SANDBOX, &bundle->vm,
+                                 &bundle->policy, err) < 0)
+        return -1;
+    return bundle->policy || changed ? keep_text(bundle, document, err) : 0;
+}
+
+/* In place of its image's program, a sandbox is a process of ours, with a filter of its own. */
+static int make_sandbox(struct bundle *bundle, json_t *document, struct error *err)
+{
+    bundle->vm = false;
+    bundle->sandbox = true;
+    if (json_object_set_new(json_object_get(document, "linux"), "seccomp", plan_sandbox_filter()) <
+        0)
+        return error_set(err, EXIT_OURS,
+                         "linux is missing in the configuration: a sandbox must have namespaces");
+    return keep_text(bundle, document, err);
+}
+
+/* What isolation it has, and as which part of a pod. */
+static int decide(const struct runtime *runtime, const char *id, json_t *document,
+                  struct bundle *bundle, struct error *err)
+{
+    struct pod pod;
+    struct error unclear; /* told where a VM is asked for: to a container a pod means nothing */
+    int read = pod_read(id, document, &pod, &unclear);
+    if (read_isolation(runtime, document, &bundle->vm, err) < 0 ||
+        apply_policy(runtime, id, &pod, document, bundle, err) < 0)
+        return -1;
+    if (!bundle->vm)
+        return 0;
+    if (read < 0) {
+        *err = unclear;
+        return -1;
+    }
+    if (pod.role == POD_SANDBOX)
+        return make_sandbox(bundle, document, err);
+    if (pod_join(runtime, id, &pod, document, &bundle->sandbox_lock, err) < 0)
+        return -1;
+    return bundle->sandbox_lock >= 0 ? keep_text(bundle, document, err) : 0;
+}
+
+static int check(const struct bundle *bundle, struct error *err)
+{
+    if (bundle->sandbox && pod_check_sandbox(&bundle->plan, err) < 0)
+        return -1;
+    return bundle->vm ? 0 : container_check_plan(&bundle->plan, err);
 }
 
 /* What the bundle's author wrote, for a terminal or a log: a line, cut between two characters. */
@@ -137,7 +184,7 @@ static void note_unknown_capabilities(const struct runtime *runtime, const json_
 int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                 struct bundle *bundle, struct error *err)
 {
-    *bundle = (struct bundle){ .path = realpath(path, NULL) };
+    *bundle = (struct bundle){ .path = realpath(path, NULL), .sandbox_lock = -1 };
     if (!bundle->path || chdir(bundle->path) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot enter the bundle %s", path);
     bundle->config_text = read_config(bundle->path, err);
@@ -148,8 +195,7 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
     if (!document)
         return error_set(err, EXIT_OURS, "%s/" CONFIG_FILE ", line %d: %s", bundle->path,
                          where.line, where.text);
-    if (read_isolation(runtime, document, &bundle->vm, err) < 0 ||
-        apply_policy(runtime, id, document, bundle, err) < 0) {
+    if (decide(runtime, id, document, bundle, err) < 0) {
         json_decref(document);
         return -1;
     }
@@ -158,9 +204,10 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                       "process.apparmorProfile is left out: it would confine calls of this host's "
                       "kernel, and a process in a VM makes none");
     note_unknown_capabilities(runtime, document);
-    if (make_plan(runtime, document, 0, &bundle->plan, &bundle->filter, err) < 0)
+    unsigned int flags = bundle->sandbox ? PLAN_PARSE_SANDBOX : 0;
+    if (make_plan(runtime, document, flags, &bundle->plan, &bundle->filter, err) < 0)
         return -1;
-    return bundle->vm ? 0 : container_check_plan(&bundle->plan, err);
+    return check(bundle, err);
 }
 
 void bundle_free(struct bundle *bundle)
@@ -170,5 +217,6 @@ void bundle_free(struct bundle *bundle)
     free(bundle->config_text);
     free(bundle->path);
     json_decref(bundle->policy);
-    *bundle = (struct bundle){ 0 };
+    cleanup_close(&bundle->sandbox_lock);
+    *bundle = (struct bundle){ .sandbox_lock = -1 };
 }

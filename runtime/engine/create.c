@@ -77,6 +77,11 @@ static int check_preserved(int64_t count, struct error *err)
     return 0;
 }
 
+static const char *isolation_of(const struct bundle *bundle)
+{
+    return bundle->sandbox ? "sandbox" : bundle->vm ? "vm" : "container";
+}
+
 static int fill_state(struct creation *creation, const char *id, struct error *err)
 {
     const struct plan *plan = &creation->bundle.plan;
@@ -88,12 +93,13 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
         container_cgroup_name(plan, id, cgroup);
     creation->state = (struct state){
         .id = strdup(id),
-        .isolation = strdup(creation->bundle.vm ? "vm" : "container"),
+        .isolation = strdup(isolation_of(&creation->bundle)),
         .bundle = strdup(creation->bundle.path),
         .cgroup = strdup(cgroup),
         .status = STATE_CREATING,
         .created = time(NULL),
-        .command = json_incref(json_object_get(process, "args")),
+        .command = creation->bundle.sandbox ? json_pack("[s]", "hybrid-pause")
+                                            : json_incref(json_object_get(process, "args")),
         .policy = json_incref(creation->bundle.policy),
     };
     const struct state *state = &creation->state;
@@ -113,6 +119,9 @@ static int record(struct creation *creation, struct error *err)
     if (created < 0)
         return -1;
     creation->recorded = true;
+    /* Whoever comes next to the pod can see this one now. */
+    cleanup_close(&creation->bundle.sandbox_lock);
+    creation->bundle.sandbox_lock = -1;
     if (creation->bundle.vm)
         return 0;
     creation->start_listener = local_socket_listen(creation->paths.state_dir, START_SOCKET, 0, err);
@@ -245,6 +254,7 @@ int engine_create(const struct runtime *runtime, const char *id,
 {
     struct creation creation = {
         .runtime = runtime,
+        .bundle = { .sandbox_lock = -1 },
         .terminal_fd = options->terminal_fd,
         .lock = -1,
         .start_listener = -1,

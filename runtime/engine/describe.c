@@ -25,12 +25,12 @@ json_t *engine_describe(const struct runtime *runtime, const struct state *state
     format_time(state->created, created);
     bool alive = state->status != STATE_STOPPED && state->status != STATE_CREATING;
     json_t *result =
-        json_pack("{s:O, s:s, s:s, s:i, s:s?, s:s?, s:s}", "ociVersion",
+        json_pack("{s:O, s:s, s:s, s:i, s:s?, s:s?, s:s, s:s, s:s*}", "ociVersion",
                   json_object_get(config, "ociVersion"), "id", state->id, "status",
                   state_status_name(state->status), "pid", alive ? (int)state->pid : 0, "bundle",
                   state->bundle ? state->bundle : "", "rootfs",
                   json_string_value(json_object_get(json_object_get(config, "root"), "path")),
-                  "created", created);
+                  "created", created, "isolation", state->isolation, "member", state->member);
     json_t *annotations = json_object_get(config, "annotations");
     if (json_is_object(annotations))
         (void)json_object_set(result, "annotations", annotations);

@@ -74,16 +74,18 @@ static int refuse_start(const struct state *state, struct error *err)
 }
 
 /* Reads the plan back, for its hooks: without the filter. */
-static int load_plan(const struct runtime *runtime, const char *id, struct plan *plan,
+static int load_plan(const struct runtime *runtime, const struct state *state, struct plan *plan,
                      struct error *err)
 {
+    const char *id = state->id;
+    unsigned int flags = strcmp(state->isolation, "sandbox") == 0 ? PLAN_PARSE_SANDBOX : 0;
     *plan = (struct plan){ 0 };
     _cleanup_free_ char *text = state_read_config(runtime->root, id, err);
     json_error_t where;
     json_t *document = text ? plan_load_json(text, &where) : NULL;
     if (text && !document)
         return error_set(err, EXIT_OURS, "the configuration of %s: %s", id, where.text);
-    return document ? plan_parse(document, 0, plan, err) : -1;
+    return document ? plan_parse(document, flags, plan, err) : -1;
 }
 
 static void run_hooks_or_warn(const struct runtime *runtime, const struct plan *plan,
@@ -177,7 +179,7 @@ int engine_start(const struct runtime *runtime, const char *id, struct error *er
     if (state.status != STATE_CREATED)
         return refuse_start(&state, err);
     struct plan plan;
-    int result = load_plan(runtime, id, &plan, err);
+    int result = load_plan(runtime, &state, &plan, err);
     if (result == 0)
         result = execute(runtime, &state, &plan, err);
     if (result == 0)
@@ -352,7 +354,7 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
                          id, state_status_name(state.status), id);
     struct plan plan;
     struct error unreadable = { 0 };
-    bool hooks = load_plan(runtime, id, &plan, &unreadable) == 0;
+    bool hooks = load_plan(runtime, &state, &plan, &unreadable) == 0;
     if (!hooks)
         runtime->warn(unreadable.message); /* no reason to keep the container */
     int result = end_process(runtime, &state, err);

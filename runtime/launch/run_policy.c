@@ -119,7 +119,8 @@ int run_policy_record(const struct runtime *runtime, const char *id,
 /* --- engines -------------------------------------------------------------------------------------
  */
 
-static int identify_bundle(struct run_policy *policy, json_t *config, struct error *err)
+static int identify_bundle(struct run_policy *policy, json_t *config, bool sandbox,
+                           struct error *err)
 {
     policy_caller_read(&policy->caller);
     policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
@@ -134,15 +135,17 @@ static int identify_bundle(struct run_policy *policy, json_t *config, struct err
         .mount_sources = policy->mount_sources,
         .host_namespaces = policy_pin_namespaces(config),
         .hooks = policy->hooks,
+        .sandbox = sandbox,
     };
     return 0;
 }
 
 /* A bundle that asks for nothing, or for a container, gets what the policy says. */
-static int enforce_bundle(struct run_policy *policy, json_t *config, bool *vm, struct error *err)
+static int enforce_bundle(struct run_policy *policy, json_t *config, bool sandbox, bool *vm,
+                          struct error *err)
 {
     const struct policy_asked asked = { .isolation = *vm ? POLICY_VM : POLICY_AUTO };
-    if (identify_bundle(policy, config, err) < 0 ||
+    if (identify_bundle(policy, config, sandbox, err) < 0 ||
         policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
             0)
         return -1;
@@ -151,7 +154,7 @@ static int enforce_bundle(struct run_policy *policy, json_t *config, bool *vm, s
 }
 
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             bool *vm, json_t **decision, struct error *err)
+                             bool sandbox, bool *vm, json_t **decision, struct error *err)
 {
     struct run_policy policy = { 0 };
     *decision = NULL;
@@ -159,7 +162,7 @@ int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json
         return -1;
     if (!policy.policy)
         return 0;
-    int result = enforce_bundle(&policy, config, vm, err);
+    int result = enforce_bundle(&policy, config, sandbox, vm, err);
     result = run_policy_record(runtime, id, &policy, result, err);
     if (result == 0)
         *decision = run_policy_to_json(&policy);
@@ -176,7 +179,7 @@ int run_policy_enforce_process(const struct runtime *runtime, const json_t *conf
     if (!policy.policy)
         return 0;
     json_t *copy = json_deep_copy(config); /* what is open already is not pinned anew */
-    int result = identify_bundle(&policy, copy, err);
+    int result = identify_bundle(&policy, copy, false, err);
     if (result == 0)
         result = policy_enforce_process(policy.policy, &policy.identity, config, process, err);
     json_decref(copy);

@@ -35,11 +35,12 @@ int run_policy_record(const struct runtime *runtime, const char *id,
 
 /*
  * The same for an engine's bundle, recorded: floors are written into config. All annotations are
- * the caller's. *vm: whether one is asked for; then, whether one it is to be. *decision: for the
+ * the caller's. sandbox: it is a pod's, and is none of these two where a VM is asked for or
+ * decided. *vm: whether one is asked for; then, whether one it is to be. *decision: for the
  * state, a new reference; NULL: there is no policy. Returns 0, or -1 with *err.
  */
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             bool *vm, json_t **decision, struct error *err);
+                             bool sandbox, bool *vm, json_t **decision, struct error *err);
 
 /*
  * Decides about a further process of an engine's, and writes the floors into it; config: of the

@@ -70,18 +70,20 @@ static int clean_container(const struct workload_paths *paths, const char *id, c
 }
 
 static const struct backend {
+    const char *isolation;
     const struct workload_ops *ops;
     int (*clean_up)(const struct workload_paths *paths, const char *id, const char *cgroup,
                     struct error *err);
 } backends[] = {
-    { &container_ops, clean_container },
-    { &vm_ops, clean_vm },
+    { "container", &container_ops, clean_container },
+    { "vm", &vm_ops, clean_vm },
+    { "sandbox", &container_ops, clean_container },
 };
 
 static const struct backend *find_backend(const char *isolation, struct error *err)
 {
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-        if (strcmp(backends[i].ops->name, isolation) == 0)
+        if (strcmp(backends[i].isolation, isolation) == 0)
             return &backends[i];
     (void)error_set(err, EXIT_OURS, "unknown isolation \"%s\"", isolation);
     return NULL;

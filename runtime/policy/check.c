@@ -316,6 +316,7 @@ OBJECT_OF(check_limits, { "memory", check_size, false }, { "cpus", check_cpus, f
 
 OBJECT_OF(check_floors, { "isolation", check_isolation, false },
           { "no_new_privileges", check_flag, false }, { "seccomp", check_seccomp, false },
+          { "denied_sandboxes", check_flag, false },
           { "denied_capabilities", check_capabilities, false },
           { "denied_host_namespaces", check_host_namespaces, false },
           { "allowed_hooks", check_hooks, false }, { "masked_paths", check_paths, false },

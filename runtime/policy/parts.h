@@ -18,6 +18,7 @@ struct policy_floors {
     const json_t *masked_paths, *readonly_paths; /* borrowed likewise; NULL: none */
     const json_t *allowed_sysctls;               /* NULL: all */
     const json_t *denied_propagation;            /* "shared", "slave"; NULL: none */
+    bool denied_sandboxes;                       /* of pods, in place of VMs */
     int64_t memory;                              /* bytes; 0: no limit is required */
     int64_t cpu_quota;                           /* microseconds a POLICY_CPU_PERIOD; 0 */
     int64_t pids;                                /* 0 */

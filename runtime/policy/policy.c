@@ -75,6 +75,7 @@ static void read_floors(const json_t *floors, struct policy_floors *result)
         .readonly_paths = json_object_get(floors, "readonly_paths"),
         .allowed_sysctls = json_object_get(floors, "allowed_sysctls"),
         .denied_propagation = json_object_get(floors, "denied_propagation"),
+        .denied_sandboxes = json_is_true(json_object_get(floors, "denied_sandboxes")),
         .memory = memory ? size_parse(memory, "memory", NULL) : 0,
         .cpu_quota = (int64_t)(cpus * POLICY_CPU_PERIOD + 0.5),
         .pids = json_integer_value(json_object_get(limits, "pids")),
@@ -203,6 +204,20 @@ static int check_asked(const struct policy *policy, const struct policy_asked *a
     return 0;
 }
 
+/* A pod's sandbox in place of a VM is told in every decision about one. */
+static int check_sandbox(const struct policy *policy, const struct policy_identity *identity,
+                         struct policy_decision *decision)
+{
+    if (!identity->sandbox || decision->isolation != POLICY_VM)
+        return 0;
+    if (policy->floors.denied_sandboxes)
+        return policy_refuse(decision,
+                             "a pod's sandbox would be a process on this host's kernel, not a VM, "
+                             "though it runs no program of an image; denied_sandboxes forbids that "
+                             "and with it pods of VMs");
+    return policy_note(decision, "sandbox of a pod: it runs no program of its image");
+}
+
 int policy_enforce(const struct policy *policy, const struct policy_identity *identity,
                    const struct policy_asked *asked, json_t *config,
                    struct policy_decision *decision, struct error *err)
@@ -217,6 +232,7 @@ int policy_enforce(const struct policy *policy, const struct policy_identity *id
     decision->policy = policy->name;
     decide(policy, identity, config, decision);
     if (check_asked(policy, asked, decision) == 0 &&
+        check_sandbox(policy, identity, decision) == 0 &&
         policy_apply_floors(&policy->floors, identity, asked, config, decision) == 0)
         return 0;
     decision->isolation = POLICY_DENY;

@@ -75,6 +75,7 @@ struct policy_identity {
         *mount_sources; /* array: resolved sources of mounts, besides those of the config */
     unsigned int host_namespaces; /* CLONE_NEW*: joined by a path, and the host's */
     const json_t *hooks;          /* array: where the configuration's hooks lead, "" nowhere */
+    bool sandbox; /* of a pod: instead of a VM a process of hybrid's own, which runs nothing */
 };
 
 /*

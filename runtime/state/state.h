@@ -24,7 +24,8 @@ enum state_status {
 struct state {
     char *id;
     char *image;     /* reference as resolved; NULL for a bundle */
-    char *isolation; /* "container" or "vm" */
+    char *isolation; /* "container", "vm", or "sandbox": a pod's, which runs no program at all */
+    char *member;    /* of a sandbox: the VM that has its namespaces, or had them; NULL: none yet */
     char *bundle;    /* absolute; NULL: made from an image. An engine's container has no monitor: it
                         runs as long as its process does, and the lock is held by commands only */
     enum state_status status;

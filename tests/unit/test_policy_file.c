@@ -63,6 +63,7 @@ static const struct {
     { TOP(",'floors':{'seccomp':true}"),
       "floors.seccomp must be one of \"required\", \"default\"" },
     { TOP(",'floors':{'no_new_privileges':1}"), "floors.no_new_privileges must be true or false" },
+    { TOP(",'floors':{'denied_sandboxes':1}"), "floors.denied_sandboxes must be true or false" },
     { TOP(",'floors':{'denied_capabilities':['NET_RAV']}"),
       "floors.denied_capabilities[0] must be a capability, such as NET_RAW, or ALL" },
     { "{'version':1,'default':'vm','rules':[{'name':'n','match':{}}]}",

@@ -281,13 +281,44 @@ static void test_exec(void **state)
     policy_free(policy);
 }
 
+/* In place of a VM, a pod's sandbox is told of, or refused; in place of a container it is none. */
+static void test_pod_sandbox(void **state)
+{
+    static const struct {
+        const char *policy;
+        enum policy_isolation asked;
+        int result;
+        size_t notes;
+    } table[] = {
+        { FLOORS("'isolation':'vm'"), POLICY_AUTO, 0, 2 },
+        { FLOORS("'denied_sandboxes':false"), POLICY_VM, 0, 1 },
+        { FLOORS("'denied_sandboxes':true"), POLICY_VM, -1, 0 },
+        { FLOORS("'denied_sandboxes':true"), POLICY_AUTO, 0, 0 },
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(table); i++) {
+        struct policy *policy = policy_of(table[i].policy);
+        const struct policy_identity identity = { .sandbox = true };
+        const struct policy_asked asked = { .isolation = table[i].asked };
+        struct policy_decision decision;
+        struct error err = { 0 };
+        json_t *config = load("{'process':{}}");
+        assert_int_equal(policy_enforce(policy, &identity, &asked, config, &decision, &err),
+                         table[i].result);
+        assert_int_equal(json_array_size(decision.floors), table[i].notes);
+        assert_int_equal(strstr(err.message, "denied_sandboxes") != NULL, table[i].result < 0);
+        policy_decision_free(&decision);
+        json_decref(config);
+        policy_free(policy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_floors),
-        cmocka_unit_test(test_asked),
-        cmocka_unit_test(test_update),
-        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_floors),      cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_update),      cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_pod_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

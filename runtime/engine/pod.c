@@ -1,0 +1,311 @@
+#include "pod.h"
+
+#include <sched.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "engine.h"
+#include "runtime/network/network.h"
+#include "runtime/plan/compose.h"
+#include "runtime/state/state.h"
+
+#define REFUSED "cannot run this bundle as a VM: "
+
+/* --- which part of a pod -------------------------------------------------------------------------
+ */
+
+/* How engines say it. */
+static const struct mark {
+    const char *type, *sandbox;
+} marks[] = {
+    { "io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id" },  /* containerd */
+    { "io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID" } /* CRI-O, podman */
+};
+
+static int read_mark(const char *id, const json_t *annotations, const struct mark *mark,
+                     struct pod *pod, struct error *err)
+{
+    const json_t *type = json_object_get(annotations, mark->type);
+    const char *text = json_string_value(type);
+    struct error why;
+    *pod =
+        (struct pod){ .sandbox = json_string_value(json_object_get(annotations, mark->sandbox)) };
+    if (!type)
+        return 0;
+    if (text && strcmp(text, "sandbox") == 0)
+        pod->role = POD_SANDBOX;
+    else if (text && strcmp(text, "container") == 0)
+        pod->role = POD_CONTAINER;
+    else
+        return error_set(err, EXIT_OURS, "annotations: %s must be \"sandbox\" or \"container\"",
+                         mark->type);
+    if (pod->role == POD_CONTAINER && !pod->sandbox)
+        return error_set(err, EXIT_OURS, "annotations: %s is missing, which says whose pod it is",
+                         mark->sandbox);
+    if (pod->sandbox && state_check_id(pod->sandbox, &why) < 0)
+        return error_set(err, EXIT_OURS, "annotations: %s: %s", mark->sandbox, why.message);
+    if (pod->role == POD_SANDBOX && pod->sandbox && strcmp(pod->sandbox, id) != 0)
+        return error_set(err, EXIT_OURS, "annotations: %s names another one, %s, in the sandbox %s",
+                         mark->sandbox, pod->sandbox, id);
+    return 0;
+}
+
+/*
+ * podman marks the containers of a pod but not their sandbox, the "infra container", whose image it
+ * makes itself: it has one program, and that has one option, to do nothing.
+ */
+static bool is_podmans_sandbox(const json_t *document)
+{
+    const char *manager = json_string_value(
+        json_object_get(json_object_get(document, "annotations"), "io.container.manager"));
+    json_auto_t *pause = json_pack("[s, s]", "/catatonit", "-P");
+    return manager && strcmp(manager, "libpod") == 0 &&
+           json_equal(json_object_get(json_object_get(document, "process"), "args"), pause);
+}
+
+int pod_read(const char *id, const json_t *document, struct pod *pod, struct error *err)
+{
+    const json_t *annotations = json_object_get(document, "annotations");
+    *pod = (struct pod){ 0 };
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        struct pod read;
+        if (read_mark(id, annotations, &marks[i], &read, err) < 0)
+            return -1;
+        if (read.role == POD_NONE)
+            continue;
+        bool differ = pod->role != POD_NONE &&
+                      (pod->role != read.role ||
+                       (pod->role == POD_CONTAINER && strcmp(pod->sandbox, read.sandbox) != 0));
+        if (differ)
+            return error_set(err, EXIT_OURS,
+                             "annotations: %s and %s say different things of the same container; "
+                             "an engine sets one of them, who set the other?",
+                             marks[0].type, marks[i].type);
+        *pod = read;
+    }
+    if (pod->role == POD_NONE && is_podmans_sandbox(document))
+        pod->role = POD_SANDBOX;
+    return 0;
+}
+
+/* --- the sandbox ---------------------------------------------------------------------------------
+ */
+
+int pod_check_sandbox(const struct plan *plan, struct error *err)
+{
+    static const struct {
+        const char *field;
+        int flag;
+        enum plan_namespace index;
+    } own[] = {
+        { "pid", CLONE_NEWPID, PLAN_NS_PID },
+        { "mount", CLONE_NEWNS, PLAN_NS_MOUNT },
+        { "ipc", CLONE_NEWIPC, PLAN_NS_IPC },
+        { "uts", CLONE_NEWUTS, PLAN_NS_UTS },
+    };
+    const struct plan_namespaces *namespaces = &plan->namespaces;
+    const char *network = namespaces->path[PLAN_NS_NETWORK];
+    struct error why;
+    if (!network && !(namespaces->create & CLONE_NEWNET))
+        return error_set(err, EXIT_OURS,
+                         "cannot make a pod of VMs: linux.namespaces: network: the host's is given "
+                         "to no VM (hostNetwork, --network=host)");
+    if (network && network_check_path(network, &why) < 0)
+        return error_set(err, EXIT_OURS, "cannot make a pod of VMs: linux.namespaces: network: %s",
+                         why.message);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!(namespaces->create & own[i].flag))
+            return error_set(err, EXIT_OURS,
+                             "cannot make a pod of VMs: linux.namespaces: %s: %s; it must be the "
+                             "sandbox's own (no hostPID, hostIPC; no --pid, --ipc, --uts)",
+                             own[i].field,
+                             namespaces->path[own[i].index]
+                                 ? "one that somebody else made is joined by a path"
+                                 : "the host's cannot be seen from within a VM");
+    if ((namespaces->create & (CLONE_NEWUSER | CLONE_NEWTIME)) || namespaces->path[PLAN_NS_USER] ||
+        namespaces->path[PLAN_NS_TIME] || namespaces->path[PLAN_NS_CGROUP])
+        return error_set(err, EXIT_OURS,
+                         "cannot make a pod of VMs: linux.namespaces: user, time, or cgroup by a "
+                         "path: a VM joins none of the host's (no hostUsers: false)");
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind == PLAN_HOOK_CREATE || plan->steps[i].kind == PLAN_HOOK_START)
+            return error_set(err, EXIT_OURS,
+                             "cannot make a pod of VMs: hooks.createContainer, "
+                             "hooks.startContainer: a sandbox has no files to run them in");
+    return 0;
+}
+
+/* --- its container -------------------------------------------------------------------------------
+ */
+
+/* What a pod's containers share with its sandbox. */
+static const struct shared {
+    const char *type, *file;
+    bool guests; /* the guest has its own in its place */
+} kinds[] = {
+    { "network", "net", false },
+    { "ipc", "ipc", true },
+    { "uts", "uts", true },
+};
+
+static const struct shared *find_kind(const json_t *entry)
+{
+    const char *type = json_string_value(json_object_get(entry, "type"));
+    for (size_t i = 0; type && i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(type, kinds[i].type) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+static bool is_same(const char *path, const struct state *sandbox, const char *file)
+{
+    char own[64];
+    struct stat one, other;
+    (void)snprintf(own, sizeof own, "/proc/%d/ns/%s", (int)sandbox->pid, file);
+    return stat(path, &one) == 0 && stat(own, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+/* How many namespaces of a kind that a pod shares are joined by a path; -1 with *err: processes. */
+static int count_joined(const json_t *namespaces, struct error *err)
+{
+    int count = 0;
+    size_t index;
+    const json_t *entry;
+    json_array_foreach(namespaces, index, entry)
+    {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        if (!type || !json_is_string(json_object_get(entry, "path")))
+            continue;
+        if (strcmp(type, "pid") == 0)
+            return error_set(err, EXIT_OURS,
+                             REFUSED
+                             "linux.namespaces: pid: processes in a VM are its own kernel's "
+                             "and are shared with no other container of the pod (no "
+                             "shareProcessNamespace, --share pid); nothing weaker is done "
+                             "instead");
+        count += find_kind(entry) != NULL;
+    }
+    return count;
+}
+
+/* The pod's one VM. One that has ended left the namespaces to the next: init containers do. */
+static int check_member(const struct runtime *runtime, const char *id, const struct state *sandbox,
+                        struct error *err)
+{
+    _cleanup_state_ struct state member = { 0 };
+    struct error gone;
+    if (!sandbox->member || strcmp(sandbox->member, id) == 0 ||
+        state_read(runtime->root, sandbox->member, &member, &gone) < 0 ||
+        member.status == STATE_STOPPED)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     REFUSED "a pod of VMs has one container at a time, and %.64s is in the pod of "
+                             "%.64s already: two VMs can share neither its network namespace nor "
+                             "its ipc; end that one first (init containers, one after the other, "
+                             "work), or give a pod of several containers to the runtime `hybrid`, "
+                             "which runs them as containers",
+                     member.id, sandbox->id);
+}
+
+static int check_sandbox(const struct pod *pod, const struct state *sandbox, struct error *err)
+{
+    const char *what = strcmp(sandbox->isolation, "sandbox") != 0 ? sandbox->isolation : NULL;
+    if (what)
+        return error_set(err, EXIT_OURS,
+                         REFUSED "its pod's sandbox %s was made as a %s, not for VMs: call "
+                                 "hybrid-vm for the whole pod, with the engine's own pause image",
+                         pod->sandbox, what);
+    if (sandbox->status != STATE_CREATED && sandbox->status != STATE_RUNNING)
+        return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox %s is %s", pod->sandbox,
+                         state_status_name(sandbox->status));
+    return 0;
+}
+
+/* Each path leads to the sandbox's namespace; what is the guest's own loses it. */
+static int take_over(const struct state *sandbox, json_t *namespaces, struct error *err)
+{
+    size_t index;
+    json_t *entry;
+    json_array_foreach(namespaces, index, entry)
+    {
+        const struct shared *kind = find_kind(entry);
+        const char *path = json_string_value(json_object_get(entry, "path"));
+        if (!kind || !path)
+            continue;
+        if (!is_same(path, sandbox, kind->file))
+            return error_set(err, EXIT_OURS,
+                             REFUSED "linux.namespaces: %s: %.200s is not the namespace of the "
+                                     "pod's sandbox %.64s; nothing weaker is done instead",
+                             kind->type, path, sandbox->id);
+        if (!kind->guests)
+            continue;
+        (void)json_object_del(entry, PLAN_NOT_HOSTS_KEY);
+        (void)json_object_del(entry, "path");
+    }
+    return 0;
+}
+
+/* A member of the sandbox's configuration that the container, which joins it, does not repeat. */
+static int inherit(json_t *object, const json_t *sandboxes, const char *key, struct error *err)
+{
+    json_t *value = json_object_get(sandboxes, key);
+    if (!value || json_object_get(object, key))
+        return 0;
+    return json_object_set(object, key, value) < 0 ? error_set(err, EXIT_OURS, "out of memory") : 0;
+}
+
+static int inherit_settings(const struct runtime *runtime, const struct state *sandbox,
+                            json_t *document, struct error *err)
+{
+    _cleanup_free_ char *text = state_read_config(runtime->root, sandbox->id, err);
+    json_error_t where;
+    json_auto_t *config = text ? plan_load_json(text, &where) : NULL;
+    if (!text)
+        return -1;
+    if (!config)
+        return error_set(err, EXIT_OURS, "the configuration of %s: %s", sandbox->id, where.text);
+    json_t *lin = json_object_get(document, "linux");
+    const json_t *sysctls = json_object_get(json_object_get(config, "linux"), "sysctl");
+    if (inherit(document, config, "hostname", err) < 0 ||
+        inherit(document, config, "domainname", err) < 0)
+        return -1;
+    if (!json_is_object(json_object_get(lin, "sysctl")))
+        return inherit(lin, json_object_get(config, "linux"), "sysctl", err);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)sysctls, key, value)
+    {
+        (void)value;
+        if (inherit(json_object_get(lin, "sysctl"), sysctls, key, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int pod_join(const struct runtime *runtime, const char *id, const struct pod *pod, json_t *document,
+             int *lock, struct error *err)
+{
+    json_t *namespaces = json_object_get(json_object_get(document, "linux"), "namespaces");
+    int joined = pod->role == POD_CONTAINER ? count_joined(namespaces, err) : 0;
+    if (joined <= 0)
+        return joined;
+    _cleanup_state_ struct state sandbox = { 0 };
+    struct error why;
+    if (engine_lock(runtime, pod->sandbox, lock, &sandbox, &why) < 0)
+        return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox: %s", why.message);
+    if (check_sandbox(pod, &sandbox, err) < 0)
+        return -1;
+    /* Held while its number is used, which cannot become another process's then. */
+    _cleanup_close_ int process = engine_open_process(&sandbox, err);
+    if (process < 0 || take_over(&sandbox, namespaces, err) < 0 ||
+        check_member(runtime, id, &sandbox, err) < 0 ||
+        inherit_settings(runtime, &sandbox, document, err) < 0)
+        return -1;
+    free(sandbox.member);
+    sandbox.member = strdup(id);
+    if (!sandbox.member)
+        return error_set(err, EXIT_OURS, "out of memory");
+    return state_write(runtime->root, &sandbox, err);
+}
