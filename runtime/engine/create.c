@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "machine.h"
 #include "parts.h"
+#include "pod.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
 #include "runtime/container/hooks.h"
@@ -108,6 +109,19 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
     return 0;
 }
 
+/* Whoever comes to the pod from now on finds this one in it. */
+static int join_pod(struct creation *creation, struct error *err)
+{
+    struct bundle *bundle = &creation->bundle;
+    if (bundle->sandbox_lock < 0)
+        return 0;
+    int result =
+        pod_record_member(creation->runtime, bundle->plan.document, creation->state.id, err);
+    cleanup_close(&bundle->sandbox_lock);
+    bundle->sandbox_lock = -1;
+    return result;
+}
+
 static int record(struct creation *creation, struct error *err)
 {
     const char *id = creation->state.id;
@@ -119,9 +133,8 @@ static int record(struct creation *creation, struct error *err)
     if (created < 0)
         return -1;
     creation->recorded = true;
-    /* Whoever comes next to the pod can see this one now. */
-    cleanup_close(&creation->bundle.sandbox_lock);
-    creation->bundle.sandbox_lock = -1;
+    if (join_pod(creation, err) < 0)
+        return -1;
     if (creation->bundle.vm)
         return 0;
     creation->start_listener = local_socket_listen(creation->paths.state_dir, START_SOCKET, 0, err);

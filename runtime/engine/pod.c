@@ -300,8 +300,18 @@ int pod_join(const struct runtime *runtime, const char *id, const struct pod *po
     /* Held while its number is used, which cannot become another process's then. */
     _cleanup_close_ int process = engine_open_process(&sandbox, err);
     if (process < 0 || take_over(&sandbox, namespaces, err) < 0 ||
-        check_member(runtime, id, &sandbox, err) < 0 ||
-        inherit_settings(runtime, &sandbox, document, err) < 0)
+        check_member(runtime, id, &sandbox, err) < 0)
+        return -1;
+    return inherit_settings(runtime, &sandbox, document, err);
+}
+
+int pod_record_member(const struct runtime *runtime, const json_t *document, const char *id,
+                      struct error *err)
+{
+    struct pod pod;
+    _cleanup_state_ struct state sandbox = { 0 };
+    if (pod_read(id, document, &pod, err) < 0 ||
+        state_read_locked(runtime->root, pod.sandbox, &sandbox, err) < 0)
         return -1;
     free(sandbox.member);
     sandbox.member = strdup(id);

@@ -41,10 +41,17 @@ int pod_check_sandbox(const struct plan *plan, struct error *err);
  * For a container that is to be a VM: checks that the namespaces of its paths are the sandbox's and
  * that no other VM has them, and writes into the configuration what the guest is to have of its
  * own: ipc and uts namespaces, with the sandbox's names and sysctls. *lock: the sandbox's, to be
- * kept until the container's state exists; stays -1 if it joins nothing. Returns 0, or -1 with
- * *err.
+ * kept until the container is recorded as its member; stays -1 if it joins nothing. Returns 0, or
+ * -1 with *err.
  */
 int pod_join(const struct runtime *runtime, const char *id, const struct pod *pod, json_t *document,
              int *lock, struct error *err);
+
+/*
+ * Once the state of the container `id` exists: notes it in that of its sandbox, whose lock is held.
+ * document: as pod_join left it. Returns 0, or -1 with *err.
+ */
+int pod_record_member(const struct runtime *runtime, const json_t *document, const char *id,
+                      struct error *err);
 
 #endif
