@@ -40,9 +40,9 @@ int parse_sandbox(struct plan *plan, const json_t *linux_part, const json_t *pro
 json_t *plan_sandbox_filter(void)
 {
     enum { SET_NAME = 15 }; /* PR_SET_NAME */
-    return json_pack("{s:s, s:[{s:[s,s,s,s,s,s,s], s:s}, {s:[s], s:s, s:[{s:i, s:i, s:s}]}]}",
+    return json_pack("{s:s, s:[{s:[s,s,s,s,s], s:s}, {s:[s], s:s, s:[{s:i, s:i, s:s}]}]}",
                      "defaultAction", "SCMP_ACT_KILL_PROCESS", "syscalls", "names", "close_range",
-                     "rt_sigprocmask", "rt_sigtimedwait", "wait4", "exit_group", "restart_syscall",
-                     "rt_sigreturn", "action", "SCMP_ACT_ALLOW", "names", "prctl", "action",
-                     "SCMP_ACT_ALLOW", "args", "index", 0, "value", SET_NAME, "op", "SCMP_CMP_EQ");
+                     "rt_sigprocmask", "rt_sigtimedwait", "wait4", "exit_group", "action",
+                     "SCMP_ACT_ALLOW", "names", "prctl", "action", "SCMP_ACT_ALLOW", "args",
+                     "index", 0, "value", SET_NAME, "op", "SCMP_CMP_EQ");
 }

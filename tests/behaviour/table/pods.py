@@ -69,7 +69,8 @@ def sandbox(t):
         t.equal(" ".join(command), value, t.finish(["nsenter", "-t", str(pid), kind, *command], None, 20, None).out)
     t.match("exec", "nothing is ever executed", t.hybrid("exec", bundle.id, "sh").err)
     t.match("ps", rf"(?m)^{re.escape(bundle.id)} .* hybrid-pause .* sandbox$", t.verb("ps"))
-    t.verb("kill", bundle.id, "USR1")
+    for number in ("USR1", "CHLD", "STOP", "CONT"):
+        t.verb("kill", bundle.id, number)
     t.verb("pause", bundle.id)
     t.verb("resume", bundle.id)
     t.equal("after a signal that ends nothing", "running", bundle.status())
