@@ -66,6 +66,7 @@ SANDBOX='{"1": {"1": "pair", "2": "uid-pair", "3": "default"}, "2": "pair", "3":
  "8": {"1": "/conformance/pods", "3": {"1": "net.ipv4.ip_unprivileged_port_start", "2": "77"}}}'
 MOUNTS='{"1": "/www", "2": "'$DIRECTORY/www'", "3": 1}' # of its containers
 ATTEMPT=0
+OWN_PROCESSES='"2": {"3": {"2": 1}}' # as a kubelet asks, unless a pod has shareProcessNamespace
 pod() { echo "{\"1\": $SANDBOX, \"2\": \"$1\"}"; } # HANDLER
 strings() { printf '"%s",' "$@" | sed 's/,$//'; }
 container() { # NAME LINUX COMMAND...
