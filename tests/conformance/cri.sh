@@ -1,6 +1,5 @@
 # Shared by scripts that call containerd's CRI as a kubelet does. Sourced after common.sh, by a script that calls itself
-# with BUILD alone (in_own_network). Handlers of a pod: hybrid, hybrid-vm and, if it is installed, crun.
-CONFORMANCE=$(dirname "$SCRIPT")/../conformance
+# with BUILD alone (in_own_network). Handlers of a pod: hybrid and hybrid-vm.
 need containerd iproute2 curl -- containerd ctr containerd-shim-runc-v2 ip curl
 PLUGINS=/usr/lib/cni
 [ -x $PLUGINS/bridge ] || PLUGINS=$CACHE/root/usr/lib/cni
@@ -38,7 +37,6 @@ cat >>"$DIRECTORY/config.toml" <<END
     default_runtime_name = "hybrid"
 $(handler hybrid "$HYBRID")
 $(handler hybrid-vm "$DIRECTORY/hybrid-vm")
-$(handler crun "$(command -v crun)")
 END
 mkdir "$DIRECTORY/net.d" "$DIRECTORY/logs" "$DIRECTORY/www"
 echo 'from the pod' >"$DIRECTORY/www/index.html"
@@ -53,7 +51,7 @@ end_engine() {
     [ -n "$ALLOCATED" ] || rm -rf /var/lib/cni
 }
 start_daemon containerd "$DIRECTORY/containerd.sock" containerd -c "$DIRECTORY/config.toml"
-cri() { grpc "$CONFORMANCE/cri_call" "$DIRECTORY/containerd.sock" "$@"; }
+cri() { grpc "$(dirname "$SCRIPT")/cri_call" "$DIRECTORY/containerd.sock" "$@"; }
 
 busybox_archive
 "$HYBRID" import -q -c 'CMD ["sleep", "1000000"]' "$DIRECTORY/busybox.tar" pause >"$DIRECTORY/import" 2>&1 &&
