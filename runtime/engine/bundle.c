@@ -104,16 +104,16 @@ static int decide(const struct runtime *runtime, const char *id, json_t *documen
         apply_policy(runtime, id, &pod, document, bundle, err) < 0)
         return -1;
     if (!bundle->vm)
-        return 0;
+        return read < 0 ? 0 : pod_check_container(runtime, &pod, err);
     if (read < 0) {
         *err = unclear;
         return -1;
     }
     if (pod.role == POD_SANDBOX)
         return make_sandbox(bundle, document, err);
-    if (pod_join(runtime, id, &pod, document, &bundle->sandbox_lock, err) < 0)
+    if (pod_join(runtime, id, &pod, document, &bundle->pod, err) < 0)
         return -1;
-    return bundle->sandbox_lock >= 0 ? keep_text(bundle, document, err) : 0;
+    return bundle->pod.sandbox ? keep_text(bundle, document, err) : 0;
 }
 
 static int check(const struct bundle *bundle, struct error *err)
@@ -184,7 +184,7 @@ static void note_unknown_capabilities(const struct runtime *runtime, const json_
 int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                 struct bundle *bundle, struct error *err)
 {
-    *bundle = (struct bundle){ .path = realpath(path, NULL), .sandbox_lock = -1 };
+    *bundle = (struct bundle){ .path = realpath(path, NULL), .pod.lock = -1 };
     if (!bundle->path || chdir(bundle->path) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot enter the bundle %s", path);
     bundle->config_text = read_config(bundle->path, err);
@@ -217,6 +217,6 @@ void bundle_free(struct bundle *bundle)
     free(bundle->config_text);
     free(bundle->path);
     json_decref(bundle->policy);
-    cleanup_close(&bundle->sandbox_lock);
-    *bundle = (struct bundle){ .sandbox_lock = -1 };
+    pod_leave(&bundle->pod);
+    *bundle = (struct bundle){ .pod.lock = -1 };
 }

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "plan.h"
+#include "runtime/engine/pod.h"
 #include "runtime/runtime.h"
 
 struct bundle {
@@ -13,10 +14,10 @@ struct bundle {
     char *config_text;
     struct plan plan;
     uint8_t *filter;
-    bool vm;          /* it runs in a VM: as it asks for, as hybrid was called, or by the policy */
-    bool sandbox;     /* instead of a VM: a pod's sandbox (pod.h) */
-    int sandbox_lock; /* of a VM in a pod: its sandbox's, until the VM's state exists; -1: none */
-    json_t *policy;   /* its decision; NULL: there is no policy */
+    bool vm;      /* it runs in a VM: as it asks for, as hybrid was called, or by the policy */
+    bool sandbox; /* instead of a VM: a pod's sandbox */
+    struct pod_place pod; /* of a VM */
+    json_t *policy;       /* its decision; NULL: there is no policy */
 };
 
 /*

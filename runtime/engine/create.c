@@ -109,19 +109,6 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
     return 0;
 }
 
-/* Whoever comes to the pod from now on finds this one in it. */
-static int join_pod(struct creation *creation, struct error *err)
-{
-    struct bundle *bundle = &creation->bundle;
-    if (bundle->sandbox_lock < 0)
-        return 0;
-    int result =
-        pod_record_member(creation->runtime, bundle->plan.document, creation->state.id, err);
-    cleanup_close(&bundle->sandbox_lock);
-    bundle->sandbox_lock = -1;
-    return result;
-}
-
 static int record(struct creation *creation, struct error *err)
 {
     const char *id = creation->state.id;
@@ -133,7 +120,8 @@ static int record(struct creation *creation, struct error *err)
     if (created < 0)
         return -1;
     creation->recorded = true;
-    if (join_pod(creation, err) < 0)
+    /* Whoever comes to the pod from now on finds this one in it. */
+    if (pod_record_member(creation->runtime, &creation->bundle.pod, id, err) < 0)
         return -1;
     if (creation->bundle.vm)
         return 0;
@@ -235,6 +223,8 @@ static int create_machine(struct creation *creation, struct error *err)
     struct workload_spec spec = describe(creation);
     int result = machine_create(&spec, &machine, err);
     if (result == 0)
+        result = pod_check_network(&creation->bundle.pod, machine.pid, err);
+    if (result == 0)
         result = run_hooks(creation, machine.pid, err);
     if (result == 0)
         result = hand_over(creation, machine.pid, take_fd(&machine.terminal_fd), err);
@@ -267,7 +257,7 @@ int engine_create(const struct runtime *runtime, const char *id,
 {
     struct creation creation = {
         .runtime = runtime,
-        .bundle = { .sandbox_lock = -1 },
+        .bundle = { .pod.lock = -1 },
         .terminal_fd = options->terminal_fd,
         .lock = -1,
         .start_listener = -1,

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "engine.h"
@@ -158,6 +159,13 @@ static const struct shared *find_kind(const json_t *entry)
     return NULL;
 }
 
+/* The path by which an entry joins a namespace. Programs in Go write "" for what is not set. */
+static const char *path_of(const json_t *entry)
+{
+    const char *path = json_string_value(json_object_get(entry, "path"));
+    return path && *path ? path : NULL;
+}
+
 static bool is_same(const char *path, const struct state *sandbox, const char *file)
 {
     char own[64];
@@ -176,7 +184,7 @@ static int count_joined(const json_t *namespaces, struct error *err)
     json_array_foreach(namespaces, index, entry)
     {
         const char *type = json_string_value(json_object_get(entry, "type"));
-        if (!type || !json_is_string(json_object_get(entry, "path")))
+        if (!type || !path_of(entry))
             continue;
         if (strcmp(type, "pid") == 0)
             return error_set(err, EXIT_OURS,
@@ -190,15 +198,23 @@ static int count_joined(const json_t *namespaces, struct error *err)
     return count;
 }
 
+static bool is_gone(const struct runtime *runtime, const char *id)
+{
+    struct error ignored;
+    _cleanup_free_ char *directory = state_directory(runtime->root, id, &ignored);
+    return directory && access(directory, F_OK) < 0 && errno == ENOENT;
+}
+
 /* The pod's one VM. One that has ended left the namespaces to the next: init containers do. */
 static int check_member(const struct runtime *runtime, const char *id, const struct state *sandbox,
                         struct error *err)
 {
     _cleanup_state_ struct state member = { 0 };
-    struct error gone;
-    if (!sandbox->member || strcmp(sandbox->member, id) == 0 ||
-        state_read(runtime->root, sandbox->member, &member, &gone) < 0 ||
-        member.status == STATE_STOPPED)
+    if (!sandbox->member || strcmp(sandbox->member, id) == 0)
+        return 0;
+    if (state_read(runtime->root, sandbox->member, &member, err) < 0)
+        return is_gone(runtime, sandbox->member) ? 0 : -1;
+    if (member.status == STATE_STOPPED)
         return 0;
     return error_set(err, EXIT_OURS,
                      REFUSED "a pod of VMs has one container at a time, and %.64s is in the pod of "
@@ -224,14 +240,15 @@ static int check_sandbox(const struct pod *pod, const struct state *sandbox, str
 }
 
 /* Each path leads to the sandbox's namespace; what is the guest's own loses it. */
-static int take_over(const struct state *sandbox, json_t *namespaces, struct error *err)
+static int take_over(const struct state *sandbox, json_t *namespaces, bool *network,
+                     struct error *err)
 {
     size_t index;
     json_t *entry;
     json_array_foreach(namespaces, index, entry)
     {
         const struct shared *kind = find_kind(entry);
-        const char *path = json_string_value(json_object_get(entry, "path"));
+        const char *path = path_of(entry);
         if (!kind || !path)
             continue;
         if (!is_same(path, sandbox, kind->file))
@@ -239,6 +256,7 @@ static int take_over(const struct state *sandbox, json_t *namespaces, struct err
                              REFUSED "linux.namespaces: %s: %.200s is not the namespace of the "
                                      "pod's sandbox %.64s; nothing weaker is done instead",
                              kind->type, path, sandbox->id);
+        *network = *network || !kind->guests;
         if (!kind->guests)
             continue;
         (void)json_object_del(entry, PLAN_NOT_HOSTS_KEY);
@@ -284,8 +302,13 @@ static int inherit_settings(const struct runtime *runtime, const struct state *s
     return 0;
 }
 
+static int refuse_ended(const struct pod_place *place, struct error *err)
+{
+    return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox %.64s has ended", place->sandbox);
+}
+
 int pod_join(const struct runtime *runtime, const char *id, const struct pod *pod, json_t *document,
-             int *lock, struct error *err)
+             struct pod_place *place, struct error *err)
 {
     json_t *namespaces = json_object_get(json_object_get(document, "linux"), "namespaces");
     int joined = pod->role == POD_CONTAINER ? count_joined(namespaces, err) : 0;
@@ -293,29 +316,70 @@ int pod_join(const struct runtime *runtime, const char *id, const struct pod *po
         return joined;
     _cleanup_state_ struct state sandbox = { 0 };
     struct error why;
-    if (engine_lock(runtime, pod->sandbox, lock, &sandbox, &why) < 0)
+    if (engine_lock(runtime, pod->sandbox, &place->lock, &sandbox, &why) < 0)
         return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox: %s", why.message);
-    if (check_sandbox(pod, &sandbox, err) < 0)
+    place->sandbox = strdup(pod->sandbox);
+    place->pid = sandbox.pid;
+    place->pid_start = sandbox.pid_start;
+    if (!place->sandbox)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (check_sandbox(pod, &sandbox, err) < 0 ||
+        take_over(&sandbox, namespaces, &place->network, err) < 0 ||
+        check_member(runtime, id, &sandbox, err) < 0 ||
+        inherit_settings(runtime, &sandbox, document, err) < 0)
         return -1;
-    /* Held while its number is used, which cannot become another process's then. */
-    _cleanup_close_ int process = engine_open_process(&sandbox, err);
-    if (process < 0 || take_over(&sandbox, namespaces, err) < 0 ||
-        check_member(runtime, id, &sandbox, err) < 0)
-        return -1;
-    return inherit_settings(runtime, &sandbox, document, err);
+    /* Alive after what was looked at: until then the number was its own. */
+    return state_process_lives(place->pid, place->pid_start) ? 0 : refuse_ended(place, err);
 }
 
-int pod_record_member(const struct runtime *runtime, const json_t *document, const char *id,
+int pod_record_member(const struct runtime *runtime, struct pod_place *place, const char *id,
                       struct error *err)
 {
-    struct pod pod;
     _cleanup_state_ struct state sandbox = { 0 };
-    if (pod_read(id, document, &pod, err) < 0 ||
-        state_read_locked(runtime->root, pod.sandbox, &sandbox, err) < 0)
+    if (!place->sandbox)
+        return 0;
+    if (state_read_locked(runtime->root, place->sandbox, &sandbox, err) < 0)
         return -1;
     free(sandbox.member);
     sandbox.member = strdup(id);
     if (!sandbox.member)
         return error_set(err, EXIT_OURS, "out of memory");
-    return state_write(runtime->root, &sandbox, err);
+    int result = state_write(runtime->root, &sandbox, err);
+    cleanup_close(&place->lock);
+    place->lock = -1;
+    return result;
+}
+
+int pod_check_network(const struct pod_place *place, pid_t monitor, struct error *err)
+{
+    struct state sandbox = { .pid = place->pid };
+    char path[64];
+    if (!place->network)
+        return 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/ns/net", (int)monitor);
+    if (is_same(path, &sandbox, "net") && state_process_lives(place->pid, place->pid_start))
+        return 0;
+    return refuse_ended(place, err);
+}
+
+void pod_leave(struct pod_place *place)
+{
+    free(place->sandbox);
+    cleanup_close(&place->lock);
+    *place = (struct pod_place){ .lock = -1 };
+}
+
+int pod_check_container(const struct runtime *runtime, const struct pod *pod, struct error *err)
+{
+    _cleanup_state_ struct state sandbox = { 0 };
+    struct error unknown; /* a sandbox of another runtime's is nothing to us */
+    if (pod->role != POD_CONTAINER ||
+        state_read(runtime->root, pod->sandbox, &sandbox, &unknown) < 0 ||
+        strcmp(sandbox.isolation, "sandbox") != 0)
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "cannot run this bundle as a container: its pod's sandbox %.64s was made for "
+                     "VMs; call hybrid-vm for the whole pod, or let the policy decide one "
+                     "isolation for it",
+                     pod->sandbox);
 }

@@ -15,6 +15,9 @@
 #define HYBRID_ENGINE_POD_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "error.h"
 #include "plan.h"
@@ -37,21 +40,43 @@ int pod_read(const char *id, const json_t *document, struct pod *pod, struct err
 /* Refuses a sandbox that shares with the host what a VM cannot. Returns 0, or -1 with *err. */
 int pod_check_sandbox(const struct plan *plan, struct error *err);
 
+/* Where a VM is in a pod; { .lock = -1 }: in none. */
+struct pod_place {
+    char *sandbox; /* the sandbox's id; NULL: the VM joins nothing of a pod */
+    pid_t pid;     /* its process */
+    uint64_t pid_start;
+    bool network; /* whether its network namespace is joined */
+    int lock;     /* the sandbox's, until the VM is recorded as its member */
+};
+
 /*
  * For a container that is to be a VM: checks that the namespaces of its paths are the sandbox's and
  * that no other VM has them, and writes into the configuration what the guest is to have of its
- * own: ipc and uts namespaces, with the sandbox's names and sysctls. *lock: the sandbox's, to be
- * kept until the container is recorded as its member; stays -1 if it joins nothing. Returns 0, or
- * -1 with *err.
+ * own: ipc and uts namespaces, with the sandbox's names and sysctls. *place: to be freed by
+ * pod_leave either way. Returns 0, or -1 with *err.
  */
 int pod_join(const struct runtime *runtime, const char *id, const struct pod *pod, json_t *document,
-             int *lock, struct error *err);
+             struct pod_place *place, struct error *err);
 
 /*
- * Once the state of the container `id` exists: notes it in that of its sandbox, whose lock is held.
- * document: as pod_join left it. Returns 0, or -1 with *err.
+ * Once the state of the container `id` exists: notes it in that of its sandbox, and lets go of the
+ * sandbox's lock. Returns 0, or -1 with *err.
  */
-int pod_record_member(const struct runtime *runtime, const json_t *document, const char *id,
+int pod_record_member(const struct runtime *runtime, struct pod_place *place, const char *id,
                       struct error *err);
+
+/*
+ * Whether the VM's monitor is in the network namespace of the sandbox that was looked at. Its path
+ * is a process's number, which another process may have got since. Returns 0, or -1 with *err.
+ */
+int pod_check_network(const struct pod_place *place, pid_t monitor, struct error *err);
+
+void pod_leave(struct pod_place *place);
+
+/*
+ * For a container that is to be none of a VM: refuses a sandbox that was made for VMs, one of which
+ * may have all that its interface receives. Returns 0, or -1 with *err.
+ */
+int pod_check_container(const struct runtime *runtime, const struct pod *pod, struct error *err);
 
 #endif

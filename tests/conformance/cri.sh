@@ -1,4 +1,4 @@
-# Shared by scripts that call containerd's CRI as a kubelet does. Sourced after common.sh, by a script that calls itself
+# What `kubernetes` calls containerd's CRI by, as a kubelet does: the daemon and the messages. Sourced after common.sh, by a script that calls itself
 # with BUILD alone (in_own_network). Handlers of a pod: hybrid and hybrid-vm.
 need containerd iproute2 curl -- containerd ctr containerd-shim-runc-v2 ip curl
 PLUGINS=/usr/lib/cni

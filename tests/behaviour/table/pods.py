@@ -160,6 +160,12 @@ def refused_container(t):
     namespace(bundle, "pid")["path"] = f"/proc/{ours.state()['pid']}/ns/pid"
     refused("shareProcessNamespace", "namespaces: pid: .*shareProcessNamespace", bundle)
     refused("a sandbox that runs its program", "was made as a container", make_container(t, plain))
+    bundle = make_container(t, ours)
+    del bundle.config["annotations"]["hybrid.isolation"]
+    refused("a container in a sandbox for VMs", "as a container: .* made for VMs", bundle)
+    bundle = make_container(t, others, namespaces_of=ours)
+    namespace(bundle, "pid")["path"] = ""  # programs in Go write it for what is not set
+    refused("no path", "is not the namespace of the pod's sandbox", bundle)
     for identity, why in (("nosuch", "does not exist"), ("../" + ours.id, SANDBOX), ("", SANDBOX), (None, SANDBOX + " is missing")):
         bundle = make_container(t, ours, **{SANDBOX: identity})
         if identity is None:
