@@ -163,7 +163,8 @@ test: ## install packages, build, run every test that can run here
 	@$(REPORT) part leaks tests/leaks compare $(BUILD)/leaks-before.json
 	@$(REPORT) sum
 
-# Parts that leave processors idle: they wait for time limits and engines, or emulate one processor. Fuzzers take what is left.
+# Parts that leave processors idle: they wait for time limits and engines, or emulate one processor. Fuzzers take what is
+# left: of their own cgroup, where niceness counts; what measures compares with something beside it.
 test-beside-fuzzers:
 	@$(REPORT) part "behaviour, emulated host" tests/behaviour-emulated $(abspath $(BUILD))
 	@$(REPORT) part "behaviour, here" tests/behaviour-here $(abspath $(BUILD))

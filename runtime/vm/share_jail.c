@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     LAST_CAPABILITY = 63,
@@ -28,6 +29,7 @@ enum {
 
 /* Half of what a program has; more than any guest's memory. share_rules.h says what for. */
 #define ADDRESS_SPACE (1ULL << 46)
+#define STACK         (8ULL << 20)
 
 static const unsigned long MOUNT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
@@ -153,7 +155,10 @@ static int limit_resources(void)
     static const struct {
         __rlimit_resource_t resource;
         rlim_t most;
-    } LIMITS[] = { { RLIMIT_CORE, 1 }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_AS, ADDRESS_SPACE } };
+    } LIMITS[] = { { RLIMIT_CORE, 1 },
+                   { RLIMIT_MSGQUEUE, 0 },
+                   { RLIMIT_AS, ADDRESS_SPACE },
+                   { RLIMIT_STACK, STACK } };
     raise_descriptor_limit();
     for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
         struct rlimit limit;
@@ -176,9 +181,17 @@ static const uint64_t SERVING = CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERR
                                 CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_SETUID) |
                                 CAPABILITY(CAP_SETFCAP);
 
-/* execve gives a root what is left in the bounding set, and no more. */
+/* execve gives a root what is left in the bounding set, and what is inheritable: nothing. */
 static int bound_capabilities(uint64_t kept)
 {
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, sets) < 0)
+        return -1;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        sets[i].inheritable = 0;
+    if (syscall(SYS_capset, &header, sets) < 0)
+        return -1;
     for (int capability = 0; capability <= LAST_CAPABILITY; capability++)
         if (!(kept & CAPABILITY(capability)) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 &&
             errno != EINVAL) /* EINVAL: the kernel knows none with this number */

@@ -208,24 +208,26 @@ def build_command(entrypoint, command):
     return build
 
 
-def build_large(archive, probe):
-    """100 MB in 20 layers, each of which replaces and removes something of the layers below."""
-    sums = ""
-    for index in range(1, LARGE_LAYERS + 1):
-        layer = test_layer(probe) if index == 1 else Layer()
-        data = random.Random(index).randbytes(LARGE_LAYER_BYTES)
-        sums += f"{hashlib.sha256(data).hexdigest()}  /data/{index:02}\n"
-        if index == 1:
-            layer.directory("data")
-        else:
-            layer.remove(f"data/only-{index - 1}")
-        layer.file(f"data/{index:02}", data).file("data/version", f"{index}\n")
-        layer.file(f"data/only-{index}", "").file("data/SHA256SUMS", sums)
-        layer.directory(f"data/opaque-{index % 2}").file(f"data/opaque-{index % 2}/of-{index}", "")
-        if index > 2:
-            layer.file(f"data/opaque-{index % 2}/.wh..wh..opq", "")
-        archive.layer(layer.bytes(), compressed=False)
-    return {"Env": [PATH], "Cmd": ["cat", "/data/version"]}
+def build_large(layer_bytes):
+    """20 layers of a size, each of which replaces and removes something of the layers below."""
+    def build(archive, probe):
+        sums = ""
+        for index in range(1, LARGE_LAYERS + 1):
+            layer = test_layer(probe) if index == 1 else Layer()
+            data = random.Random(index).randbytes(layer_bytes)
+            sums += f"{hashlib.sha256(data).hexdigest()}  /data/{index:02}\n"
+            if index == 1:
+                layer.directory("data")
+            else:
+                layer.remove(f"data/only-{index - 1}")
+            layer.file(f"data/{index:02}", data).file("data/version", f"{index}\n")
+            layer.file(f"data/only-{index}", "").file("data/SHA256SUMS", sums)
+            layer.directory(f"data/opaque-{index % 2}").file(f"data/opaque-{index % 2}/of-{index}", "")
+            if index > 2:
+                layer.file(f"data/opaque-{index % 2}/.wh..wh..opq", "")
+            archive.layer(layer.bytes(), compressed=False)
+        return {"Env": [PATH], "Cmd": ["cat", "/data/version"]}
+    return build
 
 
 def build_debian(archive, _probe):
@@ -266,7 +268,7 @@ BUILDERS = {
     "entrypoint": build_command(ENTRYPOINT, None),
     "entrypoint-command": build_command(ENTRYPOINT, ["cmd 1", "cmd 2"]),
     "shell-form": build_command(["/bin/sh", "-c", 'echo "shell form: $0 $*"'], ["zero", "one"]),
-    "large": build_large,
+    "large": build_large(LARGE_LAYER_BYTES),
     "debian": build_debian,
 }
 

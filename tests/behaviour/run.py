@@ -237,14 +237,15 @@ def already_run(options):
 
 
 def units(pairs):
-    """What one machine is to do of it: the rows of an image, which has to be loaded for them, or else a single row.
+    """What one machine is to do of it: the rows of an image, which has to be loaded for them, or else a single row. Rows
+    that need another number of processors are another machine's.
 
     The longest come first, so that machines which share them end together: images, rows of VMs, then the others.
     """
     of_images, single = {}, []
     for isolation, entry in pairs:
         if entry.image != ORDINARY_IMAGE:
-            of_images.setdefault(f"image {entry.image}", []).append((isolation, entry))
+            of_images.setdefault(f"image {entry.image} {entry.processors}", []).append((isolation, entry))
         else:
             single.append((f"{isolation} {entry.name}", [(isolation, entry)]))
     single.sort(key=lambda work: work[1][0][0] != "vm")

@@ -48,6 +48,9 @@ def build_small(archive, probe):
     return {"Env": [fixtures.PATH], "Cmd": ["sleep", "1000"]}
 
 
+BUILDERS = {"300-mb": fixtures.build_large(15_000_000), "small-files": build_small}
+
+
 # --- measuring -------------------------------------------------------------------------------------
 
 
@@ -180,7 +183,7 @@ def read_rounds(image, rounds, cold):
             told = json.loads(subprocess.check_output(image.hybrid_command(top, "inspect", "reader")))
             mounted = subprocess.check_output(image.podman_command(top, "image", "mount", image.reference)).decode().strip()
             pid = told[0]["pid"]
-            part = "/data" if image.name == "large" else "/files"
+            part = "/data" if image.name == "300-mb" else "/files"
             trees = {"hybrid's container": f"/proc/{pid}/root{part}", "podman's overlay": mounted + part}
             read_round(trees, cold)  # what is read for the first time is in nobody's figures
             return [read_round(trees, cold) for _ in range(rounds)]
@@ -233,7 +236,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--build", default=PROJECT + "/build", help="the directory of hybrid (default: build/)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--image", choices=("large", "small-files"), action="append", help="only this one")
+    parser.add_argument("--image", choices=tuple(BUILDERS), action="append", help="only this one")
     parser.add_argument("--cold", action="store_true", help="empty the machine's caches before each reading")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
@@ -242,9 +245,9 @@ def main():
     if missing:
         print(f"SKIP images: not installed: {', '.join(missing)}")
         return 0
-    fixtures.BUILDERS["small-files"] = build_small
+    fixtures.BUILDERS.update(BUILDERS)
     hybrid = os.path.realpath(options.build + "/hybrid")
-    result = {name: bench(Image(name, hybrid), options) for name in options.image or ("large", "small-files")}
+    result = {name: bench(Image(name, hybrid), options) for name in options.image or BUILDERS}
     if options.json:
         with open(options.json, "w", encoding="ascii") as file:
             json.dump(result, file, indent=1)

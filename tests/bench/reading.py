@@ -86,7 +86,7 @@ class Subject:
     def __init__(self, top, name, build):
         self.top, self.name = top, name
         self.image = images.Image(name, os.path.realpath(build + "/hybrid"))
-        self.tree = "/data" if name == "large" else "/files"
+        self.tree = "/data" if name == "300-mb" else "/files"
         subprocess.run(self.image.hybrid_command(top, "load", "-q", self.image.archive), check=True)
         self.compile_clock()
         self.make_disks(build)
@@ -182,14 +182,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--build", default=PROJECT + "/build", help="the directory of hybrid (default: build/)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--image", choices=("large", "small-files"), default="large")
+    parser.add_argument("--image", choices=tuple(images.BUILDERS), default="300-mb")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     missing = [name for name in ("qemu-system-x86_64", "mkfs.erofs", "gcc") if not shutil.which(name)]
     if missing:
         print(f"SKIP reading: not installed: {', '.join(missing)}")
         return 0
-    fixtures.BUILDERS["small-files"] = images.build_small
+    fixtures.BUILDERS.update(images.BUILDERS)
     with tempfile.TemporaryDirectory(prefix="hybrid-bench-", dir="/dev/shm") as top:
         subject = Subject(top, options.image, options.build)
         one_round(subject)  # what the host reads for the first time is in nobody's figures

@@ -96,7 +96,10 @@ def podmans_sandbox(t):
         other.config["annotations"] = {"hybrid.isolation": "vm", **({"io.container.manager": manager} if manager else {})}
         other.config["process"]["args"] = args
         errors = other.create(status=None)
-        t.check("cannot start a VM" in errors or other.state()["isolation"] == "vm", f"{manager} {args}: {errors}")
+        if errors:  # the image has no such program; or no VM can be had here
+            t.match(f"{manager} {args}", f'cannot start a VM|cannot execute "{args[0]}"', errors)
+        else:
+            t.equal(f"{manager} {args}", "vm", other.state()["isolation"])
     plain = make_sandbox(t)
     del plain.config["annotations"]["hybrid.isolation"]
     t.equal("one that no VM was asked for", "executed\n", plain.run())
