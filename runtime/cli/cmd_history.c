@@ -122,8 +122,8 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     const struct settings *given = settings;
     struct store_image image;
     struct history history = { .whole = given->no_trunc, .now = time(NULL) };
-    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, operands[0], &image,
-                                     err) <= 0)
+    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.root, cli->runtime.exe_dir,
+                                     operands[0], &image, err) <= 0)
         return -1;
     int result = read_steps(cli, image.config, &history, err);
     const struct cli_listing listing = {

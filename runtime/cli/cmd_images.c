@@ -98,7 +98,8 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     const struct settings *given = settings;
     struct images images = { .id_length = given->no_trunc ? STORE_DIGEST_HEX : SHORT_ID,
                              .now = time(NULL) };
-    if (store_prepare_embedded(cli->runtime.store, cli->runtime.exe_dir, err) < 0 ||
+    if (store_prepare_embedded(cli->runtime.store, cli->runtime.root, cli->runtime.exe_dir, err) <
+            0 ||
         index_list(cli->runtime.store, &images.list, err) < 0)
         return -1;
     const struct cli_listing listing = {

@@ -99,8 +99,8 @@ static int inspect_image(const struct cli *cli, const char *name, json_t **value
     index_entry_free(&entry);
     if (found < 0 || (found == 0 && !store_name_is_embedded(name)))
         return found;
-    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, name, &image, err) <
-        0)
+    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.root, cli->runtime.exe_dir,
+                                     name, &image, err) < 0)
         return -1;
     *value = describe(cli, &image, err);
     store_image_free(&image);

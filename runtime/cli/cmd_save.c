@@ -24,8 +24,8 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
                          "an archive is not for a terminal to show: write it to a file with -o");
     for (size_t i = 0; i < count; i++) {
         struct store_image image;
-        if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, operands[i],
-                                         &image, err) <= 0)
+        if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.root,
+                                         cli->runtime.exe_dir, operands[i], &image, err) <= 0)
             return -1;
         store_image_free(&image);
     }

@@ -9,8 +9,8 @@ static int run(const struct cli *cli, const void *settings, char **operands, siz
     (void)settings, (void)count;
     const char *const arguments[] = { "tag", NULL };
     struct store_image image;
-    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, operands[0], &image,
-                                     err) <= 0)
+    if (store_open_image_or_embedded(cli->runtime.store, cli->runtime.root, cli->runtime.exe_dir,
+                                     operands[0], &image, err) <= 0)
         return -1;
     store_image_free(&image);
     return image_helper_exec(cli, arguments, operands, err);

@@ -45,8 +45,8 @@ static int find(const struct cli *cli, char *name, const char *policy, bool quie
         int status = pull(cli, name, false, quiet, err);
         return status != 0 ? status : store_open_image(cli->runtime.store, name, image, err);
     }
-    int found =
-        store_open_image_or_embedded(cli->runtime.store, cli->runtime.exe_dir, name, image, err);
+    int found = store_open_image_or_embedded(cli->runtime.store, cli->runtime.root,
+                                             cli->runtime.exe_dir, name, image, err);
     if (found != 0)
         return found < 0 ? -1 : 0;
     if (strcmp(policy, policy_never) == 0 || !can_be_pulled(name))

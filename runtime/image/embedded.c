@@ -63,34 +63,37 @@ static int run_helper(const char *helper, const char *const *arguments, struct e
     return error_see_doctor(err, "images");
 }
 
-static int load_embedded(const char *store_dir, const char *exe_dir, struct error *err)
+static int load_embedded(const char *store_dir, const char *root, const char *exe_dir,
+                         struct error *err)
 {
     _cleanup_free_ char *helper = NULL;
     _cleanup_free_ char *archive = NULL;
     if (asprintf(&helper, "%s/hybrid-image", exe_dir) < 0 ||
         asprintf(&archive, "%s/images/busybox.tar", exe_dir) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
-    const char *const arguments[] = { helper, "--store", store_dir, "load", "-q", archive, NULL };
+    const char *const arguments[] = { helper, "--store", store_dir, "--root", root,
+                                      "load", "-q",      archive,   NULL };
     return run_helper(helper, arguments, err);
 }
 
-int store_prepare_embedded(const char *store_dir, const char *exe_dir, struct error *err)
+int store_prepare_embedded(const char *store_dir, const char *root, const char *exe_dir,
+                           struct error *err)
 {
     _cleanup_free_ char *index = NULL;
     if (asprintf(&index, "%s/index", store_dir) < 0)
         return error_set(err, EXIT_OURS, "out of memory");
     if (access(index, F_OK) == 0 || errno != ENOENT)
         return 0;
-    return load_embedded(store_dir, exe_dir, err);
+    return load_embedded(store_dir, root, exe_dir, err);
 }
 
-int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
-                                 struct store_image *image, struct error *err)
+int store_open_image_or_embedded(const char *store_dir, const char *root, const char *exe_dir,
+                                 const char *name, struct store_image *image, struct error *err)
 {
     int found = store_find_image(store_dir, name, image, err);
     if (found != 0 || !store_name_is_embedded(name))
         return found;
-    if (load_embedded(store_dir, exe_dir, err) < 0)
+    if (load_embedded(store_dir, root, exe_dir, err) < 0)
         return -1;
     return store_open_image(store_dir, name, image, err) < 0 ? -1 : 1;
 }

@@ -48,20 +48,21 @@ void store_image_free(struct store_image *image);
 
 /*
  * As store_open_image, and loads the embedded image (<exe_dir>/images/busybox.tar, by running
- * hybrid-image) when `name` means it and the store does not have it yet. Returns 1, 0 if there is
- * no such image (*err says so), or -1 with *err.
+ * hybrid-image) when `name` means it and the store does not have it yet. root: where workloads are,
+ * whose layers stay. Returns 1, 0 if there is no such image (*err says so), or -1 with *err.
  */
-int store_open_image_or_embedded(const char *store_dir, const char *exe_dir, const char *name,
-                                 struct store_image *image, struct error *err);
+int store_open_image_or_embedded(const char *store_dir, const char *root, const char *exe_dir,
+                                 const char *name, struct store_image *image, struct error *err);
 
 /* Does `name` mean the embedded image? */
 bool store_name_is_embedded(const char *name);
 
 /*
  * Loads the embedded image into a store that has never been used, so that a listing shows it.
- * Returns 0, or -1 with *err.
+ * root: as above. Returns 0, or -1 with *err.
  */
-int store_prepare_embedded(const char *store_dir, const char *exe_dir, struct error *err);
+int store_prepare_embedded(const char *store_dir, const char *root, const char *exe_dir,
+                           struct error *err);
 
 /*
  * Normalises a reference as Docker does: "busybox" -> "docker.io/library/busybox:latest".

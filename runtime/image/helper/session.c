@@ -78,11 +78,14 @@ __attribute__((noreturn)) static void run_worker(const struct staging *staging,
 
 /*
  * What a command that was killed between its commit's steps left is found by nobody else. all: look
- * for it, whatever the links say.
+ * for it, whatever the links say. Which layers workloads need is not known without a root: then it
+ * is left to the next command that has one.
  */
 static int collect(const struct store *store, const char *root, bool all, struct error *err)
 {
     int64_t bytes = 0;
+    if (!root)
+        return 0;
     _cleanup_close_ int lock = store_lock(store, err);
     if (lock < 0)
         return -1;

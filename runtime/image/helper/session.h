@@ -9,7 +9,7 @@
 #include "runtime/image/helper/staging.h"
 
 struct session {
-    const char *root; /* where workloads are, for collect_garbage; NULL: unknown */
+    const char *root; /* where workloads are, for collect_garbage; NULL: unknown, it is not done */
     const struct landlock_place *place; /* besides the store; NULL: none */
     int handover; /* a descriptor for the work alone: closed here once it runs; -1: none */
     int (*work)(const struct staging *staging, void *context, struct error *err);
