@@ -24,7 +24,7 @@ static int find_id_of_manifest(const char *store_dir, const char *hex,
         return error_set(err, EXIT_OURS, "out of memory");
     _cleanup_json_ json_t *manifest = document_read(AT_FDCWD, path, path, &errnum, err);
     if (!manifest)
-        return errnum == ENOENT ? 0 : -1;
+        return errnum == 0 || errnum == ENOENT ? 0 : -1; /* a blob that is no document, or none */
     const char *digest =
         json_string_value(json_object_get(json_object_get(manifest, "config"), "digest"));
     const char *config = digest ? digest_hex(digest) : NULL;

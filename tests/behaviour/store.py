@@ -338,6 +338,17 @@ def test_layers_of_workloads(store):
         equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
 
 
+def test_digest_of_no_manifest(store):
+    """A digest reference that is that of a layer or configuration is no image, and nothing else is wrong."""
+    image = small()
+    store.load(image.archive())
+    for what, digest in (("layer", image.manifest["layers"][0]["digest"]), ("configuration", "sha256:" + image.id())):
+        said = store.run("inspect", "small@" + digest, status=None).stderr.decode()
+        check("no such" in said.lower() and "JSON" not in said, f"{what}: {said}")
+        said = store.run("rmi", "small@" + digest, status=125).stderr.decode()
+        check("no such image" in said, f"{what}: {said}")
+
+
 def test_removed_while_held(store):
     """What a running command holds goes when it ends, and is not left to nobody."""
     image = Image(layers(2, 200000), "held:1")
