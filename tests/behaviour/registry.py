@@ -508,6 +508,18 @@ def test_strange_manifests(store):
             check("deeper" not in said or f"{registry.host} sent it so: try another tag" in said, said)
 
 
+def test_document_of_the_store(store):
+    """Nobody is said to have sent a document that the store had already."""
+    image, here = three(), small()
+    store.load(here.archive())
+    with Registry() as registry:
+        registry.add(image)
+        config = {**image.manifest["config"], **{key: here.manifest["layers"][0][key] for key in ("digest", "size")}}
+        registry.add_manifest(encode({**image.manifest, "config": config}), "other")
+        said = store.refuse_pull(registry.name + ":other", "not valid JSON", "try another tag")
+        check("sent it so" not in said, said)
+
+
 def test_nested_indexes(store):
     with Registry() as registry:
         inner, platform = registry.add(three()), {"os": "linux", "architecture": images.ARCHITECTURE}

@@ -85,6 +85,8 @@ json_t *fetch_document(struct fetch *fetch, const struct fetch_document *wanted,
     int here = may_be_here ? blob_find(fetch->staging, wanted->hex, wanted->size, blob, err) : 0;
     if (here < 0 || (!here && receive_document(fetch, wanted, blob, type, err) < 0))
         return NULL;
+    if (here) /* nobody is to blame for it */
+        fetch->host[0] = '\0';
     _cleanup_free_ char *text = blob_read_text(fetch->staging, blob, wanted->what, err);
     if (!text || check_digest(text, blob, wanted->what, err) < 0)
         return NULL;
