@@ -8,8 +8,9 @@
 
 bool names_are_kept(const struct stat *lock, const struct stat *index)
 {
-    return lock->st_nlink == 2 && lock->st_mtim.tv_sec == index->st_mtim.tv_sec &&
-           lock->st_mtim.tv_nsec == index->st_mtim.tv_nsec;
+    return lock->st_nlink == 2 && lock->st_mtim.tv_sec != NAMES_CHANGING &&
+           lock->st_mtim.tv_sec == index->st_ctim.tv_sec &&
+           lock->st_mtim.tv_nsec == index->st_ctim.tv_nsec;
 }
 
 bool names_are_kept_in(const char *store_dir)

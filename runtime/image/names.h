@@ -11,11 +11,17 @@
 
 #include "index.h"
 
+/* The seconds of the lock's time while a change is being made: no change was then. */
+enum { NAMES_CHANGING = 0 };
+
 /*
  * Is what is below <store>/images as the index says? lock: status of <store>/lock, index: of
  * <store>/index. The lock is another name of images/lock, which it would not be in a copy whose
- * hard links are files of their own; and its time is that of the last change of the index, unless a
- * change is being made, or was broken off, or was made by who does not know of this.
+ * hard links are files of their own; and its time of modification is when the index changed last
+ * (st_ctime, which nobody can set: touch, tar and rsync make other times alike), unless a change is
+ * being made, or was broken off, or was made by who does not know of this. Such a one stays
+ * unnoticed only if he changes the index within the tick of the file system's clock in which it was
+ * changed last: some milliseconds, and none where the kernel tells changes apart (Linux 6.13).
  */
 bool names_are_kept(const struct stat *lock, const struct stat *index);
 

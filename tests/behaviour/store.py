@@ -349,6 +349,23 @@ def test_digest_of_no_manifest(store):
         check("no such image" in said, f"{what}: {said}")
 
 
+def test_times_made_alike(store):
+    """Times that touch, tar or SOURCE_DATE_EPOCH made alike say nothing about the links: what was added meanwhile by one
+    that knows of none is seen."""
+    shared, ours = two_images(store)
+    shutil.copytree(store.data, store.top + "/with-two")
+    store.run("rmi", "two:1")
+    for name in ("index", "blobs/sha256", "layers"):
+        for file in os.listdir(f"{store.top}/with-two/store/{name}"):
+            if not os.path.exists(store.part(name, file)):
+                shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
+    for path in (store.part("lock"), store.part("index")):
+        os.utime(path, (0, 0))
+    store.run("rmi", "one:1")
+    store.sound("after rmi")
+    check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
+
+
 def test_removed_while_held(store):
     """What a running command holds goes when it ends, and is not left to nobody."""
     image = Image(layers(2, 200000), "held:1")

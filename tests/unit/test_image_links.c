@@ -225,6 +225,26 @@ static void test_whether_they_are_right(void **state)
     assert_false(links_are_right(store, lock)); /* a copy */
 }
 
+/* Whoever copies or packs a store may give all of it the same times. */
+static void test_times_made_alike(void **state)
+{
+    struct world *world = *state;
+    const struct store *store = &world->store;
+    const struct timespec alike[][2] = { { { 0 }, { 0 } }, { { .tv_sec = 7 }, { .tv_sec = 7 } } };
+    _cleanup_close_ int lock = collect(world);
+    for (size_t i = 0; i < sizeof alike / sizeof *alike; i++) {
+        links_end_change(store, lock);
+        assert_true(links_are_right(store, lock));
+        assert_int_equal(futimens(lock, alike[i]), 0);
+        assert_int_equal(futimens(store->index_fd, alike[i]), 0);
+        assert_false(links_are_right(store, lock));
+        assert_false(names_are_kept_in(world->top));
+    }
+    const struct timespec zero = { 0 };
+    struct stat status = { .st_nlink = 2, .st_mtim = zero, .st_ctim = zero };
+    assert_false(names_are_kept(&status, &status)); /* a clock that begins with 0 */
+}
+
 static void test_making_them_anew(void **state)
 {
     struct world *world = *state;
@@ -296,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_workloads_keep, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_what_is_held, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_whether_they_are_right, make_store, remove_store),
+        cmocka_unit_test_setup_teardown(test_times_made_alike, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_making_them_anew, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_names, make_store, remove_store),
     };

@@ -34,8 +34,8 @@ static int set_time(int fd, const struct timespec *when)
 
 int links_begin_change(const struct store *store, int lock, struct error *err)
 {
-    static const struct timespec never = { 0 };
-    if (set_time(lock, &never) == 0)
+    static const struct timespec changing = { .tv_sec = NAMES_CHANGING };
+    if (set_time(lock, &changing) == 0)
         return 0;
     int cause = errno;
     (void)error_set_errno(err, EXIT_OURS, cause, "cannot change %s/lock", store->path);
@@ -46,7 +46,7 @@ void links_end_change(const struct store *store, int lock)
 {
     struct stat index;
     if (fstat(store->index_fd, &index) == 0)
-        (void)set_time(lock, &index.st_mtim);
+        (void)set_time(lock, &index.st_ctim);
 }
 
 /* --- adding ----------------------------------------------------------------------------------- */
