@@ -366,6 +366,35 @@ def test_times_made_alike(store):
     check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
 
 
+def test_workload_begins_meanwhile(store):
+    """A workload whose state is written while its image is being removed keeps its layers."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    image = small()
+    diff_id = image.config["rootfs"]["diff_ids"][0][7:]
+    for arguments in (("rmi", "small:1"), ("image", "prune", "--all")):
+        store.load(image.archive())
+        process = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e",
+             "inject=fsync:delay_enter=2000000:when=1", *store.command(*arguments)],
+            env=store.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_for(lambda: not os.listdir(store.part("index")), "the name to be gone")
+        workload(store, "beginner", "docker.io/library/small:1", diff_id)
+        _, said = process.communicate(timeout=60)
+        equal(process.returncode, 0, f"status of {arguments}: {said!r}")
+        check(os.path.exists(store.part("layers", diff_id + ".erofs")), f"{arguments}: the layer of a workload is gone")
+        store.sound(f"after {arguments}")
+        shutil.rmtree(store.root + "/beginner")
+        store.run("image", "prune")
+
+
+def workload(store, name, image, *layers):
+    """A workload that is stopped, as far as the store is concerned."""
+    os.makedirs(f"{store.root}/{name}", exist_ok=True)
+    with open(f"{store.root}/{name}/state.json", "w", encoding="utf-8") as file:
+        json.dump({"image": image, "layers": layers}, file)
+
+
 def test_removed_while_held(store):
     """What a running command holds goes when it ends, and is not left to nobody."""
     image = Image(layers(2, 200000), "held:1")

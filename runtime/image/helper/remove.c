@@ -102,14 +102,14 @@ static int begin(struct removal *removal, struct error *err)
     struct error ignored;
     const struct store *store = removal->store;
     removal->lock = store_lock(store, err);
-    if (removal->lock < 0 || users_read(removal->root, &removal->users, err) < 0)
+    if (removal->lock < 0)
         return -1;
     /* If an image is damaged, this fails; perhaps that is the one to be removed. */
     if (!links_are_right(store, removal->lock))
         (void)collect_garbage(store, removal->lock, removal->root, &removal->removed->bytes,
                               &ignored);
     removal->counted = links_are_right(store, removal->lock);
-    return 0;
+    return users_read(removal->root, &removal->users, err);
 }
 
 static int release_images(struct removal *removal, struct error *err)
@@ -119,6 +119,10 @@ static int release_images(struct removal *removal, struct error *err)
     /* Names that are gone must be so before what they led to: a power cut keeps any order. */
     if (removal->gone.count > 0 && fsync(store->index_fd) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
+    /* Workloads that began while the names were there; from now on none finds the images. */
+    users_free(&removal->users);
+    if (users_read(removal->root, &removal->users, err) < 0)
+        return -1;
     for (size_t i = 0; i < removal->gone.count; i++)
         if (links_remove_image(store, &removal->gone.entries[i], &removal->users, bytes, err) < 0)
             return -1;
