@@ -395,6 +395,17 @@ def workload(store, name, image, *layers):
         json.dump({"image": image, "layers": layers}, file)
 
 
+def test_name_missing_in_image(store):
+    """rmi by a name that the image's directory has lost removes that name, not the others, and then the image."""
+    image = small()
+    store.load(image.archive())
+    store.run("tag", "small:1", "small:2")
+    os.unlink(store.part("images", image.id(), sha256(encode(image.manifest)), "docker.io%library%small:1"))
+    equal(store.run("rmi", "small:1").stdout, b"Untagged: small:1\n", "rmi of the lost name")
+    store.sound("after it")
+    equal([item["Tag"] for item in json.loads(store.run("images", "--format=json").stdout)], ["2"], "names left")
+
+
 def test_removed_while_held(store):
     """What a running command holds goes when it ends, and is not left to nobody."""
     image = Image(layers(2, 200000), "held:1")

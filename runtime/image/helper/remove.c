@@ -163,10 +163,17 @@ struct request {
     bool force;
 };
 
+/* NULL: the name of an image without one. */
+static bool is_same_reference(const char *one, const char *other)
+{
+    return one && other ? strcmp(one, other) == 0 : one == other;
+}
+
 static bool has_name(const struct index_list *names, const struct index_entry *wanted)
 {
     for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->entries[i].manifest, wanted->manifest) == 0)
+        if (strcmp(names->entries[i].manifest, wanted->manifest) == 0 &&
+            is_same_reference(names->entries[i].reference, wanted->reference))
             return true;
     return false;
 }
