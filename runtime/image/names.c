@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "directory.h"
 
 bool names_are_kept(const struct stat *lock, const struct stat *index)
 {
@@ -28,15 +29,6 @@ bool names_is_one(const char *file_name)
     return file_name[0] == '@' || strchr(file_name, '%');
 }
 
-static DIR *open_directory(int dir_fd, const char *name)
-{
-    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory)
-        cleanup_close(&fd);
-    return directory;
-}
-
 /* Opens what is below images/. NULL with *err, and *missing set where it is not there. */
 static DIR *open_images(const char *store_dir, const char *id, bool *missing, struct error *err)
 {
@@ -46,12 +38,18 @@ static DIR *open_images(const char *store_dir, const char *id, bool *missing, st
         (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    DIR *directory = open_directory(AT_FDCWD, path);
+    DIR *directory = directory_open(AT_FDCWD, path);
     if (!directory) {
         *missing = errno == ENOENT;
         (void)error_set_errno(err, EXIT_OURS, errno, "cannot read %s", path);
     }
     return directory;
+}
+
+/* Names that are not read are not known: an image must not go because there seem to be none. */
+static int cannot_read(const char *id, struct error *err)
+{
+    return error_set_errno(err, EXIT_OURS, errno, "cannot read the names of image %s", id);
 }
 
 /* A name that leads to another image by now has just not been removed here yet. */
@@ -71,12 +69,16 @@ static int add_name(int index_fd, const char *file_name, const char *id, const c
 static int add_names(int index_fd, int image_fd, const char *id, const char *manifest,
                      struct index_list *list, struct error *err)
 {
-    _cleanup_closedir_ DIR *directory = open_directory(image_fd, manifest);
-    for (const struct dirent *file; directory && (file = readdir(directory));)
+    _cleanup_closedir_ DIR *directory = directory_open(image_fd, manifest);
+    if (!directory && errno == ENOENT)
+        return 0; /* a directory that is gone was of an image that is */
+    if (!directory)
+        return cannot_read(id, err);
+    for (const struct dirent *file; (file = directory_next(directory));)
         if (names_is_one(file->d_name) &&
             add_name(index_fd, file->d_name, id, manifest, list, err) < 0)
             return -1;
-    return 0; /* a directory that is gone was of an image that is */
+    return errno == 0 ? 0 : cannot_read(id, err);
 }
 
 static int read_names(const char *store_dir, const char *id, struct index_list *list,
@@ -89,10 +91,12 @@ static int read_names(const char *store_dir, const char *id, struct index_list *
     _cleanup_close_ int index_fd = index_open(store_dir, &missing, err);
     if (index_fd < 0)
         return -1;
-    for (const struct dirent *file; (file = readdir(image));)
+    for (const struct dirent *file; (file = directory_next(image));)
         if (digest_is_hex(file->d_name) &&
             add_names(index_fd, dirfd(image), id, file->d_name, list, err) < 0)
             return -1;
+    if (errno != 0)
+        return cannot_read(id, err);
     index_list_sort(list);
     return 0;
 }
@@ -138,7 +142,7 @@ int names_find_id(const char *store_dir, const char *prefix, char id[STORE_DIGES
     _cleanup_closedir_ DIR *images = open_images(store_dir, "", &missing, err);
     if (!images)
         return missing ? 0 : -1;
-    for (const struct dirent *file; (file = readdir(images));) {
+    for (const struct dirent *file; (file = directory_next(images));) {
         if (!digest_is_hex(file->d_name) || strncmp(file->d_name, prefix, strlen(prefix)) != 0)
             continue;
         if (found)
@@ -146,5 +150,6 @@ int names_find_id(const char *store_dir, const char *prefix, char id[STORE_DIGES
         memcpy(id, file->d_name, STORE_DIGEST_HEX + 1);
         found = 1;
     }
-    return found;
+    return errno == 0 ? found
+                      : error_set_errno(err, EXIT_OURS, errno, "cannot read %s/images", store_dir);
 }

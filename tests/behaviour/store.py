@@ -406,6 +406,45 @@ def test_name_missing_in_image(store):
     equal([item["Tag"] for item in json.loads(store.run("images", "--format=json").stdout)], ["2"], "names left")
 
 
+def test_workload_unreadable(store):
+    """What a workload uses whose state cannot be read is not known, and nothing is removed that it might use."""
+    image = small()
+    store.load(image.archive())
+    workload(store, "torn", "docker.io/library/small:1", image.config["rootfs"]["diff_ids"][0][7:])
+    with open(store.root + "/torn/state.json", "r+b") as file:
+        file.truncate(5)
+    with open(store.root + "/file", "wb"):  # which is no workload
+        pass
+    before = store.snapshot()
+    for arguments in (("rmi", "-f", "small:1"), ("image", "prune", "--all"), ("system", "check", "--repair")):
+        said = store.run(*arguments, status=125).stderr.decode()
+        check("workload torn" in said and "state.json" in said, f"{arguments}: {said}")
+        images.same_files(store.snapshot(), before, f"{arguments} has changed the store")
+    shutil.rmtree(store.root + "/torn")
+    store.run("rmi", "small:1")
+
+
+def test_names_unreadable(store):
+    """A directory of names that cannot be read is no directory without names."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    image = small()
+    store.load(image.archive())
+    store.run("tag", "small:1", "small:2")
+    layer = store.part("layers", image.config["rootfs"]["diff_ids"][0][7:] + ".erofs")
+    names = store.part("images", image.id(), sha256(encode(image.manifest)))
+    # The directory of the manifest is opened below that of the image, which is opened first.
+    for call, error, path in (("openat", "EMFILE:when=2", os.path.dirname(names)), ("getdents64", "EIO", names)):
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=" + call, "-e",
+                   f"inject={call}:error={error}:syscall=getpid", *store.command("rmi", "small:1")]
+        made = subprocess.run(command, env=store.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                              check=False)
+        equal(made.returncode, 125, f"{error} at {call}: {made}")
+        check("names of image" in made.stderr.decode(), f"{error} at {call}: {made.stderr}")
+        check(os.path.exists(layer), f"{error} at {call}: the layer of small:2 is gone")
+        store.sound(f"after {error} at {call}")
+
+
 def test_removed_while_held(store):
     """What a running command holds goes when it ends, and is not left to nobody."""
     image = Image(layers(2, 200000), "held:1")

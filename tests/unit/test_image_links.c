@@ -114,7 +114,7 @@ static int collect(struct world *world)
     int64_t bytes = 0;
     int lock = store_lock(&world->store, &world->err);
     assert_true(lock >= 0);
-    if (collect_garbage(&world->store, lock, NULL, &bytes, &world->err) < 0)
+    if (collect_garbage(&world->store, lock, world->top, &bytes, &world->err) < 0)
         fail_msg("%s", world->err.message);
     return lock;
 }

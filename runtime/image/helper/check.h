@@ -7,7 +7,7 @@
 #include "error.h"
 
 struct check_options {
-    const char *root; /* where workloads are: what they use is no orphan; NULL: unknown */
+    const char *root; /* where workloads are: what they use is no orphan */
     bool quick;       /* sizes and superblocks, not content */
     bool repair;      /* remove what is broken, and the images that need it */
     bool json;

@@ -27,14 +27,14 @@ static const char usage[] =
     "Usage: hybrid-image --store DIR [--root DIR] load [-q] [--name REF] FILE|DIR|-\n"
     "       hybrid-image --store DIR [--root DIR] pull [-q] [--platform P] [--plain-http] "
     "[--missing] NAME\n"
-    "       hybrid-image --store DIR [--root DIR] rmi [-f] IMAGE...\n"
+    "       hybrid-image --store DIR --root DIR rmi [-f] IMAGE...\n"
     "       hybrid-image --store DIR push [-q] [--plain-http] NAME\n"
     "       hybrid-image --store DIR tag IMAGE NAME\n"
-    "       hybrid-image --store DIR [--root DIR] prune [--all]\n"
+    "       hybrid-image --store DIR --root DIR prune [--all]\n"
     "       hybrid-image --store DIR [--root DIR] import [-q] [--change C]... [--message M] "
     "TAR|DIR|- NAME\n"
     "       hybrid-image --store DIR [--root DIR] save [--output FILE] IMAGE...\n"
-    "       hybrid-image --store DIR [--root DIR] check [--quick] [--repair] [--format json]\n"
+    "       hybrid-image --store DIR --root DIR check [--quick] [--repair] [--format json]\n"
     "       hybrid-image --store DIR [--root DIR] verify [-q] [--plain-http] --key FILE NAME\n"
     "Writes hybrid's image store; the verbs of hybrid run it.\n";
 

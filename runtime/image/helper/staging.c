@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 
 /* Layers may hold setuid programs and secrets: nobody but root reads the store. */
 enum { STORE_MODE = 0700 };
@@ -149,15 +150,10 @@ int staging_visit_left(const struct store *store,
                        int (*visit)(void *context, const char *name, struct error *err),
                        void *context, struct error *err)
 {
-    int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory) {
-        cleanup_close(&fd);
+    _cleanup_closedir_ DIR *directory = directory_open(store->tmp_fd, ".");
+    if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/tmp", store->path);
-    }
-    for (const struct dirent *entry; (entry = readdir(directory));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
+    for (const struct dirent *entry; (entry = directory_next(directory));) {
         _cleanup_close_ int lock =
             openat(store->tmp_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) < 0 : errno != ENOTDIR && errno != ELOOP)
@@ -165,7 +161,8 @@ int staging_visit_left(const struct store *store,
         if (visit(context, entry->d_name, err) < 0)
             return -1;
     }
-    return 0;
+    return errno == 0 ? 0
+                      : error_set_errno(err, EXIT_OURS, errno, "cannot read %s/tmp", store->path);
 }
 
 int staging_remove_left(const struct store *store, const char *name, struct error *err)

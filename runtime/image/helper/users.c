@@ -6,30 +6,56 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/document.h"
+
+static int cannot_list(const char *root, struct error *err)
+{
+    return error_set_errno(err, EXIT_OURS, errno, "cannot read %s, where workloads are; try again",
+                           root);
+}
+
+/* What a workload uses is not known if its state cannot be read: it may be anything. */
+static int visit_one(const char *root, int root_fd, const char *id,
+                     const struct workload_visit *visit, struct error *err)
+{
+    int errnum;
+    char path[NAME_MAX + 16];
+    char printable[200];
+    struct error cause = { 0 };
+    (void)snprintf(path, sizeof path, "%s/state.json", id);
+    _cleanup_json_ json_t *state = document_read(root_fd, path, path, &errnum, &cause);
+    if (state)
+        return visit->visit(id, state, visit->context, err);
+    if (errnum == ENOENT || errnum == ENOTDIR) /* it comes or goes, or is no workload */
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "what workload %s uses of the image store is not known: %s; mend the file, or "
+                     "remove its directory in %s if nothing is left of the workload",
+                     document_printable(id, printable, sizeof printable), cause.message, root);
+}
 
 int users_visit(const char *root, const struct workload_visit *visit, struct error *err)
 {
-    int fd = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (!root)
+        return error_set(err, EXIT_OURS,
+                         "what workloads use of the image store is not known; tell where they are "
+                         "(--root)");
+    _cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* One that was made after this process was confined may not be read, and not be passed over. */
-    if (root && fd < 0 && errno != ENOENT)
-        return error_set_errno(err, EXIT_OURS, errno,
-                               "cannot read %s, where workloads are; try again", root);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory)
+    if (fd < 0 && errno != ENOENT)
+        return cannot_list(root, err);
+    if (fd < 0)
         return 0;
-    for (const struct dirent *entry; (entry = readdir(directory));) {
-        char path[NAME_MAX + 16];
-        (void)snprintf(path, sizeof path, "%s/state.json", entry->d_name);
-        if (entry->d_name[0] == '.' || faccessat(fd, path, R_OK, 0) < 0)
-            continue;
-        struct error unreadable = { 0 };
-        _cleanup_json_ json_t *state = document_read(fd, path, path, NULL, &unreadable);
-        int result = state ? visit->visit(entry->d_name, state, visit->context, err) : 0;
+    _cleanup_closedir_ DIR *directory = directory_open(fd, ".");
+    if (!directory)
+        return cannot_list(root, err);
+    for (const struct dirent *entry; (entry = directory_next(directory));) {
+        int result = entry->d_name[0] == '.' ? 0 : visit_one(root, fd, entry->d_name, visit, err);
         if (result != 0)
             return result;
     }
-    return 0;
+    return errno == 0 ? 0 : cannot_list(root, err);
 }
 
 static int add_layers(struct marks *marks, const json_t *layers, struct error *err)

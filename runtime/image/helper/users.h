@@ -13,9 +13,11 @@ struct workload_visit {
 };
 
 /*
- * Calls visit for the state of each workload below root (NULL: there are none), until it returns
- * something else than 0. A state that comes, goes or is being written meanwhile uses no image that
- * is removed here: its command resolves the image under its own name and fails or succeeds there.
+ * Calls visit for the state of each workload below root, until it returns something else than 0.
+ * One that cannot be read is an error, and so is a root of NULL: what is used is not known. A state
+ * that comes meanwhile may be missed: who removes an image reads them after the image's names are
+ * gone, so that a command which is to use it has its state written by then, or does not find the
+ * image, or finds its layers missing before it starts.
  */
 int users_visit(const char *root, const struct workload_visit *visit, struct error *err);
 
