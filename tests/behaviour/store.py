@@ -207,8 +207,8 @@ def add_many(store, base, count):
                 file.write(data)
 
 
-def count_calls(store, *arguments):
-    """How many system calls a command makes, apart from listing directories."""
+def count_calls(store, *arguments, only=None):
+    """How many system calls a command makes, apart from listing directories; only: of one kind."""
     if not shutil.which("strace"):
         raise images.Skip("strace is not installed")
     path = store.top + "/trace"
@@ -217,7 +217,7 @@ def count_calls(store, *arguments):
     equal(made.returncode, 0, f"{arguments}: {made.stderr!r}")
     with open(path, encoding="utf-8", errors="replace") as file:
         names = [match[1] for match in (re.match(r"\d+ +(\w+)\(", line) for line in file) if match]
-    return sum(name != "getdents64" for name in names)
+    return sum(name == only if only else name != "getdents64" for name in names)
 
 
 def test_removal_costs_what_it_removes(store):
@@ -338,32 +338,40 @@ def test_layers_of_workloads(store):
         equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
 
 
-def test_digest_of_no_manifest(store):
-    """A digest reference that is that of a layer or configuration is no image, and nothing else is wrong."""
+def workload(store, name, image, *layers):
+    """A workload that is stopped, as far as the store is concerned."""
+    os.makedirs(f"{store.root}/{name}", exist_ok=True)
+    with open(f"{store.root}/{name}/state.json", "w", encoding="utf-8") as file:
+        json.dump({"image": image, "layers": layers}, file)
+
+
+def test_layers_while_links_are_made(store):
+    """Whichever command makes the links anew: what stopped workloads use stays, also if it is not told where these are,
+    and many workloads of one image cost it no more than one."""
     image = small()
+    diff_id = image.config["rootfs"]["diff_ids"][0][7:]
     store.load(image.archive())
-    for what, digest in (("layer", image.manifest["layers"][0]["digest"]), ("configuration", "sha256:" + image.id())):
-        said = store.run("inspect", "small@" + digest, status=None).stderr.decode()
-        check("no such" in said.lower() and "JSON" not in said, f"{what}: {said}")
-        said = store.run("rmi", "small@" + digest, status=125).stderr.decode()
-        check("no such image" in said, f"{what}: {said}")
-
-
-def test_times_made_alike(store):
-    """Times that touch, tar or SOURCE_DATE_EPOCH made alike say nothing about the links: what was added meanwhile by one
-    that knows of none is seen."""
-    shared, ours = two_images(store)
-    shutil.copytree(store.data, store.top + "/with-two")
-    store.run("rmi", "two:1")
-    for name in ("index", "blobs/sha256", "layers"):
-        for file in os.listdir(f"{store.top}/with-two/store/{name}"):
-            if not os.path.exists(store.part(name, file)):
-                shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
-    for path in (store.part("lock"), store.part("index")):
-        os.utime(path, (0, 0))
-    store.run("rmi", "one:1")
-    store.sound("after rmi")
-    check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
+    workload(store, "stopped", "docker.io/library/small:1", diff_id)
+    store.run("rmi", "-f", "small:1")
+    archive = store.file(small("other:1", b"other").archive(), "other.tar")
+    helper = [os.path.dirname(store.hybrid) + "/hybrid-image", "--store", store.part()]
+    for command in (store.command("history", "busybox"), [*helper, "load", "-q", archive], store.command("load", archive)):
+        older(store)
+        made = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        equal(made.returncode, 0, f"{command}: {made.stderr!r}")
+        check(os.path.exists(store.part("layers", diff_id + ".erofs")), f"{command}: the layer of a workload is gone")
+    for verb in (["prune"], ["rmi", "other:1"], ["check", "--repair"]):
+        made = subprocess.run([*helper, *verb], capture_output=True, timeout=60, check=False)
+        check(made.returncode == 125 and b"--root" in made.stderr, f"{verb} without a root: {made}")
+    syncs = []
+    for number in (0, 50):
+        for name in range(number):
+            workload(store, f"stopped{name}", "docker.io/library/small:1", diff_id)
+        older(store)
+        syncs.append(count_calls(store, "tag", "other:1", f"other:{number}", only="fsync") +
+                     count_calls(store, "rmi", f"other:{number}", only="fsync"))
+    check(syncs[1] <= syncs[0] + 2, f"{syncs} fsync calls with 1 and 51 workloads")
+    store.sound("in the end")
 
 
 def test_workload_begins_meanwhile(store):
@@ -388,24 +396,6 @@ def test_workload_begins_meanwhile(store):
         store.run("image", "prune")
 
 
-def workload(store, name, image, *layers):
-    """A workload that is stopped, as far as the store is concerned."""
-    os.makedirs(f"{store.root}/{name}", exist_ok=True)
-    with open(f"{store.root}/{name}/state.json", "w", encoding="utf-8") as file:
-        json.dump({"image": image, "layers": layers}, file)
-
-
-def test_name_missing_in_image(store):
-    """rmi by a name that the image's directory has lost removes that name, not the others, and then the image."""
-    image = small()
-    store.load(image.archive())
-    store.run("tag", "small:1", "small:2")
-    os.unlink(store.part("images", image.id(), sha256(encode(image.manifest)), "docker.io%library%small:1"))
-    equal(store.run("rmi", "small:1").stdout, b"Untagged: small:1\n", "rmi of the lost name")
-    store.sound("after it")
-    equal([item["Tag"] for item in json.loads(store.run("images", "--format=json").stdout)], ["2"], "names left")
-
-
 def test_workload_unreadable(store):
     """What a workload uses whose state cannot be read is not known, and nothing is removed that it might use."""
     image = small()
@@ -422,6 +412,73 @@ def test_workload_unreadable(store):
         images.same_files(store.snapshot(), before, f"{arguments} has changed the store")
     shutil.rmtree(store.root + "/torn")
     store.run("rmi", "small:1")
+
+
+def test_times_made_alike(store):
+    """Times that touch, tar or SOURCE_DATE_EPOCH made alike say nothing about the links: what was added meanwhile by one
+    that knows of none is seen."""
+    shared, ours = two_images(store)
+    shutil.copytree(store.data, store.top + "/with-two")
+    store.run("rmi", "two:1")
+    for name in ("index", "blobs/sha256", "layers"):
+        for file in os.listdir(f"{store.top}/with-two/store/{name}"):
+            if not os.path.exists(store.part(name, file)):
+                shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
+    for path in (store.part("lock"), store.part("index")):
+        os.utime(path, (0, 0))
+    store.run("rmi", "one:1")
+    store.sound("after rmi")
+    check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
+
+
+def test_check_kept(store):
+    """What is no layer among those kept for workloads is found, removed, and does not keep links from being made."""
+    image = small()
+    store.load(image.archive())
+    os.makedirs(store.part("images/kept/directory/below"))
+    equal(set(store.findings()), {"images/kept/directory"}, "found")
+    older_lock = store.part("images/lock")
+    os.unlink(older_lock)  # the links are to be made anew
+    store.run("rmi", "absent", status=125)
+    check(os.path.exists(older_lock), "a directory in images/kept keeps links from being made")
+    check(not os.path.exists(store.part("images/kept/directory")), "it is still there")
+    os.makedirs(store.part("images/kept/directory/below"))
+    store.run("system", "check", "--repair")
+    store.sound("after the repair")
+    with open(store.part("images/kept"), "wb"):
+        pass
+    equal(set(store.findings()), {"images/kept"}, "found")
+    store.run("system", "check", "--repair")
+    store.sound("after the second repair")
+
+
+def test_check_links_not_made(store):
+    """Links that a repair cannot make are told of, with the cause."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    store.load(small().archive())
+    older(store)
+    store.sound("without links")
+    command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat", "-e", "inject=linkat:error=EIO:syscall=getpid",
+               *store.command("system", "check", "--repair")]
+    made = subprocess.run(command, env=store.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                          check=False)
+    said = made.stdout.decode()
+    check(made.returncode == 1 and "links of images: cannot keep" in said and "1 problems" in said, f"{made}")
+    store.run("system", "check", "--repair")
+    check(os.path.exists(store.part("images/lock")), "a repair without fault makes no links")
+    store.sound("after the repair")
+
+
+def test_name_missing_in_image(store):
+    """rmi by a name that the image's directory has lost removes that name, not the others, and then the image."""
+    image = small()
+    store.load(image.archive())
+    store.run("tag", "small:1", "small:2")
+    os.unlink(store.part("images", image.id(), sha256(encode(image.manifest)), "docker.io%library%small:1"))
+    equal(store.run("rmi", "small:1").stdout, b"Untagged: small:1\n", "rmi of the lost name")
+    store.sound("after it")
+    equal([item["Tag"] for item in json.loads(store.run("images", "--format=json").stdout)], ["2"], "names left")
 
 
 def test_names_unreadable(store):
@@ -443,6 +500,17 @@ def test_names_unreadable(store):
         check("names of image" in made.stderr.decode(), f"{error} at {call}: {made.stderr}")
         check(os.path.exists(layer), f"{error} at {call}: the layer of small:2 is gone")
         store.sound(f"after {error} at {call}")
+
+
+def test_digest_of_no_manifest(store):
+    """A digest reference that is that of a layer or configuration is no image, and nothing else is wrong."""
+    image = small()
+    store.load(image.archive())
+    for what, digest in (("layer", image.manifest["layers"][0]["digest"]), ("configuration", "sha256:" + image.id())):
+        said = store.run("inspect", "small@" + digest, status=None).stderr.decode()
+        check("no such" in said.lower() and "JSON" not in said, f"{what}: {said}")
+        said = store.run("rmi", "small@" + digest, status=125).stderr.decode()
+        check("no such image" in said, f"{what}: {said}")
 
 
 def test_removed_while_held(store):

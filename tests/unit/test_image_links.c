@@ -114,7 +114,7 @@ static int collect(struct world *world)
     int64_t bytes = 0;
     int lock = store_lock(&world->store, &world->err);
     assert_true(lock >= 0);
-    if (collect_garbage(&world->store, lock, world->top, &bytes, &world->err) < 0)
+    if (collect_garbage(&world->store, lock, world->top, &bytes, NULL, &world->err) < 0)
         fail_msg("%s", world->err.message);
     return lock;
 }
@@ -245,6 +245,42 @@ static void test_times_made_alike(void **state)
     assert_false(names_are_kept(&status, &status)); /* a clock that begins with 0 */
 }
 
+static void test_image_that_has_a_name(void **state)
+{
+    int64_t bytes = 0;
+    struct world *world = *state;
+    const struct users nobody = { 0 };
+    const struct index_entry entry = entry_of(0);
+    _cleanup_close_ int lock = collect(world);
+    assert_int_equal(links_remove_image(&world->store, &entry, &nobody, &bytes, &world->err), -1);
+    assert_non_null(strstr(world->err.message, "docker.io%library%one:1 still leads to it"));
+    assert_int_equal(bytes, 0);
+    assert_int_equal(links_of(world, LAYER(HEX("5"))), 2);
+    assert_int_equal(links_of(world, BLOB(HEX("3"))), 2);
+    (void)remove_image(world, 0, &nobody);
+    assert_false(exists(world, LAYER(HEX("5"))));
+}
+
+static void test_users_unknown(void **state)
+{
+    int64_t bytes = 0;
+    struct world *world = *state;
+    _cleanup_close_ int lock = store_lock(&world->store, &world->err);
+    write_file(world, LAYER(HEX("8")), "of a workload");
+    assert_int_equal(collect_garbage(&world->store, lock, NULL, &bytes, NULL, &world->err), -1);
+    assert_true(exists(world, LAYER(HEX("8"))));
+    assert_int_equal(mkdirat(world->store.fd, "torn", 0700), 0);
+    write_file(world, "torn/state.json", "{\"layers\":[\"");
+    assert_int_equal(collect_garbage(&world->store, lock, world->top, &bytes, NULL, &world->err),
+                     -1);
+    assert_non_null(strstr(world->err.message, "workload torn"));
+    assert_true(exists(world, LAYER(HEX("8"))));
+    assert_int_equal(unlinkat(world->store.fd, "torn/state.json", 0), 0);
+    assert_int_equal(collect_garbage(&world->store, lock, world->top, &bytes, NULL, &world->err),
+                     0);
+    assert_false(exists(world, LAYER(HEX("8"))));
+}
+
 static void test_making_them_anew(void **state)
 {
     struct world *world = *state;
@@ -317,6 +353,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_held, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_whether_they_are_right, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_times_made_alike, make_store, remove_store),
+        cmocka_unit_test_setup_teardown(test_image_that_has_a_name, make_store, remove_store),
+        cmocka_unit_test_setup_teardown(test_users_unknown, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_making_them_anew, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_names, make_store, remove_store),
     };

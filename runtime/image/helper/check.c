@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/document.h"
 #include "runtime/image/helper/check_parts.h"
 #include "runtime/image/helper/collect.h"
@@ -76,20 +77,19 @@ static int visit_files(struct check *check, const struct place *place,
                                     const char *name, struct error *err),
                        struct error *err)
 {
-    int fd = openat(place->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    _cleanup_closedir_ DIR *directory = directory_open(place->dir_fd, ".");
     if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/%s", check->store.path,
                                place->path);
-    for (const struct dirent *entry; (entry = readdir(directory));) {
-        const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-            strcmp(name, "lost+found") == 0) /* it may be a file system of its own */
+    for (const struct dirent *entry; (entry = directory_next(directory));) {
+        if (strcmp(entry->d_name, "lost+found") == 0) /* it may be a file system of its own */
             continue;
-        if (visit(check, place, name, err) < 0)
+        if (visit(check, place, entry->d_name, err) < 0)
             return -1;
     }
-    return 0;
+    return errno == 0 ? 0
+                      : error_set_errno(err, EXIT_OURS, errno, "cannot read %s/%s",
+                                        check->store.path, place->path);
 }
 
 /* All that can be said without reading blobs and layers. The store's lock is held. */
@@ -144,7 +144,7 @@ static int remove_images(const struct check *check, struct error *err)
     return 0;
 }
 
-static int repair(const struct check *check, int lock, struct error *err)
+static int repair(const struct check *check, int lock, struct error *unlinked, struct error *err)
 {
     int64_t bytes = 0;
     if (links_begin_change(&check->store, lock, err) < 0 || remove_images(check, err) < 0)
@@ -154,7 +154,7 @@ static int repair(const struct check *check, int lock, struct error *err)
         if (finding->file && tree_remove(finding->dir_fd, finding->file) < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s", finding->object);
     }
-    return collect_garbage(&check->store, lock, check->options->root, &bytes, err);
+    return collect_garbage(&check->store, lock, check->options->root, &bytes, unlinked, err);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -165,11 +165,31 @@ static void release(int *lock)
     *lock = -1;
 }
 
-/* A workload of which a layer was removed is not mended by it: that is a finding of its own. */
+/*
+ * What a repair does not mend, or brings about, is a finding of its own: links that cannot be made,
+ * and a workload of which a layer was removed.
+ */
 static int repair_and_look(struct check *check, int lock, struct error *err)
 {
+    struct error unlinked = { 0 };
     const struct workload_visit workloads = { check_workload, check };
-    return repair(check, lock, err) < 0 ? -1 : users_visit(check->options->root, &workloads, err);
+    if (repair(check, lock, &unlinked, err) < 0)
+        return -1;
+    const struct finding finding = { .kind = FINDING_UNLINKED,
+                                     .object = (char *)"links of images",
+                                     .dir_fd = -1,
+                                     .cause = *unlinked.message ? unlinked.message
+                                                                : (char *)"they are not kept" };
+    if (!links_are_right(&check->store, lock) && check_blame(check, &finding, NULL, err) < 0)
+        return -1;
+    return users_visit(check->options->root, &workloads, err);
+}
+
+/* Without links a store is sound as well, only slower: they are not asked for, but made. */
+static bool is_to_repair(const struct check *check, int lock)
+{
+    return check->options->repair &&
+           (check->findings.count > 0 || !links_are_right(&check->store, lock));
 }
 
 static int check_store(struct check *check, struct error *err)
@@ -182,7 +202,7 @@ static int check_store(struct check *check, struct error *err)
         result = check_content(check, err);
     if (result == 0)
         result = check_name_users(check, err);
-    if (result == 0 && check->options->repair && check->findings.count > 0)
+    if (result == 0 && is_to_repair(check, lock))
         result = repair_and_look(check, lock, err);
     release(&lock);
     return result;

@@ -21,6 +21,8 @@ static const struct {
     [FINDING_LAYER] = { "layer", repair_images, "removed; to be pulled or loaded anew: " },
     [FINDING_IMAGE] = { "image", repair_images, "removed; to be pulled or loaded anew: " },
     [FINDING_LINKS] = { "links", "`hybrid system check --repair` makes them anew", "made anew" },
+    [FINDING_UNLINKED] = { "links", "until that is mended, each removal looks at the whole store",
+                           NULL },
     [FINDING_WORKLOAD] = { "workload",
                            "fetch its image anew, or remove it with `hybrid rm`: ", NULL },
     [FINDING_ORPHAN] = { "orphan", repair, "removed" },

@@ -13,6 +13,7 @@ enum finding_kind {
     FINDING_LAYER,     /* missing, or no sound EROFS file */
     FINDING_IMAGE,     /* its documents contradict each other */
     FINDING_LINKS,     /* those of an image do not keep what it needs */
+    FINDING_UNLINKED,  /* links could not be made right */
     FINDING_WORKLOAD,  /* a layer that it uses is missing */
     FINDING_ORPHAN,    /* no image and no workload uses it */
     FINDING_TEMPORARY, /* a killed command left it */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/document.h"
 #include "runtime/image/helper/check_parts.h"
 #include "runtime/image/helper/layer.h"
@@ -76,14 +77,16 @@ static bool is_listed(const struct check *check, const char *id, const char *man
     return false;
 }
 
-static int blame_directory(struct check *check, const char *id, const char *manifest,
-                           struct error *err)
+static int cannot_read(const struct check *check, struct error *err)
 {
-    char path[2 * NAME_MAX + 2];
+    return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/images", check->store.path);
+}
+
+/* path: below images/. right: it is called as it may be. */
+static int blame(struct check *check, char *path, bool right, struct error *err)
+{
     char printable[CHECK_NAME];
     char object[OBJECT];
-    bool right = digest_is_hex(id) && (!manifest || digest_is_hex(manifest));
-    (void)snprintf(path, sizeof path, "%s%s%s", id, manifest ? "/" : "", manifest ? manifest : "");
     (void)snprintf(object, sizeof object, "images/%s",
                    document_printable(path, printable, sizeof printable));
     const struct finding finding = {
@@ -96,20 +99,23 @@ static int blame_directory(struct check *check, const char *id, const char *mani
     return check_blame(check, &finding, NULL, err);
 }
 
+static int blame_directory(struct check *check, const char *id, const char *manifest,
+                           struct error *err)
+{
+    char path[2 * NAME_MAX + 2];
+    (void)snprintf(path, sizeof path, "%s%s%s", id, manifest ? "/" : "", manifest ? manifest : "");
+    return blame(check, path, digest_is_hex(id) && (!manifest || digest_is_hex(manifest)), err);
+}
+
 /* Visits images/, and with an id what is below images/<id>. */
 static int visit_directories(struct check *check, const char *id, struct error *err)
 {
-    int fd = openat(check->store.images_fd, id ? id : ".",
-                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory) {
-        cleanup_close(&fd);
-        return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/images", check->store.path);
-    }
-    for (const struct dirent *file; (file = readdir(directory));) {
+    _cleanup_closedir_ DIR *directory = directory_open(check->store.images_fd, id ? id : ".");
+    if (!directory)
+        return cannot_read(check, err);
+    for (const struct dirent *file; (file = directory_next(directory));) {
         const char *name = file->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-            (!id && (strcmp(name, LINKS_KEPT) == 0 || strcmp(name, LINKS_LOCK) == 0)))
+        if (!id && (strcmp(name, LINKS_KEPT) == 0 || strcmp(name, LINKS_LOCK) == 0))
             continue;
         int result = !is_listed(check, id ? id : name, id ? name : NULL)
                          ? blame_directory(check, id ? id : name, id ? name : NULL, err)
@@ -118,7 +124,32 @@ static int visit_directories(struct check *check, const char *id, struct error *
         if (result < 0)
             return -1;
     }
-    return 0;
+    return errno == 0 ? 0 : cannot_read(check, err);
+}
+
+/* What workloads need of it is looked at with them; what else there is may go with a removal. */
+static int visit_kept(struct check *check, struct error *err)
+{
+    _cleanup_closedir_ DIR *directory = directory_open(check->store.images_fd, LINKS_KEPT);
+    if (!directory && errno == ENOENT)
+        return 0;
+    if (!directory && (errno == ENOTDIR || errno == ELOOP))
+        return blame(check, (char *)LINKS_KEPT, false, err);
+    if (!directory)
+        return cannot_read(check, err);
+    for (const struct dirent *file; (file = directory_next(directory));) {
+        int dir_fd = -1;
+        struct stat status;
+        char path[NAME_MAX + sizeof LINKS_KEPT + 1];
+        (void)snprintf(path, sizeof path, "%s/%s", LINKS_KEPT, file->d_name);
+        bool right = links_find_directory(&check->store, file->d_name, &dir_fd) &&
+                     dir_fd == check->store.layers_fd &&
+                     fstatat(check->store.images_fd, path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     S_ISREG(status.st_mode);
+        if (!right && blame(check, path, false, err) < 0)
+            return -1;
+    }
+    return errno == 0 ? 0 : cannot_read(check, err);
 }
 
 int check_links(struct check *check, bool right, struct error *err)
@@ -127,5 +158,7 @@ int check_links(struct check *check, bool right, struct error *err)
         if (check_image_links(check, &check->entries.entries[i], err) < 0)
             return -1;
     /* What an entry that cannot be read leads to is not known. */
-    return check->blind ? 0 : visit_directories(check, NULL, err);
+    if (!check->blind && visit_directories(check, NULL, err) < 0)
+        return -1;
+    return visit_kept(check, err);
 }

@@ -35,7 +35,9 @@ int check_entry(struct check *check, const char *file, struct error *err);
 
 /*
  * Has each image in the index its directory, with links to what it needs (right: whoever changed
- * the store last has left it so), and is there none besides? Returns 0, or -1 with *err.
+ * the store last has left it so), and is there none besides, and nothing but layers in what is kept
+ * for workloads? What is too much in an image's directory keeps only what goes with the image, and
+ * is not looked for. Returns 0, or -1 with *err.
  */
 int check_links(struct check *check, bool right, struct error *err);
 

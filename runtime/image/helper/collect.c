@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/helper/rebuild.h"
 
 /* What is in use. */
@@ -38,11 +39,10 @@ static int mark(const struct store *store, const char *root, struct collection *
 static int sweep(int dir_fd, const char *suffix, const struct marks *marks, const char *what,
                  int64_t *bytes, struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    _cleanup_closedir_ DIR *directory = directory_open(dir_fd, ".");
     if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the store's %s", what);
-    for (const struct dirent *entry; (entry = readdir(directory));) {
+    for (const struct dirent *entry; (entry = directory_next(directory));) {
         struct stat status = { 0 };
         char hex[STORE_DIGEST_HEX + 1];
         (void)snprintf(hex, sizeof hex, "%.*s", STORE_DIGEST_HEX, entry->d_name);
@@ -54,7 +54,8 @@ static int sweep(int dir_fd, const char *suffix, const struct marks *marks, cons
             return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s", entry->d_name);
         *bytes += status.st_size;
     }
-    return 0;
+    return errno == 0 ? 0
+                      : error_set_errno(err, EXIT_OURS, errno, "cannot read the store's %s", what);
 }
 
 /* Who signed an image is of interest as long as its manifest is there. */
@@ -71,9 +72,8 @@ static int sweep_signatures(const struct store *store, const struct marks *blobs
 }
 
 static int collect(const struct store *store, int lock, const struct collection *collection,
-                   int64_t *bytes, struct error *err)
+                   int64_t *bytes, struct error *unlinked, struct error *err)
 {
-    struct error ignored;
     if (links_begin_change(store, lock, err) < 0)
         return -1;
     /* Names that are gone must be so before what they led to: a power cut keeps any order. */
@@ -83,18 +83,22 @@ static int collect(const struct store *store, int lock, const struct collection 
         sweep(store->layers_fd, ".erofs", &collection->layers, "layers", bytes, err) < 0 ||
         sweep_signatures(store, &collection->blobs, err) < 0)
         return -1;
-    /* Without links the next command goes this way again: it takes longer, and is no worse. */
-    (void)rebuild_links(store, lock, &collection->list, &collection->users, &ignored);
+    /* Without links all goes on, and takes longer. */
+    (void)rebuild_links(store, lock, &collection->list, &collection->users, unlinked);
     return 0;
 }
 
 int collect_garbage(const struct store *store, int lock, const char *root, int64_t *bytes,
-                    struct error *err)
+                    struct error *unlinked, struct error *err)
 {
     struct collection collection = { 0 };
+    struct error ignored;
+    if (!unlinked)
+        unlinked = &ignored;
+    *unlinked = (struct error){ 0 };
     int result = mark(store, root, &collection, err);
     if (result == 0)
-        result = collect(store, lock, &collection, bytes, err);
+        result = collect(store, lock, &collection, bytes, unlinked, err);
     index_list_free(&collection.list);
     users_free(&collection.users);
     marks_free(&collection.blobs);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/helper/layer.h"
 #include "runtime/image/names.h"
 
@@ -65,11 +66,11 @@ static bool is_same_file(int one_fd, int other_fd, const char *name)
            fstatat(other_fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && one.st_ino == other.st_ino;
 }
 
-/* Puts the store's file in the place of another that is called so. 0, or -1 with errno. */
+/* Puts the store's file in the place of whatever else is called so. 0, or -1 with errno. */
 static int replace(int image_fd, int dir_fd, const char *name)
 {
-    if ((unlinkat(image_fd, temporary, 0) < 0 && errno != ENOENT) ||
-        linkat(dir_fd, name, image_fd, temporary, 0) < 0 || unlinkat(image_fd, name, 0) < 0)
+    if (tree_remove(image_fd, temporary) < 0 || linkat(dir_fd, name, image_fd, temporary, 0) < 0 ||
+        tree_remove(image_fd, name) < 0)
         return -1;
     return renameat(image_fd, temporary, image_fd, name);
 }
@@ -100,16 +101,6 @@ int links_add_name(const struct store *store, const struct index_entry *entry, s
     return error_see_store(err, cause);
 }
 
-int links_keep_layer(const struct store *store, const char *name, bool anew, struct error *err)
-{
-    _cleanup_close_ int kept_fd = store_open_directory(store, store->images_fd, LINKS_KEPT, err);
-    if (kept_fd < 0 || links_add_part(kept_fd, store->layers_fd, name, anew, err) < 0)
-        return -1;
-    return fsync(kept_fd) == 0
-               ? 0
-               : error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
-}
-
 /* --- removing --------------------------------------------------------------------------------- */
 
 bool links_find_directory(const struct store *store, const char *name, int *dir_fd)
@@ -128,7 +119,7 @@ static int cannot_remove(const char *name, struct error *err)
 }
 
 /* Removes a file of the store if that is its only name. */
-static int remove_unused(int dir_fd, const char *name, int64_t *bytes, struct error *err)
+static int remove_if_last(int dir_fd, const char *name, int64_t *bytes, struct error *err)
 {
     struct stat status;
     if (fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
@@ -148,49 +139,80 @@ static bool is_used_layer(const struct users *users, const char *name)
     return name[0] && name[strlen(hex)] == '.' && marks_have(&users->layers, hex);
 }
 
-/* Removes a name from a directory of links, and what it was the last one of. */
+/* Removes a name from a directory of links, whatever it is, and what it was the last one of. */
 static int release(const struct store *store, int links_fd, const char *name, int64_t *bytes,
                    struct error *err)
 {
     int dir_fd;
-    if (unlinkat(links_fd, name, 0) < 0 && errno != ENOENT)
+    if (tree_remove(links_fd, name) < 0)
         return cannot_remove(name, err);
-    return links_find_directory(store, name, &dir_fd) ? remove_unused(dir_fd, name, bytes, err) : 0;
+    return links_find_directory(store, name, &dir_fd) ? remove_if_last(dir_fd, name, bytes, err)
+                                                      : 0;
 }
 
-static DIR *open_again(int dir_fd, struct error *err)
+static int cannot_read(struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (directory)
-        return directory;
-    cleanup_close(&fd);
-    (void)error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
-    return NULL;
+    return error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
 }
 
-static bool is_dot(const char *name)
+/* Does a name still lead to the image? Its names were removed one by one, each from here too. */
+static int refuse_named(const struct store *store, const struct index_entry *image,
+                        const char *name, struct error *err)
 {
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    struct index_entry entry;
+    int found = names_is_one(name) ? index_read(store->index_fd, name, &entry, err) : 0;
+    if (found <= 0)
+        return found;
+    bool same =
+        strcmp(entry.config, image->config) == 0 && strcmp(entry.manifest, image->manifest) == 0;
+    index_entry_free(&entry);
+    return same ? error_set(err, EXIT_OURS,
+                            "image %.12s is not removed: index entry %s still leads to it; "
+                            "`hybrid system check` tells what is wrong with the store",
+                            image->config, name)
+                : 0;
 }
 
-/* Releases all that a directory of links has; what workloads use is kept first. */
-static int release_image(const struct store *store, int image_fd, const struct users *users,
-                         int64_t *bytes, struct error *err)
+/* Keeps a layer for workloads; the first opens *kept_fd. Returns 0, or -1 with *err. */
+static int keep_layer(const struct store *store, const char *name, int *kept_fd, struct error *err)
 {
-    _cleanup_closedir_ DIR *directory = open_again(image_fd, err);
-    if (!directory)
+    if (*kept_fd < 0)
+        *kept_fd = store_open_directory(store, store->images_fd, LINKS_KEPT, err);
+    if (*kept_fd < 0)
         return -1;
-    for (const struct dirent *file; (file = readdir(directory));) {
-        const char *name = file->d_name;
-        if (is_dot(name))
-            continue;
-        if (is_used_layer(users, name) && links_keep_layer(store, name, false, err) < 0)
+    return links_add_part(*kept_fd, store->layers_fd, name, false, err) < 0 ? -1 : 0;
+}
+
+/* Before anything of an image goes: may it, and what do workloads need of it? */
+static int prepare_release(const struct store *store, int image_fd, const struct index_entry *image,
+                           const struct users *users, struct error *err)
+{
+    _cleanup_close_ int kept_fd = -1;
+    _cleanup_closedir_ DIR *directory = directory_open(image_fd, ".");
+    if (!directory)
+        return cannot_read(err);
+    for (const struct dirent *file; (file = directory_next(directory));)
+        if (refuse_named(store, image, file->d_name, err) < 0 ||
+            (is_used_layer(users, file->d_name) &&
+             keep_layer(store, file->d_name, &kept_fd, err) < 0))
             return -1;
-        if (release(store, image_fd, name, bytes, err) < 0)
+    if (errno != 0)
+        return cannot_read(err);
+    return kept_fd < 0 || fsync(kept_fd) == 0
+               ? 0
+               : error_set_errno(err, EXIT_OURS, errno, "cannot sync the image store");
+}
+
+/* Releases all that a directory of links has. */
+static int release_image(const struct store *store, int image_fd, int64_t *bytes, struct error *err)
+{
+    _cleanup_closedir_ DIR *directory = directory_open(image_fd, ".");
+    if (!directory)
+        return cannot_read(err);
+    for (const struct dirent *file; (file = directory_next(directory));)
+        if (release(store, image_fd, file->d_name, bytes, err) < 0)
             return -1;
-    }
-    return 0;
+    return errno == 0 ? 0 : cannot_read(err);
 }
 
 int links_forget_name(const struct store *store, const struct index_entry *entry, struct error *err)
@@ -240,8 +262,8 @@ int links_remove_image(const struct store *store, const struct index_entry *imag
         openat(store->images_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : cannot_remove(path, err);
-    if (release_image(store, fd, users, bytes, err) < 0 ||
-        remove_directories(store, image, path, err) < 0)
+    if (prepare_release(store, fd, image, users, err) < 0 ||
+        release_image(store, fd, bytes, err) < 0 || remove_directories(store, image, path, err) < 0)
         return -1;
     return remove_signers(store, image->manifest, err);
 }
@@ -249,17 +271,15 @@ int links_remove_image(const struct store *store, const struct index_entry *imag
 int links_remove_kept(const struct store *store, const struct users *users, int64_t *bytes,
                       struct error *err)
 {
-    _cleanup_close_ int fd =
-        openat(store->images_fd, LINKS_KEPT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : cannot_remove(LINKS_KEPT, err);
-    _cleanup_closedir_ DIR *directory = open_again(fd, err);
+    _cleanup_closedir_ DIR *directory = directory_open(store->images_fd, LINKS_KEPT);
     if (!directory)
-        return -1;
-    for (const struct dirent *file; (file = readdir(directory));)
-        if (!is_dot(file->d_name) && !is_used_layer(users, file->d_name) &&
-            release(store, fd, file->d_name, bytes, err) < 0)
+        return errno == ENOENT ? 0 : cannot_remove(LINKS_KEPT, err);
+    for (const struct dirent *file; (file = directory_next(directory));)
+        if (!is_used_layer(users, file->d_name) &&
+            release(store, dirfd(directory), file->d_name, bytes, err) < 0)
             return -1;
+    if (errno != 0)
+        return cannot_read(err);
     if (users->layers.count == 0 && unlinkat(store->images_fd, LINKS_KEPT, AT_REMOVEDIR) < 0)
         return cannot_remove(LINKS_KEPT, err);
     return 0;
@@ -269,12 +289,12 @@ int links_release_staging(const struct staging *staging, struct error *err)
 {
     int dir_fd;
     int64_t bytes = 0;
-    _cleanup_closedir_ DIR *directory = open_again(staging->fd, err);
+    _cleanup_closedir_ DIR *directory = directory_open(staging->fd, ".");
     if (!directory)
-        return -1;
-    for (const struct dirent *file; (file = readdir(directory));)
+        return cannot_read(err);
+    for (const struct dirent *file; (file = directory_next(directory));)
         if (links_find_directory(staging->store, file->d_name, &dir_fd) &&
             release(staging->store, staging->fd, file->d_name, &bytes, err) < 0)
             return -1;
-    return 0;
+    return errno == 0 ? 0 : cannot_read(err);
 }

@@ -57,7 +57,7 @@ int links_remove_name(const struct store *store, const struct index_entry *entry
 /*
  * Removes an image that no name leads to any more, what nobody else uses of it, and who signed it.
  * Layers that workloads use are kept. Adds to *bytes what has been freed. The index has been
- * synced. Returns 0, or -1 with *err.
+ * synced. Returns 0, or -1 with *err: if a name does lead to it, nothing has been removed.
  */
 int links_remove_image(const struct store *store, const struct index_entry *image,
                        const struct users *users, int64_t *bytes, struct error *err);
@@ -65,9 +65,6 @@ int links_remove_image(const struct store *store, const struct index_entry *imag
 /* Removes what was kept for workloads that are gone, unless an image uses it. The same. */
 int links_remove_kept(const struct store *store, const struct users *users, int64_t *bytes,
                       struct error *err);
-
-/* Keeps a layer, by its file, for a workload, if the store has it. Returns 0, or -1 with *err. */
-int links_keep_layer(const struct store *store, const char *name, bool anew, struct error *err);
 
 /* Removes what only a staging directory holds, and what it holds. Returns 0, or -1 with *err. */
 int links_release_staging(const struct staging *staging, struct error *err);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "runtime/image/directory.h"
 #include "runtime/image/helper/layer.h"
 #include "runtime/image/names.h"
 
@@ -21,18 +22,14 @@ struct rebuild {
 static int prune(int dir_fd, bool (*wanted)(const void *context, const char *name),
                  const void *context, struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory) {
-        cleanup_close(&fd);
+    _cleanup_closedir_ DIR *directory = directory_open(dir_fd, ".");
+    if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
-    }
-    for (const struct dirent *file; (file = readdir(directory));)
-        if (strcmp(file->d_name, ".") != 0 && strcmp(file->d_name, "..") != 0 &&
-            !wanted(context, file->d_name) && tree_remove(dir_fd, file->d_name) < 0)
+    for (const struct dirent *file; (file = directory_next(directory));)
+        if (!wanted(context, file->d_name) && tree_remove(dir_fd, file->d_name) < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot remove %s of the image store",
                                    file->d_name);
-    return 0;
+    return errno == 0 ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
 }
 
 static bool is_image(const void *context, const char *name)
@@ -173,9 +170,17 @@ static int keep_layers(const struct rebuild *rebuild, const struct users *users,
 {
     int64_t bytes = 0;
     char name[STORE_DIGEST_HEX + 8];
-    for (size_t i = 0; i < users->layers.count; i++) {
-        layer_file_name(users->layers.hex[i], name);
-        if (links_keep_layer(rebuild->store, name, rebuild->anew, err) < 0)
+    const struct store *store = rebuild->store;
+    const struct marks *layers = &users->layers;
+    _cleanup_close_ int kept_fd =
+        layers->count > 0 ? open_directory(store->images_fd, LINKS_KEPT, err) : -1;
+    if (layers->count > 0 && kept_fd < 0)
+        return -1;
+    for (size_t i = 0; i < layers->count; i++) {
+        if (i > 0 && strcmp(layers->hex[i], layers->hex[i - 1]) == 0) /* many use the same */
+            continue;
+        layer_file_name(layers->hex[i], name);
+        if (links_add_part(kept_fd, store->layers_fd, name, rebuild->anew, err) < 0)
             return -1;
     }
     return links_remove_kept(rebuild->store, users, &bytes, err);

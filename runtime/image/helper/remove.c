@@ -106,7 +106,7 @@ static int begin(struct removal *removal, struct error *err)
         return -1;
     /* If an image is damaged, this fails; perhaps that is the one to be removed. */
     if (!links_are_right(store, removal->lock))
-        (void)collect_garbage(store, removal->lock, removal->root, &removal->removed->bytes,
+        (void)collect_garbage(store, removal->lock, removal->root, &removal->removed->bytes, NULL,
                               &ignored);
     removal->counted = links_are_right(store, removal->lock);
     return users_read(removal->root, &removal->users, err);
@@ -133,7 +133,7 @@ static int finish(struct removal *removal, struct error *err)
 {
     if (!removal->counted)
         return collect_garbage(removal->store, removal->lock, removal->root,
-                               &removal->removed->bytes, err);
+                               &removal->removed->bytes, NULL, err);
     if (release_images(removal, err) < 0)
         return -1;
     links_end_change(removal->store, removal->lock);

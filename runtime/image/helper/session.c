@@ -89,8 +89,9 @@ static int collect(const struct store *store, const char *root, bool all, struct
     _cleanup_close_ int lock = store_lock(store, err);
     if (lock < 0)
         return -1;
-    return all || !links_are_right(store, lock) ? collect_garbage(store, lock, root, &bytes, err)
-                                                : 0;
+    return all || !links_are_right(store, lock)
+               ? collect_garbage(store, lock, root, &bytes, NULL, err)
+               : 0;
 }
 
 /* What this command has held may have been removed meanwhile by everybody else. */
