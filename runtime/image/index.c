@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "directory.h"
 #include "document.h"
 
 bool digest_is_hex(const char *text)
@@ -135,7 +136,7 @@ void index_list_sort(struct index_list *list)
 /* Temporary files of an update in progress start with a dot. */
 static int read_all(DIR *directory, bool unnamed, struct index_list *list, struct error *err)
 {
-    for (const struct dirent *file; (file = readdir(directory));) {
+    for (const struct dirent *file; (file = directory_next(directory));) {
         struct index_entry entry;
         if (file->d_name[0] == '.' || (unnamed && file->d_name[0] != '@'))
             continue;
@@ -144,7 +145,8 @@ static int read_all(DIR *directory, bool unnamed, struct index_list *list, struc
         if (found < 0 || (found > 0 && index_list_add(list, &entry, err) < 0))
             return -1;
     }
-    return 0;
+    /* A list that is too short would be taken for what the store has: the rest would be removed. */
+    return errno == 0 ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
 }
 
 static int list_entries(const char *store_dir, bool unnamed, struct index_list *list,

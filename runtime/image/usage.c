@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "directory.h"
 #include "marks.h"
 
 static bool has_config(const struct index_list *list, size_t from, size_t to, const char *config)
@@ -46,11 +47,10 @@ static int mark_active(int blobs_fd, const struct index_list *list, const struct
 static int measure_files(int dir_fd, const struct marks *marks, const struct usage_view *view,
                          struct usage *usage, struct error *err)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    _cleanup_closedir_ DIR *directory = directory_open(dir_fd, ".");
     if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
-    for (const struct dirent *entry; (entry = readdir(directory));) {
+    for (const struct dirent *entry; (entry = directory_next(directory));) {
         char hex[STORE_DIGEST_HEX + 1];
         struct stat status;
         (void)snprintf(hex, sizeof hex, "%.*s", STORE_DIGEST_HEX, entry->d_name);
@@ -60,7 +60,7 @@ static int measure_files(int dir_fd, const struct marks *marks, const struct usa
         if (!marks_have(marks, hex) && !(view && view->uses_layer(view->context, hex)))
             usage->reclaimable += status.st_size;
     }
-    return 0;
+    return errno == 0 ? 0 : error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
 }
 
 static int open_directory(const char *store_dir, const char *name, struct error *err)

@@ -502,6 +502,22 @@ def test_names_unreadable(store):
         store.sound(f"after {error} at {call}")
 
 
+def test_index_unreadable(store):
+    """An index that cannot be read to its end is not one that has no more entries."""
+    if not shutil.which("strace"):
+        raise images.Skip("strace is not installed")
+    store.load(small().archive())
+    older(store)
+    for arguments in (("rmi", "absent"), ("image", "prune"), ("images",)):
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", store.part("index"), "-e", "trace=getdents64", "-e",
+                   "inject=getdents64:error=EIO:syscall=getpid", *store.command(*arguments)]
+        made = subprocess.run(command, env=store.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                              check=False)
+        equal(made.returncode, 125, f"{arguments}: {made}")
+        store.sound(f"after {arguments}")
+    store.run("rmi", "small:1")
+
+
 def test_digest_of_no_manifest(store):
     """A digest reference that is that of a layer or configuration is no image, and nothing else is wrong."""
     image = small()
