@@ -16,19 +16,14 @@ static bool ends_with(const char *text, const char *end)
     return length >= size && strcmp(text + length - size, end) == 0;
 }
 
-/* What systemd.unit(5) allows: anything else it would escape, and the unit were another one. */
-static bool is_unit_name(const char *name, const char *type)
+bool scope_is_unit_name(const char *name, const char *type)
 {
     return strlen(name) < SCOPE_UNIT_SIZE && ends_with(name, type) && *name != '.' &&
            name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                              ":-_.\\@")] == '\0';
 }
 
-/*
- * Where a slice is in the tree: "a-b.slice" is "a.slice/a-b.slice" (systemd.slice(5)), "-.slice"
- * the root. Returns the length, or -1 if it is no slice's name.
- */
-static int expand_slice(const char *slice, char path[PATH_MAX])
+int scope_expand_slice(const char *slice, char path[PATH_MAX])
 {
     size_t used = 0, stem = strlen(slice) - strlen(".slice");
     *path = '\0';
@@ -45,6 +40,22 @@ static int expand_slice(const char *slice, char path[PATH_MAX])
         used += (size_t)written;
     }
     return (int)used;
+}
+
+const char *scope_unit_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool scope_path_is(const char *path, const char *slice)
+{
+    char expected[PATH_MAX];
+    const char *unit = scope_unit_of(path);
+    int length = scope_is_unit_name(unit, ".scope") && scope_is_unit_name(slice, ".slice")
+                     ? scope_expand_slice(slice, expected)
+                     : -1;
+    return length >= 0 && unit - path == length && memcmp(path, expected, (size_t)length) == 0;
 }
 
 static int refuse_path(const char *given, const char *why, struct error *err)
@@ -75,10 +86,11 @@ static int read_path(const char *given, const char *id, struct cgroup_scope *sco
     int unit = given ? snprintf(scope->unit, sizeof scope->unit, "%.*s%s%s.scope", prefix,
                                 colon + 1, prefix > 0 ? "-" : "", second + 1)
                      : snprintf(scope->unit, sizeof scope->unit, "hybrid-%s.scope", id);
-    if (slice < 0 || (size_t)slice >= sizeof scope->slice || !is_unit_name(scope->slice, ".slice"))
+    if (slice < 0 || (size_t)slice >= sizeof scope->slice ||
+        !scope_is_unit_name(scope->slice, ".slice"))
         return refuse_path(given, "its first part is not the name of a slice", err);
-    if (unit < 0 || (size_t)unit >= sizeof scope->unit || !is_unit_name(scope->unit, ".scope") ||
-        (given && !second[1]))
+    if (unit < 0 || (size_t)unit >= sizeof scope->unit ||
+        !scope_is_unit_name(scope->unit, ".scope") || (given && !second[1]))
         return refuse_path(given ? given : id, "its other parts make no name of a unit", err);
     return 0;
 }
@@ -175,7 +187,7 @@ static char *make_property(const char *name, const char *text, struct error *err
                         name);
         return NULL;
     }
-    bool number = isdigit((unsigned char)*value);
+    bool number = *value && value[strspn(value, "0123456789.")] == '\0';
     if (asprintf(&result, "%.*s%s=%s%s", (int)(micro ? letters - 4 : letters), name,
                  micro ? "Sec" : "", value,
                  micro && number     ? "us"
@@ -187,55 +199,76 @@ static char *make_property(const char *name, const char *text, struct error *err
     return result;
 }
 
-/* What engines themselves set, CRI-O for one. */
-static bool is_harmless(const char *name)
+/*
+ * What can be set: how the unit ends and is forgotten, and what engines themselves write
+ * (containerd Delegate, CRI-O the two after it). Others start, stop and order units,
+ * reboot the host or take from other containers, and an annotation need not be the engine's: some
+ * pass on those of images and pods.
+ */
+static const struct {
+    const char *name, *only; /* only: the one value that it can have; NULL: any */
+} allowed[] = {
+    { "CollectMode", NULL },           { "TimeoutStopUSec", NULL }, { "TimeoutStopSec", NULL },
+    { "RuntimeMaxUSec", NULL },        { "RuntimeMaxSec", NULL },   { "Delegate", "true" },
+    { "DefaultDependencies", "true" }, { "After", "crio.service" },
+};
+
+static bool is_allowed(const char *name, const char *property)
 {
-    static const char *const harmless[] = { "CollectMode", "TimeoutStopUSec", "TimeoutStopSec" };
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
-        if (strcmp(name, harmless[i]) == 0)
-            return true;
+    const char *value = strchr(property, '=') + 1;
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(name, allowed[i].name) == 0)
+            return !allowed[i].only || strcmp(value, allowed[i].only) == 0;
     return false;
 }
 
-static int read_properties(const json_t *annotations, bool under_policy, struct cgroup_scope *scope,
-                           struct error *err)
+static int add_property(const char *name, const char *text, struct cgroup_scope *scope,
+                        struct error *err)
+{
+    size_t count = 0;
+    while (scope->properties[count])
+        count++;
+    scope->properties[count] = make_property(name, text, err);
+    if (!scope->properties[count])
+        return -1;
+    if (is_allowed(name, scope->properties[count]))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     "annotations: " PROPERTY_PREFIX
+                     "%.80s: this property, or this value of it, is not one that a container may "
+                     "have (it could reach other units); remove the annotation, hybrid(1), "
+                     "SYSTEMD, lists those that it may",
+                     name);
+}
+
+static int read_properties(const json_t *annotations, struct cgroup_scope *scope, struct error *err)
 {
     const char *key;
     json_t *value;
-    size_t count = 0;
     scope->properties = calloc(json_object_size(annotations) + 1, sizeof *scope->properties);
     if (!scope->properties)
         return error_set(err, EXIT_OURS, "out of memory");
     json_object_foreach((json_t *)annotations, key, value)
     {
-        if (strncmp(key, PROPERTY_PREFIX, strlen(PROPERTY_PREFIX)) != 0)
-            continue;
-        const char *name = key + strlen(PROPERTY_PREFIX);
-        if (under_policy && !is_harmless(name))
-            return error_set(
-                err, EXIT_OURS,
-                "annotations: %.120s: where there is a policy, of systemd's properties "
-                "only CollectMode and TimeoutStopUSec can be set",
-                key);
-        scope->properties[count] = make_property(name, json_string_value(value), err);
-        if (!scope->properties[count++])
+        if (strncmp(key, PROPERTY_PREFIX, strlen(PROPERTY_PREFIX)) == 0 &&
+            add_property(key + strlen(PROPERTY_PREFIX), json_string_value(value), scope, err) < 0)
             return -1;
     }
     return 0;
 }
 
 int cgroup_scope_make(const char *cgroups_path, const char *id, const json_t *annotations,
-                      bool under_policy, struct cgroup_scope *scope, struct error *err)
+                      struct cgroup_scope *scope, struct error *err)
 {
     *scope = (struct cgroup_scope){ .properties = NULL };
     if (read_path(cgroups_path, id, scope, err) < 0)
         return -1;
-    int length = expand_slice(scope->slice, scope->path);
+    int length = scope_expand_slice(scope->slice, scope->path);
     if (length < 0)
         return refuse_path(cgroups_path, "its first part is not the name of a slice", err);
     (void)snprintf(scope->path + length, sizeof scope->path - (size_t)length, "%s", scope->unit);
     (void)snprintf(scope->description, sizeof scope->description, "container %.128s of hybrid", id);
-    return read_properties(annotations, under_policy, scope, err);
+    return read_properties(annotations, scope, err);
 }
 
 void cgroup_scope_free(struct cgroup_scope *scope)

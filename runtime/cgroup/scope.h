@@ -32,17 +32,15 @@ struct cgroup_scope {
 };
 
 /*
- * The scope of a container. under_policy: of those properties, only the ones that change nothing
- * but how long a stop may take, and when the unit is forgotten: others start units or reboot the
- * host, and a bundle's author is not trusted with that where there is a policy. cgroups_path:
- * linux.cgroupsPath as engines write it for systemd, "SLICE:PREFIX:NAME", for the unit
- * PREFIX-NAME.scope in SLICE (system.slice if that is empty); NULL: hybrid-ID.scope in
- * system.slice. annotations: the configuration's, of which "org.systemd.property.NAME" are
- * properties of the unit; NULL: none. Pure. Returns 0, or -1 with *err; cgroup_scope_free is safe
- * either way.
+ * The scope of a container. cgroups_path: linux.cgroupsPath as engines write it for systemd,
+ * "SLICE:PREFIX:NAME", for the unit PREFIX-NAME.scope in SLICE (system.slice if that is empty);
+ * NULL: hybrid-ID.scope in system.slice. annotations: the configuration's, of which
+ * "org.systemd.property.NAME" are properties of the unit, of which only those are taken that change
+ * nothing but this container; NULL: none. Pure. Returns 0, or -1 with *err; cgroup_scope_free is
+ * safe either way.
  */
 int cgroup_scope_make(const char *cgroups_path, const char *id, const json_t *annotations,
-                      bool under_policy, struct cgroup_scope *scope, struct error *err);
+                      struct cgroup_scope *scope, struct error *err);
 void cgroup_scope_free(struct cgroup_scope *scope);
 
 /* Refuses a host that systemd does not run. Returns 0, or -1 with *err. */
@@ -95,9 +93,24 @@ int scope_set_limits(const char *unit, const struct plan_resources *resources, s
 const char *scope_unit_of(const char *path);
 
 /*
- * Whether systemd has the scope whose cgroup is at `path`, or is about to make it: by the path's
- * last two components, which tell its slice.
+ * Whether it is the name of a unit of that type (".scope"), by what systemd.unit(5) allows: from
+ * anything else systemd would make another name, or take it for a pattern of several. Pure.
  */
+bool scope_is_unit_name(const char *name, const char *type);
+
+/*
+ * Where a slice is in the tree: "a-b.slice" is "a.slice/a-b.slice/" (systemd.slice(5)), "-.slice"
+ * the root, "". Returns the length, or -1 if it is no slice's name. Pure.
+ */
+int scope_expand_slice(const char *slice, char path[PATH_MAX]);
+
+/*
+ * Whether `path`, all of it, is where systemd puts the scope of its last component, which is in
+ * that slice: a path that only ends like it is somebody's own. Pure.
+ */
+bool scope_path_is(const char *path, const char *slice);
+
+/* Whether systemd has the scope whose cgroup is at `path`, or is about to make it. */
 bool scope_is_at(const char *path);
 
 /* Has systemd forget the unit, whose processes have been killed. Returns 0, or -1 with *err. */

@@ -288,14 +288,8 @@ int scope_set_limits(const char *unit, const struct plan_resources *resources, s
     return result;
 }
 
-const char *scope_unit_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* The slice that systemd says the unit is in. Returns its length, or -1: there is no such unit. */
-static ssize_t ask_slice(const char *unit, char text[SCOPE_UNIT_SIZE])
+/* The slice that systemd says the unit is in. Returns 0, or -1: there is no such unit. */
+static int ask_slice(const char *unit, char text[SCOPE_UNIT_SIZE])
 {
     const char *const argv[] = { "systemctl", "show", "--property=Slice", "--value", "--",
                                  unit,        NULL };
@@ -311,23 +305,18 @@ static ssize_t ask_slice(const char *unit, char text[SCOPE_UNIT_SIZE])
     if (pid < 0 || program_await(&program, pid, &ignored) != 0)
         return -1;
     ssize_t length = pread(output, text, SCOPE_UNIT_SIZE, 0);
-    return length > 0 ? length - 1 : -1; /* a line */
+    if (length < 2 || text[length - 1] != '\n') /* without such a unit: an empty line */
+        return -1;
+    text[length - 1] = '\0';
+    return 0;
 }
 
 bool scope_is_at(const char *path)
 {
     char slice[SCOPE_UNIT_SIZE];
     const char *unit = scope_unit_of(path);
-    size_t length = strlen(unit), end = strlen(".scope");
-    if (length <= end || strcmp(unit + length - end, ".scope") != 0 ||
-        !cgroup_scope_host_has_systemd())
-        return false;
-    ssize_t size = ask_slice(unit, slice);
-    if (unit == path)
-        return size == (ssize_t)strlen("-.slice") && memcmp(slice, "-.slice", (size_t)size) == 0;
-    ssize_t before = unit - 1 - path; /* what comes before the last slash */
-    return size > 0 && size <= before && memcmp(unit - 1 - size, slice, (size_t)size) == 0 &&
-           (size == before || unit[-2 - size] == '/');
+    return scope_is_unit_name(unit, ".scope") && cgroup_scope_host_has_systemd() &&
+           ask_slice(unit, slice) == 0 && scope_path_is(path, slice);
 }
 
 int scope_stop(const char *unit, struct error *err)

@@ -50,7 +50,7 @@ static int make_scope(struct creation *creation, const char *id, struct error *e
     if (cgroup_scope_check_host(err) < 0)
         return -1;
     return cgroup_scope_make(plan->cgroup_path, id, json_object_get(plan->document, "annotations"),
-                             creation->bundle.policy != NULL, &creation->scope, err);
+                             &creation->scope, err);
 }
 
 static int check_cgroup_manager(struct creation *creation, const char *id, struct error *err)

@@ -140,7 +140,7 @@ static int make_scope(const struct runtime *runtime, struct launch *launch,
     launch->request.spec.scope = scope;
     return cgroup_scope_check_host(err) < 0
                ? -1
-               : cgroup_scope_make(NULL, launch->state->id, NULL, false, scope, err);
+               : cgroup_scope_make(NULL, launch->state->id, NULL, scope, err);
 }
 
 static int fork_and_follow(const struct runtime *runtime, struct launch *launch, int lock_fd,

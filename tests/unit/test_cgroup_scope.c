@@ -40,7 +40,7 @@ static void test_names(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct cgroup_scope scope;
         struct error err = { 0 };
-        assert_int_equal(cgroup_scope_make(cases[i].given, "id", NULL, false, &scope, &err), 0);
+        assert_int_equal(cgroup_scope_make(cases[i].given, "id", NULL, &scope, &err), 0);
         assert_string_equal(scope.slice, cases[i].slice);
         assert_string_equal(scope.unit, cases[i].unit);
         assert_string_equal(scope.path, cases[i].path);
@@ -60,7 +60,7 @@ static void test_wrong_names(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct cgroup_scope scope;
         struct error err = { 0 };
-        assert_int_equal(cgroup_scope_make(cases[i], "id", NULL, false, &scope, &err), -1);
+        assert_int_equal(cgroup_scope_make(cases[i], "id", NULL, &scope, &err), -1);
         assert_non_null(strstr(err.message, cases[i]));
         cgroup_scope_free(&scope);
     }
@@ -68,19 +68,19 @@ static void test_wrong_names(void **state)
     struct error err = { 0 };
     char name[600] = "a.slice:b:";
     memset(name + strlen(name), 'x', 300);
-    assert_int_equal(cgroup_scope_make(name, "id", NULL, false, &scope, &err), -1);
+    assert_int_equal(cgroup_scope_make(name, "id", NULL, &scope, &err), -1);
     cgroup_scope_free(&scope);
 }
 
 /* The property that one annotation makes; NULL: it is refused, by its name. */
-static void check_property(const char *name, const char *value, bool policy, const char *expected)
+static void check_property(const char *name, const char *value, const char *expected)
 {
     char key[128];
     struct cgroup_scope scope;
     struct error err = { 0 };
     (void)snprintf(key, sizeof key, "org.systemd.property.%s", name);
     json_t *annotations = json_pack("{s:s, s:s}", "other", "x", key, value);
-    int result = cgroup_scope_make(NULL, "id", annotations, policy, &scope, &err);
+    int result = cgroup_scope_make(NULL, "id", annotations, &scope, &err);
     assert_int_equal(result, expected ? 0 : -1);
     if (expected)
         assert_string_equal(scope.properties[0], expected);
@@ -93,27 +93,86 @@ static void check_property(const char *name, const char *value, bool policy, con
 static void test_properties(void **state)
 {
     (void)state;
-    check_property("TimeoutStopUSec", "uint64 123456789", false, "TimeoutStopSec=123456789us");
-    check_property("TimeoutStopSec", "30", false, "TimeoutStopSec=30s");
-    check_property("RuntimeMaxSec", "double 1.5", false, "RuntimeMaxSec=1.5s");
-    check_property("CollectMode", "'inactive-or-failed'", true, "CollectMode=inactive-or-failed");
-    check_property("TimeoutStopUSec", "1", true, "TimeoutStopSec=1us");
-    check_property("SendSIGHUP", "true", false, "SendSIGHUP=true");
-    check_property("KillSignal", "int32 9", false, "KillSignal=9");
-    check_property("After", "['a.service', \"b.service\"]", false, "After=a.service b.service");
-    check_property("After", "@as []", false, "After=");
-    check_property("FailureAction", "'reboot'", true, NULL);
-    check_property("Mem-ory", "1", false, NULL);
-    check_property("ab", "1", false, NULL);
-    check_property("After", "['a b']", false, NULL);
-    check_property("After", "['a',", false, NULL);
-    check_property("After", "['a' 'b']", false, NULL);
-    check_property("Description", "'a\nb'", false, NULL);
-    check_property("Description", "plain", false, NULL);
-    check_property("TimeoutStopUSec", "(1, 2)", false, NULL);
-    check_property("TimeoutStopUSec", "0x10", false, NULL);
-    check_property("TimeoutStopUSec", "12 kg", false, NULL);
-    check_property("TimeoutStopUSec", "", false, NULL);
+    check_property("TimeoutStopUSec", "uint64 123456789", "TimeoutStopSec=123456789us");
+    check_property("TimeoutStopUSec", "1", "TimeoutStopSec=1us");
+    check_property("TimeoutStopSec", "30", "TimeoutStopSec=30s");
+    check_property("RuntimeMaxSec", "double 1.5", "RuntimeMaxSec=1.5s");
+    check_property("RuntimeMaxUSec", "'2min'", "RuntimeMaxSec=2min");
+    check_property("CollectMode", "'inactive-or-failed'", "CollectMode=inactive-or-failed");
+    check_property("Delegate", "true", "Delegate=true");
+    check_property("DefaultDependencies", "true", "DefaultDependencies=true");
+    check_property("After", "['crio.service']", "After=crio.service");
+    check_property("After", "@as [\"crio.service\"]", "After=crio.service");
+    check_property("Mem-ory", "1", NULL);
+    check_property("ab", "1", NULL);
+    check_property("After", "['a b']", NULL);
+    check_property("After", "['a',", NULL);
+    check_property("After", "['a' 'b']", NULL);
+    check_property("CollectMode", "'a\nb'", NULL);
+    check_property("CollectMode", "plain", NULL);
+    check_property("TimeoutStopUSec", "(1, 2)", NULL);
+    check_property("TimeoutStopUSec", "0x10", NULL);
+    check_property("TimeoutStopUSec", "12 kg", NULL);
+    check_property("TimeoutStopUSec", "", NULL);
+}
+
+/* What would reach other units, the host, or what other containers get. */
+static void test_properties_of_others(void **state)
+{
+    static const char *const cases[][2] = {
+        { "Conflicts", "['ssh.service']" },
+        { "Conflicts", "'ssh.service'" },
+        { "Wants", "['debug-shell.service']" },
+        { "OnSuccess", "['x.service']" },
+        { "OnFailure", "['x.service']" },
+        { "SuccessAction", "'reboot-immediate'" },
+        { "FailureAction", "'poweroff-force'" },
+        { "JobTimeoutAction", "'reboot'" },
+        { "Before", "['ssh.service']" },
+        { "After", "['ssh.service']" },
+        { "After", "['crio.service', 'ssh.service']" },
+        { "After", "@as []" },
+        { "DefaultDependencies", "false" },
+        { "Delegate", "false" },
+        { "DeviceAllow", "'char-* rwm'" },
+        { "MemoryMin", "uint64 99999999999" },
+        { "KillMode", "'none'" },
+        { "collectMode", "'inactive'" },
+        { "CollectModeX", "'inactive'" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_property(cases[i][0], cases[i][1], NULL);
+}
+
+/* A cgroup is a scope's only if all of its path is where systemd puts the scope. */
+static void test_places(void **state)
+{
+    static const struct {
+        const char *path, *slice;
+        bool expected;
+    } cases[] = {
+        { "machine.slice/libpod-1f.scope", "machine.slice", true },
+        { "a.slice/a-b.slice/cri-x.scope", "a-b.slice", true },
+        { "x.scope", "-.slice", true },
+        { "x/machine.slice/libpod-1f.scope", "machine.slice", false },
+        { "a-b.slice/cri-x.scope", "a-b.slice", false },
+        { "xmachine.slice/libpod-1f.scope", "machine.slice", false },
+        { "y/x.scope", "-.slice", false },
+        { "-.slice/x.scope", "-.slice", false },
+        { "user.slice/user-0.slice/session-*.scope", "user-0.slice", false },
+        { "a.slice/[ab].scope", "a.slice", false },
+        { "a.slice/?.scope", "a.slice", false },
+        { "a.slice/x.service", "a.slice", false },
+        { "a.slice/.scope", "a.slice", false },
+        { "a.slice/x.scope", "", false },
+        { "a.slice/x.scope", "b.slice", false },
+        { "a.slice/x.scope", "slice", false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (scope_path_is(cases[i].path, cases[i].slice) != cases[i].expected)
+            fail_msg("%s in %s", cases[i].path, cases[i].slice);
 }
 
 /* All words in one line. */
@@ -220,7 +279,8 @@ int main(void)
         cmocka_unit_test(test_names),      cmocka_unit_test(test_wrong_names),
         cmocka_unit_test(test_properties), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_no_limits),  cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_devices),    cmocka_unit_test(test_properties_of_others),
+        cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
