@@ -184,6 +184,13 @@ static int parse_cwd(struct plan *plan, const json_t *process, struct error *err
     return 0;
 }
 
+static bool has_control_characters(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != '\x7f')
+        text++;
+    return *text != '\0';
+}
+
 /* What confines the command, as security modules know it. */
 static int parse_confinements(struct plan *plan, const json_t *process, struct error *err)
 {
@@ -197,6 +204,9 @@ static int parse_confinements(struct plan *plan, const json_t *process, struct e
             return -1;
         if (!name || !*name)
             continue;
+        /* The kernel reads a line: one that begins with its end would be no confinement at all. */
+        if (has_control_characters(name))
+            return json_read_refuse(PATH, members[i].key, "a name without control characters", err);
         struct plan_step *step = plan_add_step(plan, members[i].kind, err);
         if (!step)
             return -1;
