@@ -43,11 +43,17 @@ int cgroup_scope_make(const char *cgroups_path, const char *id, const json_t *an
                       struct cgroup_scope *scope, struct error *err);
 void cgroup_scope_free(struct cgroup_scope *scope);
 
-/* Refuses a host that systemd does not run. Returns 0, or -1 with *err. */
+/*
+ * Refuses a host that systemd does not run, or that lacks the programs by which it is asked.
+ * Returns 0, or -1 with *err.
+ */
 int cgroup_scope_check_host(struct error *err);
 
 /* Whether systemd runs this host (sd_booted(3)). */
 bool cgroup_scope_host_has_systemd(void);
+
+/* Whether those programs are where they are called. */
+bool cgroup_scope_has_tools(void);
 
 /* --- inside of the room ------------------------------------------------------------------------
  */

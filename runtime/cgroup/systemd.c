@@ -29,18 +29,6 @@ bool cgroup_scope_host_has_systemd(void)
     return access("/run/systemd/system", F_OK) == 0;
 }
 
-int cgroup_scope_check_host(struct error *err)
-{
-    if (cgroup_scope_host_has_systemd())
-        return 0;
-    (void)error_set(err, EXIT_OURS,
-                    "systemd is to make the cgroup (--systemd-cgroup), but it does not run here: "
-                    "there is no /run/systemd/system; let the engine use cgroupfs (podman "
-                    "--cgroup-manager=cgroupfs; dockerd --exec-opt native.cgroupdriver=cgroupfs; "
-                    "containerd SystemdCgroup = false)");
-    return error_see_doctor(err, "cgroup");
-}
-
 static const char *find_tool(const char *const *places, struct error *err)
 {
     for (size_t i = 0; places[i]; i++)
@@ -57,6 +45,29 @@ static const char *const systemctl_places[] = { "/usr/bin/systemctl", "/bin/syst
                                                 "/run/current-system/sw/bin/systemctl", NULL };
 static const char *const systemd_run_places[] = { "/usr/bin/systemd-run", "/bin/systemd-run",
                                                   "/run/current-system/sw/bin/systemd-run", NULL };
+
+static bool has_tools(struct error *err)
+{
+    return find_tool(systemd_run_places, err) && find_tool(systemctl_places, err);
+}
+
+bool cgroup_scope_has_tools(void)
+{
+    struct error missing;
+    return has_tools(&missing);
+}
+
+int cgroup_scope_check_host(struct error *err)
+{
+    if (cgroup_scope_host_has_systemd())
+        return has_tools(err) ? 0 : -1;
+    (void)error_set(err, EXIT_OURS,
+                    "systemd is to make the cgroup (--systemd-cgroup), but it does not run here: "
+                    "there is no /run/systemd/system; let the engine use cgroupfs (podman "
+                    "--cgroup-manager=cgroupfs; dockerd --exec-opt native.cgroupdriver=cgroupfs; "
+                    "containerd SystemdCgroup = false)");
+    return error_see_doctor(err, "cgroup");
+}
 
 static int systemctl(struct scope_words *words, int *exit_status, struct error *err)
 {

@@ -198,7 +198,7 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
     (void)snprintf(name, sizeof name, "hybrid-doctor-%d", (int)getpid());
     struct cgroup *cgroup = cgroup_create(name, runtime->root, &resources, &err);
     bool made = cgroup != NULL;
-    const char *systemd = cgroup_scope_host_has_systemd() && doctor_has_program("systemd-run")
+    const char *systemd = cgroup_scope_host_has_systemd() && cgroup_scope_has_tools()
                               ? "; systemd makes its own for --systemd-cgroup"
                               : "";
     cgroup_close(cgroup);
