@@ -234,7 +234,8 @@ static int fill_state(struct run *run, struct error *err)
         .created = time(NULL),
         .command = json_incref(json_object_get(process, "args")),
         .layers = json_array(),
-        .options = json_pack("{s:b}", "stdin", run->settings->interactive),
+        .options = json_pack("{s:b, s:s}", "stdin", run->settings->interactive, "cgroup_manager",
+                             run->cli->runtime.cgroup_manager),
         .policy = run_policy_to_json(&run->policy),
     };
     for (size_t i = 0; i < run->image.layer_count; i++)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/scope.h"
+#include "runtime/container/container.h"
 #include "runtime/monitor/attach.h"
 #include "runtime/network/network.h"
 #include "workload.h"
@@ -131,16 +134,43 @@ static int prepare_terminal(struct terminal *terminal, bool interactive, uint16_
     return terminal_open(terminal, STDIN_FILENO, err);
 }
 
+/* Who makes the cgroup was said when the workload was run: `start` is told nothing of it. */
+static const char *manager_of(const struct runtime *runtime, const struct state *state)
+{
+    const char *said = json_string_value(json_object_get(state->options, "cgroup_manager"));
+    return said ? said : runtime->cgroup_manager;
+}
+
 /* The properties of the unit are not taken from annotations, which labels of an image are among. */
 static int make_scope(const struct runtime *runtime, struct launch *launch,
                       struct cgroup_scope *scope, struct error *err)
 {
-    if (!launch->state || strcmp(runtime->cgroup_manager, "systemd") != 0)
+    if (!launch->state || strcmp(manager_of(runtime, launch->state), "systemd") != 0)
         return 0;
     launch->request.spec.scope = scope;
     return cgroup_scope_check_host(err) < 0
                ? -1
                : cgroup_scope_make(NULL, launch->state->id, NULL, scope, err);
+}
+
+/*
+ * Before anything is made: if all of us are killed while it is, whoever meets the state knows that
+ * there is something to clean up, and where.
+ */
+static int record_cgroup(const struct runtime *runtime, struct launch *launch, struct error *err)
+{
+    char name[PATH_MAX];
+    struct state *state = launch->state;
+    const struct workload_spec *spec = &launch->request.spec;
+    if (!state)
+        return 0;
+    container_cgroup_name(spec->plan, state->id, name);
+    free(state->cgroup);
+    state->cgroup = strdup(spec->scope ? spec->scope->path : name);
+    if (!state->cgroup)
+        return error_set(err, EXIT_OURS, "out of memory");
+    state->status = STATE_CREATING;
+    return state_write(runtime->root, state, err);
 }
 
 static int fork_and_follow(const struct runtime *runtime, struct launch *launch, int lock_fd,
@@ -194,6 +224,8 @@ int launch_run(const struct runtime *runtime, struct launch *launch, struct erro
         request->terminal = launch->terminal.fd < 0 ? NULL : &launch->terminal.saved;
     }
     int status = make_scope(runtime, launch, &scope, err);
+    if (status == 0)
+        status = record_cgroup(runtime, launch, err);
     if (status == 0)
         status = fork_and_follow(runtime, launch, take_fd(&lock), err);
     cgroup_scope_free(&scope);

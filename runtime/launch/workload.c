@@ -102,14 +102,12 @@ static int clean_backend(const struct runtime *runtime, const struct state *stat
     const struct backend *backend = find_backend(state->isolation, err);
     if (!backend)
         return -1;
-    /* Killed before it could record the name: it is the one that back ends choose. */
-    char chosen[STATE_MAX_ID + 16];
-    (void)snprintf(chosen, sizeof chosen, "hybrid-%s", state->id);
-    const char *cgroup = state->cgroup && *state->cgroup ? state->cgroup : chosen;
+    /* It is recorded before it is made: without a name there is none. */
+    const char *cgroup = state->cgroup ? state->cgroup : "";
     int result = paths_make(runtime, state->id, &paths, err);
     if (result == 0) {
         /* The same id below another root chooses the same name: that one's cgroup is left alone. */
-        bool ours = cgroup_belongs_to(cgroup, paths.paths.state_dir);
+        bool ours = *cgroup && cgroup_belongs_to(cgroup, paths.paths.state_dir);
         result = backend->clean_up(&paths.paths, state->id, ours ? cgroup : "", err);
     }
     paths_free(&paths);

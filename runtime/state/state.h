@@ -43,7 +43,7 @@ struct state {
     int64_t created, started, finished; /* seconds since the epoch; 0: not yet */
     json_t *command;                    /* array of strings, for ps */
     json_t *layers;  /* array of diff-id hex, lowest first: start does not need the index */
-    json_t *options; /* what `start` needs again: "stdin": true */
+    json_t *options; /* what `start` needs again: "stdin": true, "cgroup_manager": "systemd" */
     json_t *policy;  /* the policy's decision, as policy_decision_to_json; NULL: there was none */
     /* Not stored: the monitor was killed. What it left is still to be removed (a process, a cgroup,
      * mounts), by whoever holds the lock; `status` already reads STATE_STOPPED. */
