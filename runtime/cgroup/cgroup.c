@@ -139,7 +139,7 @@ static int claim(struct cgroup *cgroup, int root_fd, int fd, bool made, const ch
                                      cgroup->name);
     if (!is_current(root_fd, cgroup->name, fd))
         return 1;
-    /* systemd has made a scope for us, in which our own process is. */
+    /* Of a scope this was asked before there was one: now our own process is in there. */
     if (!*cgroup->unit && cgroup_name_is_populated(cgroup->name)) {
         if (made)
             (void)unlinkat(root_fd, cgroup->name, AT_REMOVEDIR);
@@ -288,8 +288,14 @@ static struct cgroup *create_scope(struct cgroup *cgroup, const struct cgroup_sc
 {
     struct error ignored;
     struct plan_resources completed = *resources;
-    if (cgroup_scope_check_host(err) < 0 || resources_complete(cgroup, &completed, err) < 0 ||
-        scope_start(cgroup, scope, &completed, err) < 0)
+    if (cgroup_scope_check_host(err) < 0 || resources_complete(cgroup, &completed, err) < 0)
+        return NULL;
+    /* A unit of that name systemd refuses itself, and says which; of cgroups it takes any. */
+    if (cgroup_name_is_populated(cgroup->name) && !scope_is_at(cgroup->name)) {
+        (void)refuse_shared(cgroup, "there are processes in", err);
+        return NULL;
+    }
+    if (scope_start(cgroup, scope, &completed, err) < 0)
         return NULL;
     (void)snprintf(cgroup->unit, sizeof cgroup->unit, "%s", scope->unit);
     if (create(cgroup, owner, resources, err))
@@ -310,10 +316,12 @@ struct cgroup *cgroup_create_in_scope(const struct cgroup_scope *scope, const ch
     return NULL;
 }
 
-void cgroup_settle(struct cgroup *cgroup)
+int cgroup_settle(struct cgroup *cgroup, struct error *err)
 {
-    if (cgroup)
-        scope_leave(cgroup);
+    if (!cgroup || cgroup->seat_pid <= 0)
+        return 0;
+    scope_leave(cgroup);
+    return resources_settle(cgroup, err);
 }
 
 /* Whether it is a scope's, and which. */

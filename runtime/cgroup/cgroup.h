@@ -46,8 +46,11 @@ struct cgroup *cgroup_create(const char *name, const char *owner,
 struct cgroup *cgroup_create_in_scope(const struct cgroup_scope *scope, const char *owner,
                                       const struct plan_resources *resources, struct error *err);
 
-/* Lets go of what held a scope for the workload. Nothing happens if it has been, or is no scope. */
-void cgroup_settle(struct cgroup *cgroup);
+/*
+ * Lets go of what held a scope for the workload. Nothing happens if it has been, or is no scope.
+ * Returns 0, or -1 with *err.
+ */
+int cgroup_settle(struct cgroup *cgroup, struct error *err);
 
 /* Opens a cgroup that exists. Returns NULL with *err if it does not. */
 struct cgroup *cgroup_open(const char *name, struct error *err);

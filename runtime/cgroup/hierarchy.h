@@ -33,6 +33,7 @@ struct cgroup {
     char unit[SCOPE_UNIT_SIZE]; /* the scope of systemd's; "": none */
     pid_t seat_pid;             /* holds the scope until the workload is in it; 0: none */
     int seat_fd;                /* it ends when this is closed */
+    uint64_t exact_pids;        /* the limit of processes, without room for it; 0: none */
 };
 
 /*
@@ -113,6 +114,7 @@ int resources_complete(const struct cgroup *cgroup, struct plan_resources *resou
 
 /* resources.c, devices.c */
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err);
+int resources_settle(struct cgroup *cgroup, struct error *err); /* without the seat's process */
 int devices_apply_v1(int directory_fd, const struct plan_device_rule *rules, size_t count,
                      struct error *err);
 int devices_apply_v2(int directory_fd, const struct plan_device_rule *rules, size_t count,

@@ -285,6 +285,11 @@ int resources_complete(const struct cgroup *cgroup, struct plan_resources *resou
     return 0;
 }
 
+static bool is_being_made(const struct cgroup *cgroup)
+{
+    return cgroup->seat_pid > 0;
+}
+
 /*
  * A scope's limits are also systemd's to write, which it does when it pleases; when a scope is made
  * it is told with the rest. Where our numbers are the more exact ones, they are written after it.
@@ -292,8 +297,52 @@ int resources_complete(const struct cgroup *cgroup, struct plan_resources *resou
 static int tell_systemd(const struct cgroup *cgroup, const struct plan_resources *resources,
                         struct error *err)
 {
-    bool being_made = cgroup->seat_pid > 0;
-    return *cgroup->unit && !being_made ? scope_set_limits(cgroup->unit, resources, err) : 0;
+    return *cgroup->unit && !is_being_made(cgroup) ? scope_set_limits(cgroup->unit, resources, err)
+                                                   : 0;
+}
+
+static const struct cgroup_file pids_limit = { "pids", "pids.max", NULL, "pids.max", NULL, 1 };
+
+static int write_pids_limit(const struct cgroup *cgroup, uint64_t limit, struct error *err)
+{
+    char text[CONTROL_VALUE_SIZE];
+    int v1_fd = cgroup_v1_fd(cgroup, pids_limit.controller);
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
+    return cgroup_write_file(v1_fd >= 0 ? v1_fd : cgroup->v2_fd, pids_limit.v2_file, text) == 0
+               ? 0
+               : explain(LIMIT_PIDS, text, err);
+}
+
+/*
+ * The process that holds a scope until the workload is in it is none of the workload's: there is
+ * room for one more as long as it is there. systemd has been told the limit as it is; it would
+ * write it only if it were reloaded meanwhile.
+ */
+static int make_room(struct cgroup *cgroup, struct error *err)
+{
+    uint64_t limit;
+    if (!is_being_made(cgroup) || !cgroup_read_number(cgroup, &pids_limit, &limit) ||
+        limit == UINT64_MAX)
+        return 0;
+    cgroup->exact_pids = limit;
+    return write_pids_limit(cgroup, limit + 1, err);
+}
+
+int resources_settle(struct cgroup *cgroup, struct error *err)
+{
+    return cgroup->exact_pids > 0 ? write_pids_limit(cgroup, cgroup->exact_pids, err) : 0;
+}
+
+/* A group with cpu.idle has no weight: the kernel refuses one then, and forgets an earlier one. */
+static bool makes_idle(const struct plan_resources *resources)
+{
+    for (size_t i = 0; i < resources->setting_count; i++) {
+        const struct plan_cgroup_setting *setting = &resources->settings[i];
+        if (setting->v2_file && strcmp(setting->v2_file, "cpu.idle") == 0 &&
+            strcmp(setting->v2_value, "1") == 0)
+            return true;
+    }
+    return false;
 }
 
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err)
@@ -304,11 +353,14 @@ int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, s
         tell_systemd(cgroup, resources, err) < 0 || apply_memory(cgroup, resources, err) < 0)
         return -1;
     for (int limit = LIMIT_RESERVATION; limit < LIMITS; limit++)
-        if (apply_limit(cgroup, resources, (enum limit)limit, err) < 0)
+        if (!(limit == LIMIT_SHARES && makes_idle(resources)) &&
+            apply_limit(cgroup, resources, (enum limit)limit, err) < 0)
             return -1;
     for (size_t i = 0; i < resources->setting_count; i++)
         if (apply_setting(cgroup, &resources->settings[i], err) < 0)
             return -1;
+    if (make_room(cgroup, err) < 0)
+        return -1;
     if (resources->device_count == 0)
         return 0;
     int v1_fd = cgroup_v1_fd(cgroup, "devices");

@@ -81,6 +81,11 @@ static void add_file(struct scope_words *words, const char *file, const char *va
         add_quota(words, value);
         return;
     }
+    if (strcmp(file, "cpu.idle") == 0) { /* "0" is what it has unless it is told otherwise */
+        if (strcmp(value, "1") == 0)
+            scope_words_add(words, "CPUWeight=idle");
+        return;
+    }
     for (size_t i = 0; i < sizeof properties / sizeof *properties; i++) {
         if (strcmp(properties[i].file, file) != 0)
             continue;
@@ -109,7 +114,7 @@ void scope_words_add_limits(struct scope_words *words, const struct plan_resourc
     for (size_t i = 0; i < resources->setting_count; i++) {
         const struct plan_cgroup_setting *setting = &resources->settings[i];
         const char *file = v1 ? setting->v1_file : setting->v2_file;
-        if (file)
+        if (file && !(v1 && strcmp(file, "cpu.idle") == 0))
             add_file(words, file, v1 ? setting->v1_value : setting->v2_value);
     }
 }

@@ -187,9 +187,9 @@ static int create_parts(struct workload *workload, const struct workload_spec *s
     if ((spec->layer_count > 0 &&
          layers_acquire(spec->paths.root, spec->layer_files, spec->layer_ids, spec->layer_count,
                         &workload->layers, err) < 0) ||
-        create_cgroup(workload, spec, err) < 0 || spawn(workload, spec, err) < 0)
+        create_cgroup(workload, spec, err) < 0 || spawn(workload, spec, err) < 0 ||
+        cgroup_settle(workload->cgroup, err) < 0)
         return -1;
-    cgroup_settle(workload->cgroup);
     if (workload->child.terminal_fd >= 0) {
         workload->terminal_fd = fcntl(workload->child.terminal_fd, F_DUPFD_CLOEXEC, 3);
         if (workload->terminal_fd < 0)
@@ -208,7 +208,7 @@ static void container_destroy(struct workload *workload)
     sandbox_abandon(&workload->child);
     if (workload->cgroup) {
         struct error ignored; /* what cannot be removed now, the next clean-up finds by its name */
-        cgroup_settle(workload->cgroup);
+        (void)cgroup_settle(workload->cgroup, &ignored);
         (void)cgroup_remove(cgroup_name(workload->cgroup), &ignored);
         cgroup_close(workload->cgroup);
     }

@@ -408,7 +408,7 @@ static int start_monitor(struct workload *vm, const struct workload_spec *spec,
     if (result == 0)
         result = start_processes(vm, spec, &shares, files, numbers, err);
     if (result == 0)
-        cgroup_settle(vm->cgroup);
+        result = cgroup_settle(vm->cgroup, err);
     shares_free(&shares);
     return result;
 }

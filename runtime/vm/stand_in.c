@@ -136,9 +136,8 @@ int stand_in_begin(struct workload *vm, const struct workload_spec *spec, struct
     if (cgroup_add_process(vm->cgroup, getpid(), err) < 0)
         return -1;
     vm->held = true;
-    cgroup_settle(vm->cgroup);
-    if (enter_network(spec->plan, err) < 0 || leave_mounts(&vm->stand_in, err) < 0 ||
-        enter_root(&vm->stand_in, spec, err) < 0)
+    if (cgroup_settle(vm->cgroup, err) < 0 || enter_network(spec->plan, err) < 0 ||
+        leave_mounts(&vm->stand_in, err) < 0 || enter_root(&vm->stand_in, spec, err) < 0)
         return -1;
     return command ? check_command(spec->plan, err) : 0;
 }

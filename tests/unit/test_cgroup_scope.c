@@ -236,7 +236,12 @@ static void test_settings(void **state)
     const struct plan_cgroup_setting settings[] = {
         { .controller = "memory", .v2_file = "memory.high", .v2_value = "max" },
         { .controller = "cpu", .v2_file = "cpu.max", .v2_value = "10000 20000" },
-        { .controller = "cpu", .v1_file = "cpu.idle", .v1_value = "1" },
+        { .controller = "cpu",
+          .v1_file = "cpu.idle",
+          .v1_value = "1",
+          .v2_file = "cpu.idle",
+          .v2_value = "1" },
+        { .controller = "cpu", .v2_file = "cpu.idle", .v2_value = "0" },
         { .controller = "blkio",
           .v1_file = "blkio.weight",
           .v1_value = "300",
@@ -248,8 +253,9 @@ static void test_settings(void **state)
     struct plan_resources resources = nothing;
     resources.settings = settings;
     resources.setting_count = sizeof settings / sizeof *settings;
-    check_limits(&resources, false,
-                 "MemoryHigh=infinity;CPUQuota=50%;CPUQuotaPeriodSec=20000us;IOWeight=2930");
+    check_limits(
+        &resources, false,
+        "MemoryHigh=infinity;CPUQuota=50%;CPUQuotaPeriodSec=20000us;CPUWeight=idle;IOWeight=2930");
     check_limits(&resources, true, "BlockIOWeight=300");
 }
 
