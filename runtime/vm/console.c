@@ -41,12 +41,9 @@ static size_t unroll(const struct console *console, char text[CONSOLE_KEPT])
     return length;
 }
 
-void console_tail(const struct console *console, char *text, size_t size)
+/* Where the last lines begin, as many whole ones as take less than size. */
+static size_t find_tail(const char *all, size_t length, size_t size)
 {
-    char all[CONSOLE_KEPT];
-    size_t length = unroll(console, all);
-    while (length > 0 && all[length - 1] == '\n')
-        length--;
     size_t start = length;
     for (size_t at = length, lines = 0; lines < CONSOLE_TAIL_LINES && length - at < size; at--) {
         if (at == 0 || all[at - 1] == '\n') {
@@ -58,8 +55,43 @@ void console_tail(const struct console *console, char *text, size_t size)
     }
     if (start == length && length > 0) /* one line longer than the room: its end */
         start = length - (length < size ? length : size - 1);
-    memcpy(text, all + start, length - start);
-    text[length - start] = '\0';
+    return start;
+}
+
+/* The line by which the kernel says why it panicked. Returns its length; 0: there is none. */
+static size_t find_panic(const char *all, size_t length, size_t *start)
+{
+    static const char words[] = "Kernel panic - not syncing";
+    const char *found = memmem(all, length, words, sizeof words - 1);
+    if (!found)
+        return 0;
+    size_t begin = (size_t)(found - all);
+    while (begin > 0 && all[begin - 1] != '\n')
+        begin--;
+    const char *end = memchr(found, '\n', length - (size_t)(found - all));
+    *start = begin;
+    return (end ? (size_t)(end - all) : length) - begin;
+}
+
+void console_tail(const struct console *console, char *text, size_t size)
+{
+    static const char gap[] = "\n...\n";
+    char all[CONSOLE_KEPT];
+    size_t length = unroll(console, all);
+    size_t panic = 0, used = 0;
+    while (length > 0 && all[length - 1] == '\n')
+        length--;
+    size_t start = find_tail(all, length, size);
+    size_t panic_length = find_panic(all, length, &panic);
+    /* A long call trace comes after the reason, which says more than its last lines. */
+    if (panic_length > 0 && panic < start && panic_length + sizeof gap < size / 2) {
+        memcpy(text, all + panic, panic_length);
+        memcpy(text + panic_length, gap, sizeof gap - 1);
+        used = panic_length + sizeof gap - 1;
+        start = find_tail(all, length, size - used);
+    }
+    memcpy(text + used, all + start, length - start);
+    text[used + length - start] = '\0';
 }
 
 bool console_contains(const struct console *console, const char *text)

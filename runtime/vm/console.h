@@ -23,7 +23,8 @@ struct console {
 void console_read(struct console *console);
 
 /*
- * The last lines, as many as fit into size (whole ones), without trailing newline. What is no
+ * The last lines, as many as fit into size (whole ones), without trailing newline; before them,
+ * where they would not show it, the line by which the kernel said why it panicked. What is no
  * printable ASCII becomes '?': the guest chooses these bytes and a terminal shows them.
  */
 void console_tail(const struct console *console, char *text, size_t size);

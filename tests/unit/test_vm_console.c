@@ -77,6 +77,31 @@ static void test_many_lines(void **state)
     (void)close(console.fd);
 }
 
+/* The reason of a panic stands before its trace, however long that is. */
+static void test_panic(void **state)
+{
+    (void)state;
+    char text[100], line[32];
+    struct console console;
+    int fd = open_console(&console);
+    feed(&console, fd, "before\n[ 1.0] Kernel panic - not syncing: why\n");
+    console_tail(&console, text, sizeof text);
+    assert_string_equal(text, "before\n[ 1.0] Kernel panic - not syncing: why");
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(line, sizeof line, "trace %02d\n", i);
+        feed(&console, fd, line);
+    }
+    console_tail(&console, text, sizeof text);
+    assert_string_equal(text, "[ 1.0] Kernel panic - not syncing: why\n...\n"
+                              "trace 94\ntrace 95\ntrace 96\ntrace 97\ntrace 98\ntrace 99");
+    for (size_t size = 1; size < sizeof text; size++) {
+        console_tail(&console, text, size);
+        assert_true(strlen(text) < size);
+    }
+    (void)close(fd);
+    (void)close(console.fd);
+}
+
 /* However much there is, one call takes a bounded part of it. */
 static void test_flood(void **state)
 {
@@ -113,7 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_few_lines),    cmocka_unit_test(test_hostile_bytes),
         cmocka_unit_test(test_many_lines),   cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_endless_line),
+        cmocka_unit_test(test_endless_line), cmocka_unit_test(test_panic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
