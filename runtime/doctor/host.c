@@ -43,6 +43,7 @@ static bool is_mapped(void)
 {
     unsigned int inside = 0, outside = 0, count = 0;
     _cleanup_fclose_ FILE *file = fopen("/proc/self/uid_map", "re");
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     return file && fscanf(file, "%u %u %u", &inside, &outside, &count) == 3 &&
            (inside != 0 || outside != 0 || count != UINT32_MAX);
 }
