@@ -137,6 +137,8 @@ static bool look_at(const char *name, struct mark *mark, bool kill)
 static int stop_scope(const char *name, struct error *err)
 {
     struct error missing;
+    if (!scope_is_unit_name(scope_unit_of(name), ".scope"))
+        return 0;
     struct cgroup *cgroup = cgroup_open(name, &missing);
     int result = 0;
     if (cgroup && *cgroup->unit)

@@ -295,8 +295,8 @@ def test_copied_store(store):
     equal([path for path in store.snapshot() if os.path.isfile(path)], [], "what is left")
 
 
-def test_earlier_version_beside(store):
-    """An image that one without links has added since is seen: what it shares stays."""
+def added_without_links(store):
+    """Two images, the second as one that knows of no links adds it; what two_images returns."""
     shared, ours = two_images(store)
     shutil.copytree(store.data, store.top + "/with-two")
     store.run("rmi", "two:1")
@@ -304,6 +304,12 @@ def test_earlier_version_beside(store):
         for file in os.listdir(f"{store.top}/with-two/store/{name}"):
             if not os.path.exists(store.part(name, file)):
                 shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
+    return shared, ours
+
+
+def test_earlier_version_beside(store):
+    """An image that one without links has added since is seen: what it shares stays."""
+    shared, ours = added_without_links(store)
     store.run("rmi", "one:1")
     store.sound("after rmi")
     check(os.path.exists(store.part("layers", shared + ".erofs")), "the layer of two:1 is gone")
@@ -417,13 +423,7 @@ def test_workload_unreadable(store):
 def test_times_made_alike(store):
     """Times that touch, tar or SOURCE_DATE_EPOCH made alike say nothing about the links: what was added meanwhile by one
     that knows of none is seen."""
-    shared, ours = two_images(store)
-    shutil.copytree(store.data, store.top + "/with-two")
-    store.run("rmi", "two:1")
-    for name in ("index", "blobs/sha256", "layers"):
-        for file in os.listdir(f"{store.top}/with-two/store/{name}"):
-            if not os.path.exists(store.part(name, file)):
-                shutil.copy(f"{store.top}/with-two/store/{name}/{file}", store.part(name, file))
+    shared, ours = added_without_links(store)
     for path in (store.part("lock"), store.part("index")):
         os.utime(path, (0, 0))
     store.run("rmi", "one:1")
