@@ -595,9 +595,10 @@ def preserved(t):
     os.close(writer)
     os.set_inheritable(reader, True)
     bundle.write()
-    # Its number is another one in this process: a shell puts it there, and leaks a second one.
+    # Its number is another one in this process, of two digits if others have many open, which dash does not know: bash puts it
+    # there, and leaks a second one.
     script = f'exec 3<&{reader} 4<&{reader}; exec "$0" "$@"'
-    result = t.finish(["sh", "-c", script, t.host.hybrid, "run", "--bundle", bundle.path, "--preserve-fds", "1",
+    result = t.finish(["bash", "-c", script, t.host.hybrid, "run", "--bundle", bundle.path, "--preserve-fds", "1",
                        bundle.id], None, 20, None, pass_fds=(reader,))
     os.close(reader)
     t.equal("exit status", 0, result.exit, result)
