@@ -23,7 +23,7 @@ endif
 
 # --- rooms -------------------------------------------------------------------------------------
 # Every room of the runtime is one archive, so that each program links only what it uses.
-ROOMS := cli compare engine launch doctor policy monitor container vm network state image plan sandbox cgroup
+ROOMS := cli compare engine launch doctor policy monitor container vm network state image plan sandbox cgroup program
 
 sources    = $(wildcard $(1)/*.c)
 objects    = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -83,7 +83,7 @@ $(BUILD)/obj/libhelper.a: $(filter-out %/main.o,$(IMAGE_OBJECTS))
 	@rm -f $@
 	$(call quiet,AR)$(AR) rcs $@ $^
 
-$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,compare engine launch doctor monitor container vm network state policy image plan sandbox cgroup)
+$(BUILD)/hybrid: $(CLI_OBJECTS) $(call room_libs,compare engine launch doctor monitor container vm network state policy image plan sandbox cgroup program)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(CLI_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lseccomp -ljansson -lm
 
@@ -96,7 +96,7 @@ $(BUILD)/hybrid-vmm: $(VMM_OBJECTS)
 $(BUILD)/hybrid-names: $(NAMES_OBJECTS)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $^
 
-$(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup network)
+$(BUILD)/hybrid-init: $(INIT_OBJECTS) $(call room_libs,sandbox plan cgroup network program)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) -s $(LDFLAGS) -o $@ $(INIT_OBJECTS) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
 

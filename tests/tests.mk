@@ -59,7 +59,7 @@ $(BUILD)/hostile/guest.elf: $(HOSTILE_SOURCES) $(wildcard tests/hostile/guest/*.
 	$(call quiet,LINK)$(CC) $(HOSTILE_CFLAGS) -static -nostdlib -Wl,-T,tests/hostile/guest/guest.ld \
 	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -o $@ $(HOSTILE_SOURCES)
 
-$(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm network cgroup sandbox)
+$(BUILD)/hostile/launch: $(BUILD)/obj/tests/hostile/launch.o $(call room_libs,vm network cgroup sandbox program)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
@@ -69,7 +69,7 @@ $(BUILD)/hostile/without: $(BUILD)/obj/tests/hostile/seccomp_without.o $(filter-
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -pthread -o $@ $^ -lfdt
 
 # What starts a virtiofsd, with a seccomp table that lacks an entry.
-$(BUILD)/hostile/serve: $(addprefix $(BUILD)/obj/tests/hostile/,serve.o shares_without.o) $(call room_libs,vm network sandbox cgroup)
+$(BUILD)/hostile/serve: $(addprefix $(BUILD)/obj/tests/hostile/,serve.o shares_without.o) $(call room_libs,vm network sandbox cgroup program)
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(STATIC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -ljansson
 

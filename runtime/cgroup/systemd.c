@@ -11,7 +11,7 @@
 
 #include "cleanup.h"
 #include "hierarchy.h"
-#include "runtime/sandbox/program.h"
+#include "runtime/program/program.h"
 #include "scope.h"
 
 enum {

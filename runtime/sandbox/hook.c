@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "program.h"
+#include "runtime/program/program.h"
 
 int hook_run(const struct plan_hook *hook, const char *state, struct error *err)
 {

@@ -1,4 +1,4 @@
-/* link: vm sandbox cgroup */
+/* link: vm sandbox cgroup program */
 /* wrap: poll clock_gettime */
 /* What the guest and the monitor say to hybrid: frames, control messages, console. */
 #include "input.h"

@@ -1,5 +1,5 @@
 /* Control group values, names and counters, on directories of ordinary files. */
-/* link: cgroup sandbox plan */
+/* link: cgroup sandbox plan program */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Scopes of systemd's: their names, and limits as properties. */
-/* link: cgroup sandbox plan */
+/* link: cgroup sandbox plan program */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* The guest's half of questions for names, and both halves together. */
-/* link: init names sandbox plan cgroup network */
+/* link: init names sandbox plan cgroup network program */
 #include "guest-init/names.h"
 #include "test_names.h"
 

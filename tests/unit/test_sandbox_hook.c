@@ -1,5 +1,5 @@
 /* Hooks: what they are given, what becomes of what they say, and how long they may take. */
-/* link: sandbox */
+/* link: sandbox program */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

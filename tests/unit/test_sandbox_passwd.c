@@ -1,5 +1,5 @@
 /* Users and groups of an image: strict parsing of files that the image's author wrote. */
-/* link: sandbox */
+/* link: sandbox program */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

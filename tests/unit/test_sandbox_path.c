@@ -1,5 +1,5 @@
 /* Paths inside an untrusted root: what is resolved, made and refused. */
-/* link: sandbox */
+/* link: sandbox program */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

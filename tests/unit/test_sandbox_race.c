@@ -3,7 +3,7 @@
  * symbolic link that leads out of the root, over and over (CVE-2021-30465, CVE-2024-45310,
  * CVE-2025-31133). Whatever a start ends in, nothing may appear outside of the root.
  */
-/* link: sandbox */
+/* link: sandbox program */
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* Processes set up by a plan. The root is the host's own directory tree, in a mount namespace of
  * its own. */
-/* link: sandbox */
+/* link: sandbox program */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-/* link: vm sandbox cgroup */
+/* link: vm sandbox cgroup program */
 /* The tail of a guest's console: bounded, whole lines, harmless for a terminal. */
 #include "runtime/vm/console.h"
 

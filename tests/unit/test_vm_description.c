@@ -1,4 +1,4 @@
-/* link: vm sandbox cgroup */
+/* link: vm sandbox cgroup program */
 /* What a VM looks like: RAM, processors, limits on the host, the kernel's command line. */
 #include "include/machine.h"
 #include "runtime/vm/description.h"

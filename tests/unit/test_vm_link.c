@@ -1,4 +1,4 @@
-/* link: vm network sandbox cgroup */
+/* link: vm network state sandbox cgroup program */
 /* A hostile guest and a hostile monitor: every frame at the wrong time ends the machine. */
 #include "cleanup.h"
 #include "runtime/vm/parts.h"

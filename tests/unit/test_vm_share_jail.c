@@ -1,5 +1,5 @@
 /* The filter of virtiofsd, every thread of it: what no file server calls ends it. */
-/* link: vm sandbox cgroup */
+/* link: vm sandbox cgroup program */
 #include "runtime/vm/share_rules.h"
 #include "vmm/seccomp.h"
 

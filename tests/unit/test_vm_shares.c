@@ -1,5 +1,5 @@
 /* What a VM gets of the host: shares of a plan, and the configuration that names them. */
-/* link: vm sandbox plan cgroup */
+/* link: vm sandbox plan cgroup program */
 #include "test_plan_json.h"
 
 #include "runtime/plan/compose.h"

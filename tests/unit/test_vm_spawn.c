@@ -1,4 +1,4 @@
-/* link: vm sandbox cgroup */
+/* link: vm sandbox cgroup program */
 /* What a program that the VM back end starts gets, and what it does not. */
 #include "cleanup.h"
 #include "runtime/vm/spawn.h"
