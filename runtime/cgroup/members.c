@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "directory.h"
 #include "hierarchy.h"
 
 enum { FREEZE_TRIES = 2000, FREEZE_PAUSE_US = 1000, SIGNAL_BATCH = 64, GATHER_PASSES = 1000 };
@@ -48,13 +49,12 @@ static int read_tree(int directory_fd, struct pid_list *list)
 {
     if (read_members(directory_fd, list) < 0)
         return -1;
-    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+    _cleanup_closedir_ DIR *directory = directory_open(directory_fd, ".");
+    for (const struct dirent *entry; directory && (entry = directory_next(directory));) {
+        if (entry->d_type != DT_DIR)
             continue;
         _cleanup_close_ int child =
-            openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            openat(directory_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (child >= 0 && read_tree(child, list) < 0)
             return -1;
     }

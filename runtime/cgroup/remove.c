@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "directory.h"
 #include "hierarchy.h"
 
 enum { FIRST_WAIT_US = 200, LONGEST_WAIT_US = 50000, PATIENCE_US = 10 * 1000 * 1000 };
@@ -42,18 +43,16 @@ static int remove_tree(int parent_fd, const char *name, bool kill)
         return 0;
     if (errno != EBUSY && errno != ENOTEMPTY)
         return -1;
-    int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    _cleanup_closedir_ DIR *directory = directory_open(parent_fd, name);
     if (!directory)
         return errno == ENOENT ? 0 : -1;
     bool complete = true;
-    for (struct dirent *entry; (entry = readdir(directory));)
-        if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-            strcmp(entry->d_name, "..") != 0 && remove_tree(fd, entry->d_name, kill) < 0)
+    for (const struct dirent *entry; (entry = directory_next(directory));)
+        if (entry->d_type == DT_DIR && remove_tree(dirfd(directory), entry->d_name, kill) < 0)
             complete = false;
     if (!complete) {
         if (kill)
-            cgroup_signal_tree(fd, SIGKILL);
+            cgroup_signal_tree(dirfd(directory), SIGKILL);
         errno = EBUSY;
         return -1;
     }
@@ -184,13 +183,12 @@ bool cgroup_tree_is_populated(int directory_fd)
     char text[32];
     if (cgroup_read_file(directory_fd, "cgroup.procs", text, sizeof text) > 0)
         return true;
-    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+    _cleanup_closedir_ DIR *directory = directory_open(directory_fd, ".");
+    for (const struct dirent *entry; directory && (entry = directory_next(directory));) {
+        if (entry->d_type != DT_DIR)
             continue;
         _cleanup_close_ int child =
-            openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            openat(directory_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (child >= 0 && cgroup_tree_is_populated(child))
             return true;
     }

@@ -1,6 +1,5 @@
 #include "inspect_security.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "directory.h"
 #include "io.h"
 #include "runtime/image/document.h"
 #include "runtime/plan/compose.h"
@@ -124,15 +124,13 @@ static const char *seccomp_mode(const char *status)
 /* Each thread with what can differ between threads. */
 static json_t *describe_threads(int process)
 {
-    int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
+    _cleanup_closedir_ DIR *tasks = directory_open(process, "task");
     json_t *threads = tasks ? json_array() : json_null();
     const struct dirent *entry;
-    while (tasks && (entry = readdir(tasks))) {
+    while (tasks && (entry = directory_next(tasks))) {
         char path[300];
         (void)snprintf(path, sizeof path, "task/%s/status", entry->d_name);
-        _cleanup_free_ char *status =
-            isdigit((unsigned char)entry->d_name[0]) ? read_file(process, path) : NULL;
+        _cleanup_free_ char *status = read_file(process, path);
         if (status)
             (void)json_array_append_new(
                 threads, json_pack("{s:o, s:s, s:o, s:o, s:o}", "name", status_word(status, "Name"),
@@ -221,11 +219,10 @@ static const char *access_of(int process, const char *number)
 
 static json_t *describe_descriptors(int process)
 {
-    int fd = openat(process, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    _cleanup_closedir_ DIR *entries = directory_open(process, "fd");
     json_t *descriptors = entries ? json_array() : json_null();
     const struct dirent *entry;
-    while (entries && (entry = readdir(entries))) {
+    while (entries && (entry = directory_next(entries))) {
         char target[PATH_MAX];
         ssize_t n = readlinkat(dirfd(entries), entry->d_name, target, sizeof target - 1);
         if (n < 0)

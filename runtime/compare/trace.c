@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "directory.h"
 
 static int write_file(const struct trace *trace, const char *name, const char *text)
 {
@@ -42,9 +43,8 @@ static int open_tracefs(struct error *err)
 /* What a run that was killed has left: an instance whose process is gone. */
 static void remove_stale_instances(int instances)
 {
-    int fd = openat(instances, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+    _cleanup_closedir_ DIR *directory = directory_open(instances, ".");
+    for (const struct dirent *entry; directory && (entry = directory_next(directory));) {
         if (strncmp(entry->d_name, INSTANCE_PREFIX, strlen(INSTANCE_PREFIX)) != 0)
             continue;
         pid_t pid = (pid_t)strtol(entry->d_name + strlen(INSTANCE_PREFIX), NULL, 10);

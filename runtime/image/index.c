@@ -154,14 +154,12 @@ static int list_entries(const char *store_dir, bool unnamed, struct index_list *
 {
     *list = (struct index_list){ 0 };
     bool missing;
-    int fd = index_open(store_dir, &missing, err);
+    _cleanup_close_ int fd = index_open(store_dir, &missing, err);
     if (fd < 0)
         return missing ? 0 : -1;
-    _cleanup_closedir_ DIR *directory = fdopendir(fd);
-    if (!directory) {
-        (void)close(fd);
+    _cleanup_closedir_ DIR *directory = directory_take(&fd);
+    if (!directory)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read the image store");
-    }
     if (read_all(directory, unnamed, list, err) < 0) {
         index_list_free(list);
         return -1;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "context.h"
+#include "directory.h"
 #include "path.h"
 
 enum { MAX_DEPTH = 128, XATTRS_SIZE = 4096, CHUNK = 1 << 30 };
@@ -101,16 +102,14 @@ static int copy_directory(int from, int to, unsigned int depth)
         errno = ELOOP;
         return -1;
     }
-    int copy = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *directory = copy < 0 ? NULL : fdopendir(copy);
+    _cleanup_closedir_ DIR *directory = directory_open(from, ".");
     struct stat status;
     if (!directory || fstat(from, &status) < 0)
         return -1;
-    for (struct dirent *entry; (entry = readdir(directory));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            copy_entry(from, to, entry->d_name, depth) < 0)
+    for (const struct dirent *entry; (entry = directory_next(directory));)
+        if (copy_entry(from, to, entry->d_name, depth) < 0)
             return -1;
-    return copy_attributes(from, to, &status);
+    return errno == 0 ? copy_attributes(from, to, &status) : -1;
 }
 
 int directory_copy_up(int target_fd, int mount_fd)

@@ -9,13 +9,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "directory.h"
 
 enum scan_result { SCAN_FAILED = -1, SCAN_EMPTY, SCAN_ENTER };
-
-static bool is_dot(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
 
 /*
  * Removes what can be removed from a directory. Stops at the first subdirectory that is not empty:
@@ -23,18 +19,13 @@ static bool is_dot(const char *name)
  */
 static enum scan_result scan(int directory, dev_t device, int *next)
 {
-    int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *entries = copy < 0 ? NULL : fdopendir(copy);
-    if (!entries) {
-        if (copy >= 0)
-            (void)close(copy);
+    _cleanup_closedir_ DIR *entries = directory_open(directory, ".");
+    if (!entries)
         return SCAN_FAILED;
-    }
-    struct dirent *entry;
-    while ((entry = readdir(entries))) {
+    const struct dirent *entry;
+    while ((entry = directory_next(entries))) {
         const char *name = entry->d_name;
-        if (is_dot(name) || unlinkat(directory, name, 0) == 0 ||
-            unlinkat(directory, name, AT_REMOVEDIR) == 0)
+        if (unlinkat(directory, name, 0) == 0 || unlinkat(directory, name, AT_REMOVEDIR) == 0)
             continue;
         if (errno != ENOTEMPTY && errno != EEXIST)
             return SCAN_FAILED;
@@ -48,7 +39,7 @@ static enum scan_result scan(int directory, dev_t device, int *next)
         }
         return SCAN_ENTER;
     }
-    return SCAN_EMPTY;
+    return errno == 0 ? SCAN_EMPTY : SCAN_FAILED;
 }
 
 /*

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "runtime/image/directory.h"
+#include "directory.h"
 #include "runtime/image/document.h"
 #include "runtime/image/helper/check_parts.h"
 #include "runtime/image/helper/layer.h"

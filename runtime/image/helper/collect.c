@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "runtime/image/directory.h"
+#include "directory.h"
 #include "runtime/image/helper/rebuild.h"
 
 /* What is in use. */

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "runtime/image/directory.h"
+#include "directory.h"
 #include "runtime/image/helper/layer.h"
 #include "runtime/image/names.h"
 

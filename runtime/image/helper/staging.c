@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "runtime/image/directory.h"
+#include "directory.h"
 
 /* Layers may hold setuid programs and secrets: nobody but root reads the store. */
 enum { STORE_MODE = 0700 };
@@ -117,21 +117,15 @@ int store_lock(const struct store *store, struct error *err)
 }
 
 /* Nothing here is deep: what earlier versions unpacked had at most 256 directories in a row. */
-static int remove_content(int dir_fd)
+static int remove_content(int dir_fd, const char *name)
 {
-    DIR *directory = fdopendir(dir_fd);
-    if (!directory) {
-        cleanup_close(&dir_fd);
+    _cleanup_closedir_ DIR *directory = directory_open(dir_fd, name);
+    if (!directory)
         return -1;
-    }
-    int result = 0;
-    for (const struct dirent *entry; result == 0 && (entry = readdir(directory));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        result = tree_remove(dirfd(directory), entry->d_name);
-    }
-    cleanup_closedir(&directory);
-    return result;
+    for (const struct dirent *entry; (entry = directory_next(directory));)
+        if (tree_remove(dirfd(directory), entry->d_name) < 0)
+            return -1;
+    return errno == 0 ? 0 : -1;
 }
 
 int tree_remove(int dir_fd, const char *name)
@@ -140,10 +134,7 @@ int tree_remove(int dir_fd, const char *name)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -1;
-    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || remove_content(fd) < 0)
-        return -1;
-    return unlinkat(dir_fd, name, AT_REMOVEDIR);
+    return remove_content(dir_fd, name) < 0 ? -1 : unlinkat(dir_fd, name, AT_REMOVEDIR);
 }
 
 int staging_visit_left(const struct store *store,

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "runtime/image/directory.h"
+#include "directory.h"
 #include "runtime/image/document.h"
 
 static int cannot_list(const char *root, struct error *err)
