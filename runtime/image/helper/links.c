@@ -86,19 +86,29 @@ int links_add_part(int image_fd, int dir_fd, const char *name, bool anew, struct
     return errno == ENOENT ? 0 : store_refuse_link(name, errno, err);
 }
 
-int links_add_name(const struct store *store, const struct index_entry *entry, struct error *err)
+static int cannot_write_name(const char *name, struct error *err)
 {
-    char name[NAME_MAX + 1];
-    index_file_name(entry->reference, entry->manifest, name);
-    _cleanup_close_ int image_fd = links_open_image(store, entry, err);
-    if (image_fd < 0)
-        return -1;
-    _cleanup_close_ int fd = openat(image_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && fsync(image_fd) == 0)
-        return 0;
     int cause = errno;
     (void)error_set_errno(err, EXIT_OURS, cause, "cannot write name %s of an image", name);
     return error_see_store(err, cause);
+}
+
+int links_write_name(int image_fd, const struct index_entry *entry, struct error *err)
+{
+    char name[NAME_MAX + 1];
+    index_file_name(entry->reference, entry->manifest, name);
+    _cleanup_close_ int fd = openat(image_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fd >= 0 ? 0 : cannot_write_name(name, err);
+}
+
+int links_add_name(const struct store *store, const struct index_entry *entry, struct error *err)
+{
+    _cleanup_close_ int image_fd = links_open_image(store, entry, err);
+    if (image_fd < 0 || links_write_name(image_fd, entry, err) < 0)
+        return -1;
+    return fsync(image_fd) == 0
+               ? 0
+               : cannot_write_name(entry->reference ? entry->reference : entry->manifest, err);
 }
 
 /* --- removing --------------------------------------------------------------------------------- */

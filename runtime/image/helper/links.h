@@ -43,7 +43,10 @@ int links_open_image(const struct store *store, const struct index_entry *image,
  */
 int links_add_part(int image_fd, int dir_fd, const char *name, bool anew, struct error *err);
 
-/* Adds the name of an entry to its image, and syncs it: then the index may have it. 0, -1: *err. */
+/* Writes the name of an entry into its image's directory. Returns 0, or -1 with *err. */
+int links_write_name(int image_fd, const struct index_entry *entry, struct error *err);
+
+/* The same by the store, and syncs it: then the index may have it. */
 int links_add_name(const struct store *store, const struct index_entry *entry, struct error *err);
 
 /* Removes the name of an entry from its image alone: the index has it for another. The same. */

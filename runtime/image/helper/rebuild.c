@@ -108,34 +108,18 @@ static int link_parts(const struct rebuild *rebuild, int image_fd, const struct 
     return 0;
 }
 
-static int add_names(const struct rebuild *rebuild, int image_fd, const char *manifest,
-                     struct error *err)
+static int write_names(const struct rebuild *rebuild, int image_fd, const char *manifest,
+                       struct error *err)
 {
     for (size_t i = 0; i < rebuild->list->count; i++) {
-        char name[NAME_MAX + 1];
         const struct index_entry *entry = &rebuild->list->entries[i];
-        if (strcmp(entry->manifest, manifest) != 0)
-            continue;
-        index_file_name(entry->reference, entry->manifest, name);
-        _cleanup_close_ int fd = openat(image_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot write name %s of an image", name);
+        if (strcmp(entry->manifest, manifest) == 0 && links_write_name(image_fd, entry, err) < 0)
+            return -1;
     }
     return 0;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
-
-/* As store_open_directory, but all is synced at once, in the end. */
-static int open_directory(int dir_fd, const char *name, struct error *err)
-{
-    int fd = mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST
-                 ? -1
-                 : openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd >= 0
-               ? fd
-               : error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the image store", name);
-}
 
 static int fill_image(const struct rebuild *rebuild, size_t at, struct marks *blobs,
                       struct marks *layers, struct error *err)
@@ -147,12 +131,14 @@ static int fill_image(const struct rebuild *rebuild, size_t at, struct marks *bl
         return -1;
     marks_sort(blobs);
     marks_sort(layers);
-    _cleanup_close_ int id_fd = open_directory(store->images_fd, image->config, err);
+    bool made; /* all is synced at once, in the end */
+    _cleanup_close_ int id_fd =
+        store_make_directory(store, store->images_fd, image->config, &made, err);
     if (id_fd < 0 || prune(id_fd, is_manifest, &position, err) < 0)
         return -1;
-    _cleanup_close_ int image_fd = open_directory(id_fd, image->manifest, err);
+    _cleanup_close_ int image_fd = store_make_directory(store, id_fd, image->manifest, &made, err);
     if (image_fd < 0 || link_parts(rebuild, image_fd, blobs, layers, err) < 0 ||
-        add_names(rebuild, image_fd, image->manifest, err) < 0)
+        write_names(rebuild, image_fd, image->manifest, err) < 0)
         return -1;
     return prune(image_fd, is_part_or_name, &position, err);
 }
@@ -172,8 +158,10 @@ static int keep_layers(const struct rebuild *rebuild, const struct users *users,
     char name[STORE_DIGEST_HEX + 8];
     const struct store *store = rebuild->store;
     const struct marks *layers = &users->layers;
+    bool made;
     _cleanup_close_ int kept_fd =
-        layers->count > 0 ? open_directory(store->images_fd, LINKS_KEPT, err) : -1;
+        layers->count > 0 ? store_make_directory(store, store->images_fd, LINKS_KEPT, &made, err)
+                          : -1;
     if (layers->count > 0 && kept_fd < 0)
         return -1;
     for (size_t i = 0; i < layers->count; i++) {

@@ -55,18 +55,29 @@ static int make_parents(const char *path, struct error *err)
     return 0;
 }
 
-int store_open_directory(const struct store *store, int dir_fd, const char *name, struct error *err)
+int store_make_directory(const struct store *store, int dir_fd, const char *name, bool *made,
+                         struct error *err)
 {
-    bool made = mkdirat(dir_fd, name, STORE_MODE) == 0;
-    if (!made && errno != EEXIST) {
+    *made = mkdirat(dir_fd, name, STORE_MODE) == 0;
+    if (!*made && errno != EEXIST) {
         int cause = errno;
         (void)error_set_errno(err, EXIT_OURS, cause, "cannot make %s in the image store %s", name,
                               store->path);
         return error_see_store(err, cause);
     }
-    _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || (made && sync_parent(fd) < 0))
-        return error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s", name,
+    int follow = dir_fd == AT_FDCWD ? 0 : O_NOFOLLOW; /* the store itself may be anywhere */
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
+    return fd >= 0 ? fd
+                   : error_set_errno(err, EXIT_OURS, errno, "cannot open %s in the image store %s",
+                                     name, store->path);
+}
+
+int store_open_directory(const struct store *store, int dir_fd, const char *name, struct error *err)
+{
+    bool made;
+    _cleanup_close_ int fd = store_make_directory(store, dir_fd, name, &made, err);
+    if (fd >= 0 && made && sync_parent(fd) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot sync %s in the image store %s", name,
                                store->path);
     return take_fd(&fd);
 }

@@ -31,7 +31,14 @@ struct staging {
 int store_open(const char *path, struct store *store, struct error *err);
 void store_close(struct store *store);
 
-/* Opens a directory of the store, and makes it if need be. Returns it, or -1 with *err. */
+/*
+ * Opens a directory of the store, and makes it if need be: then *made, and the caller syncs it. A
+ * symbolic link in the store is none. Returns it, or -1 with *err.
+ */
+int store_make_directory(const struct store *store, int dir_fd, const char *name, bool *made,
+                         struct error *err);
+
+/* The same, and syncs what it made. */
 int store_open_directory(const struct store *store, int dir_fd, const char *name,
                          struct error *err);
 
