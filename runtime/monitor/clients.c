@@ -140,8 +140,9 @@ static int start_exec(struct monitor *monitor, struct session *session,
     return terminal_fd < 0 ? 0 : session_join_terminal(session, &caller, terminal_fd, err);
 }
 
-static int open_exec(struct monitor *monitor, struct monitor_client *client,
-                     const struct control_message *message, const int *fds, struct error *err)
+/* Refuses an exec that cannot be at this moment. Returns 0, or -1 with *err. */
+static int check_exec(const struct monitor *monitor, const struct monitor_client *client,
+                      struct error *err)
 {
     if (!monitor->request->ops->exec)
         return error_set(err, EXIT_OURS, "this workload is not entered through its monitor");
@@ -154,33 +155,47 @@ static int open_exec(struct monitor *monitor, struct monitor_client *client,
     if (client->session || count_sessions(monitor) > MONITOR_MAX_SESSIONS)
         return error_set(err, EXIT_OURS, "more than %d exec sessions at once",
                          MONITOR_MAX_SESSIONS);
-    _cleanup_free_ char *text = read_process_text(fds[CONTROL_EXEC_FDS - 1], err);
-    if (!text)
-        return -1;
+    return 0;
+}
+
+/* The plan of a process object, under the workload's filter. plan_free is safe either way. */
+static int read_exec(const char *text, const struct plan *base, struct plan *plan,
+                     struct error *err)
+{
     json_error_t where;
+    *plan = (struct plan){ 0 };
     json_t *process = json_loads(text, JSON_REJECT_DUPLICATES, &where);
     if (!process)
         return error_set(err, EXIT_OURS, "process object: %s", where.text);
-    const struct plan *base = monitor->request->spec.plan;
-    struct plan plan = { 0 };
-    int result = plan_parse_process(process, base, PLAN_PARSE_OWN, &plan, err);
-    if (result < 0) {
-        plan_free(&plan);
+    if (plan_parse_process(process, base, PLAN_PARSE_OWN, plan, err) < 0)
         return -1;
-    }
-    plan.filter = base->filter;
-    plan.filter_length = base->filter_length;
-    plan.filter_flags = base->filter_flags;
-    struct session *session = calloc(1, sizeof *session);
+    plan->filter = base->filter;
+    plan->filter_length = base->filter_length;
+    plan->filter_flags = base->filter_flags;
+    return 0;
+}
+
+static int open_exec(struct monitor *monitor, struct monitor_client *client,
+                     const struct control_message *message, const int *fds, struct error *err)
+{
+    if (check_exec(monitor, client, err) < 0)
+        return -1;
+    struct plan plan;
+    _cleanup_free_ char *text = read_process_text(fds[CONTROL_EXEC_FDS - 1], err);
+    if (!text)
+        return -1;
+    int result = read_exec(text, monitor->request->spec.plan, &plan, err);
+    struct session *session = result < 0 ? NULL : calloc(1, sizeof *session);
     if (session) {
         session->number = monitor->next_number++;
         result = start_exec(monitor, session, message, fds, text, &plan, err);
+    } else if (result == 0) {
+        (void)error_set(err, EXIT_OURS, "out of memory");
     }
     plan_free(&plan);
-    if (!session)
-        return error_set(err, EXIT_OURS, "out of memory");
-    if (result < 0) {
+    if (session && result < 0)
         session_close(session);
+    if (!session || result < 0) {
         free(session);
         return -1;
     }

@@ -30,7 +30,8 @@ json_t *plan_sandbox_filter(void);
 
 /*
  * Parses an OCI process object (exec) into a plan of process steps only. `base` is the workload's
- * configuration: it supplies user maps, seccomp (linux.seccomp) and namespaces.
+ * configuration: it supplies user maps, seccomp (linux.seccomp) and namespaces. *plan takes over
+ * the reference to process, also on failure. Returns 0, or -1 with *err.
  */
 int plan_parse_process(json_t *process, const struct plan *base, unsigned int flags,
                        struct plan *plan, struct error *err);
