@@ -273,6 +273,13 @@ struct plan_resources {
     bool check_memory;         /* refuse a memory limit below what is used */
 };
 
+/* An initializer: nothing is limited, nothing is changed. */
+#define PLAN_NO_RESOURCES                                                                          \
+    {                                                                                              \
+        .memory_limit = -1, .memory_swap = -1, .memory_reservation = -1, .cpu_shares = -1,         \
+        .cpu_quota = -1, .cpu_period = -1, .pids_limit = -1                                        \
+    }
+
 /* Bit n % 64 of word n / 64: processor n; as sched_setaffinity(2) takes it. */
 enum { PLAN_MAX_PROCESSORS = 1024 };
 struct plan_processors {

@@ -188,15 +188,7 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
     return process ? parse_process(plan, process, NULL, seccomp != NULL, flags, err) : 0;
 }
 
-static const struct plan_resources no_resources = {
-    .memory_limit = -1,
-    .memory_swap = -1,
-    .memory_reservation = -1,
-    .cpu_shares = -1,
-    .cpu_quota = -1,
-    .cpu_period = -1,
-    .pids_limit = -1,
-};
+static const struct plan_resources no_resources = PLAN_NO_RESOURCES;
 
 int plan_parse(json_t *document, unsigned int flags, struct plan *plan, struct error *err)
 {

@@ -37,15 +37,7 @@ static const char *const v2_files[] = { "memory.max",  "memory.swap.max", "memor
                                         "cpu.weight",  "cpu.max",         "pids.max",
                                         "cpuset.cpus", "cpuset.mems" };
 
-static const struct plan_resources nothing = {
-    .memory_limit = -1,
-    .memory_swap = -1,
-    .memory_reservation = -1,
-    .cpu_shares = -1,
-    .cpu_quota = -1,
-    .cpu_period = -1,
-    .pids_limit = -1,
-};
+static const struct plan_resources nothing = PLAN_NO_RESOURCES;
 
 struct place {
     char top[64];

@@ -12,15 +12,7 @@
 
 #include "runtime/cgroup/scope.h"
 
-static const struct plan_resources nothing = {
-    .memory_limit = -1,
-    .memory_swap = -1,
-    .memory_reservation = -1,
-    .cpu_shares = -1,
-    .cpu_quota = -1,
-    .cpu_period = -1,
-    .pids_limit = -1,
-};
+static const struct plan_resources nothing = PLAN_NO_RESOURCES;
 
 static void test_names(void **state)
 {
