@@ -6,7 +6,6 @@
 #include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
@@ -147,12 +146,11 @@ static int open_lock(struct error *err)
  */
 static int set_lock(const struct network *network, short type)
 {
-    struct stat status;
-    _cleanup_close_ int namespace_fd = ioctl(network->netlink_fd, SIOCGSKNS);
-    if (namespace_fd < 0 || fstat(namespace_fd, &status) < 0)
+    ino_t number;
+    if (netlink_namespace(network->netlink_fd, &number) < 0)
         return -1;
     struct flock byte = {
-        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)status.st_ino, .l_len = 1
+        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)number, .l_len = 1
     };
     return fcntl(network->lock_fd, F_OFD_SETLK, &byte);
 }
@@ -292,19 +290,24 @@ static int claim_interfaces(struct network *network, int *indices, struct error 
 static int tie_interface(struct network *network, uint32_t number, int index, struct error *err)
 {
     const struct network_interface *interface = &network->description.interfaces[number];
+    int netlink_fd = network->netlink_fd;
     char tap[IFNAMSIZ];
     network->tap_fds[number] = make_tap(tap, err);
     if (network->tap_fds[number] < 0)
         return -1;
     int tap_index = (int)if_nametoindex(tap);
-    if (bring_up_tap(network->netlink_fd, tap_index, interface, err) < 0 ||
-        network_redirect(network->netlink_fd, tap_index, index, tap, err) < 0 ||
-        network_redirect(network->netlink_fd, index, tap_index, interface->name, err) < 0)
+    if (bring_up_tap(netlink_fd, tap_index, interface, err) < 0 ||
+        network_begin_filters(netlink_fd, tap_index, tap, err) < 0 ||
+        network_begin_filters(netlink_fd, index, interface->name, err) < 0)
         return -1;
     network->indices[number] = index;
-    if (network->name_server.s_addr == 0)
+    if (network->name_server.s_addr != 0 &&
+        network_share_answers(netlink_fd, index, tap_index, interface->name, err) < 0)
+        return -1;
+    if (network_redirect(netlink_fd, tap_index, index, tap, err) == 0 &&
+        network_redirect(netlink_fd, index, tap_index, interface->name, err) == 0)
         return 0;
-    return network_share_answers(network->netlink_fd, index, tap_index, interface->name, err);
+    return -1;
 }
 
 static int tie_interfaces(struct network *network, struct error *err)

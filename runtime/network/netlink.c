@@ -1,7 +1,10 @@
 #include "netlink.h"
 
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -121,6 +124,16 @@ int netlink_open(struct error *err)
     if (fd < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open a netlink socket");
     return fd;
+}
+
+int netlink_namespace(int fd, ino_t *number)
+{
+    struct stat status;
+    _cleanup_close_ int namespace_fd = ioctl(fd, SIOCGSKNS);
+    if (namespace_fd < 0 || fstat(namespace_fd, &status) < 0)
+        return -1;
+    *number = status.st_ino;
+    return 0;
 }
 
 /* Returns 0, or an errno. */

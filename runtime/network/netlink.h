@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "error.h"
 
@@ -53,6 +54,9 @@ int netlink_open(struct error *err);
 
 /* Likewise of another family, NETLINK_*. Returns it, or -1 with errno. */
 int netlink_open_family(int family);
+
+/* The inode number of the network namespace that the socket is in. Returns 0, or -1 with errno. */
+int netlink_namespace(int fd, ino_t *number);
 
 /* Sends the request and waits for its end. Returns 0, or a positive errno: the kernel's answer. */
 int netlink_request(int fd, struct netlink_message *message);

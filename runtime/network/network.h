@@ -128,9 +128,12 @@ enum network_filters {
 /* What handles the packets that come in on the interface. Returns -1 with *err, or which. */
 int network_filters_of(int netlink_fd, int index, struct error *err);
 
+/* Makes the interface ready for filters of ours; name: of it. Returns 0, or -1 with *err. */
+int network_begin_filters(int netlink_fd, int index, const char *name, struct error *err);
+
 /*
- * All that comes in on `from` goes out on `to`. 0, or -1 with *err and nothing done; name: of
- * `from`, for it.
+ * All that comes in on `from`, and that no other filter is about, goes out on `to`. 0, or -1 with
+ * *err; name: of `from`, for it.
  */
 int network_redirect(int netlink_fd, int from, int to, const char *name, struct error *err);
 
@@ -142,7 +145,7 @@ enum { /* a range that a mask tells from others */
 
 /*
  * Exempts answers to the namespace's own questions, besides those to the guest's, from what
- * network_redirect(from, to) has made: it gets all of ARP too, and of IPv4 what comes from port 53
+ * network_redirect(from, to) makes: it gets all of ARP too, and of IPv4 what comes from port 53
  * to one of the ports above. Returns 0, or -1 with *err.
  */
 int network_share_answers(int netlink_fd, int from, int to, const char *name, struct error *err);

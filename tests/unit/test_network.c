@@ -365,11 +365,17 @@ static int filter_inside(void)
     int net = (int)if_nametoindex("net0"), peer = (int)if_nametoindex("peer0");
     if (network_filters_of(fd, net, &err) != NETWORK_FILTERS_NONE)
         return 1;
-    if (network_redirect(fd, net, peer, "net0", &err) < 0)
+    if (network_begin_filters(fd, net, "net0", &err) < 0 ||
+        network_redirect(fd, net, peer, "net0", &err) < 0)
         return NOT_HERE; /* a kernel without these parts */
     if (network_filters_of(fd, net, &err) != NETWORK_FILTERS_OURS ||
-        network_redirect(fd, net, peer, "net0", &err) == 0)
+        network_begin_filters(fd, net, "net0", &err) == 0)
         return 2;
+    if (network_remove_filters(fd, net) != 0 || network_begin_filters(fd, net, "net0", &err) < 0 ||
+        network_share_answers(fd, net, peer, "net0", &err) < 0 ||
+        network_redirect(fd, net, peer, "net0", &err) < 0 ||
+        network_filters_of(fd, net, &err) != NETWORK_FILTERS_OURS)
+        return 5; /* with exceptions before it */
     if (network_remove_filters(fd, net) != 0 ||
         network_filters_of(fd, net, &err) != NETWORK_FILTERS_NONE)
         return 3;
