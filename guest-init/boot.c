@@ -64,13 +64,14 @@ int boot_mount_system(struct error *err)
 }
 
 /* Layer i is partition i + 2: the first is the root that hybrid-init itself lives on. */
-static int mount_layer(struct guest *guest, size_t index, struct error *err)
+static int mount_layer(struct workload *workload, size_t index, struct error *err)
 {
     char device[32], target[32];
     (void)snprintf(device, sizeof device, "/dev/vda%zu", index + 2);
     (void)snprintf(target, sizeof target, "/layers/%zu", index);
-    guest->layers[index] = strdup(target);
-    if (!guest->layers[index]) // fanalyzer: version 12 loses what is stored at a variable's index
+    char **layers = workload->layers;
+    layers[index] = strdup(target);
+    if (!layers[index]) // fanalyzer: version 12 loses what is stored at a variable's index
         return error_set(err, EXIT_OURS, "out of memory");
     if (mkdir(target, 0755) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", target);
@@ -82,17 +83,18 @@ static int mount_layer(struct guest *guest, size_t index, struct error *err)
 }
 
 /* The upper directory becomes "/" of the workload: it looks as the image's own root does. */
-static int make_upper(const struct guest *guest, size_t layer_count, struct error *err)
+static int make_upper(const struct workload *workload, size_t layer_count, struct error *err)
 {
-    const char *const *layers = (const char *const *)guest->layers;
+    const char *const *layers = (const char *const *)workload->layers;
     if (mkdir(BOOT_UPPER, 0755) == 0)
-        return sandbox_imitate_root(BOOT_UPPER, layers, layer_count, &guest->plan, err);
+        return sandbox_imitate_root(BOOT_UPPER, layers, layer_count, &workload->plan, err);
     if (errno == EEXIST)
         return 0; /* kept from before: the workload may have changed it */
     return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_UPPER);
 }
 
-static int mount_scratch(struct guest *guest, const struct wire_config *config, struct error *err)
+static int mount_scratch(struct workload *workload, const struct wire_config *config,
+                         struct error *err)
 {
     if (config->process.flags & WIRE_SCRATCH_DISK) {
         if (mount("/dev/vdb", BOOT_SCRATCH, "ext4", MS_NOATIME, "noinit_itable") < 0)
@@ -107,25 +109,26 @@ static int mount_scratch(struct guest *guest, const struct wire_config *config, 
             return error_set_errno(err, EXIT_OURS, errno,
                                    "cannot mount a tmpfs for the writable layer in the guest");
     }
-    guest->scratch_mounted = true;
+    workload->scratch_mounted = true;
     if (mkdir(BOOT_WORK, 0755) < 0 && errno != EEXIST)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make %s in the guest", BOOT_WORK);
-    return make_upper(guest, config->layer_count, err);
+    return make_upper(workload, config->layer_count, err);
 }
 
-int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err)
+int boot_mount_layers(struct workload *workload, const struct wire_config *config,
+                      struct error *err)
 {
     if (config->layer_count > UINT16_MAX)
         return error_set(err, EXIT_OURS, "the host named %u layers", config->layer_count);
-    guest->layers = calloc(config->layer_count + 1, sizeof *guest->layers);
-    if (!guest->layers)
+    workload->layers = calloc(config->layer_count + 1, sizeof *workload->layers);
+    if (!workload->layers)
         return error_set(err, EXIT_OURS, "out of memory");
-    guest->layer_count = config->layer_count;
-    for (size_t i = 0; i < guest->layer_count; i++) {
-        if (mount_layer(guest, i, err) < 0)
+    workload->layer_count = config->layer_count;
+    for (size_t i = 0; i < workload->layer_count; i++) {
+        if (mount_layer(workload, i, err) < 0)
             return -1;
     }
-    return guest->layer_count == 0 ? 0 : mount_scratch(guest, config, err);
+    return workload->layer_count == 0 ? 0 : mount_scratch(workload, config, err);
 }
 
 int boot_mount_shares(struct error *err)
@@ -136,10 +139,9 @@ int boot_mount_shares(struct error *err)
     return 0;
 }
 
-int boot_set_clock(const struct wire_config *config, struct error *err)
+int boot_set_clock(int64_t seconds, uint32_t nanoseconds, struct error *err)
 {
-    struct timespec now,
-        host = { .tv_sec = config->clock_seconds, .tv_nsec = config->clock_nanoseconds };
+    struct timespec now, host = { .tv_sec = seconds, .tv_nsec = nanoseconds };
     (void)clock_gettime(CLOCK_REALTIME, &now);
     int64_t off = ((int64_t)host.tv_sec - now.tv_sec) * 1000 +
                   ((int64_t)host.tv_nsec - now.tv_nsec) / 1000000;
@@ -151,9 +153,9 @@ int boot_set_clock(const struct wire_config *config, struct error *err)
     return 0;
 }
 
-void boot_power_off(const struct guest *guest)
+void boot_power_off(const struct workload *workload)
 {
-    if (guest->scratch_mounted && umount2(BOOT_SCRATCH, 0) < 0)
+    if (workload->scratch_mounted && umount2(BOOT_SCRATCH, 0) < 0)
         log_error("cannot unmount the writable layer: %s", strerror(errno));
     sync();
     /* With `reboot=k` this is a write to port 0x64, the machine's ordinary end. */

@@ -45,8 +45,9 @@ static int on_config(struct guest *guest, const struct frame *frame, struct erro
     struct error failure;
     struct wire_config config;
     memcpy(&config, frame->fixed, sizeof config);
-    if (guest->layers || frame->process != WIRE_MAIN_PROCESS)
+    if (guest->workload.configured || frame->process != WIRE_MAIN_PROCESS)
         return error_set(err, EXIT_OURS, "the host sent a second CONFIG");
+    guest->workload.configured = true;
     if (workload_prepare(guest, &config, frame->text, frame->text_length, &failure) < 0)
         return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
     return control_send(guest, WIRE_PREPARED, WIRE_MAIN_PROCESS, NULL, 0, err);
@@ -56,7 +57,7 @@ static int on_start(struct guest *guest, const struct frame *frame, struct error
 {
     (void)frame;
     struct error failure;
-    struct process *workload = &guest->processes[0];
+    struct process *workload = &guest->workload.processes[0];
     if (workload->state != PROCESS_PREPARED)
         return error_set(err, EXIT_OURS, "the host sent START without a prepared workload");
     workload->state = PROCESS_RUNNING;
@@ -70,15 +71,16 @@ static int on_start(struct guest *guest, const struct frame *frame, struct error
 static int on_filter(struct guest *guest, const struct frame *frame, struct error *err)
 {
     struct wire_filter head;
+    struct guest_filter *next = &guest->workload.next_filter;
     memcpy(&head, frame->fixed, sizeof head);
-    free(guest->filter.program);
-    guest->filter = (struct guest_filter){ .process = frame->process,
-                                           .flags = head.flags,
-                                           .length = frame->text_length };
-    guest->filter.program = malloc(frame->text_length + 1);
-    if (!guest->filter.program)
+    free(next->program);
+    *next = (struct guest_filter){ .process = frame->process,
+                                   .flags = head.flags,
+                                   .length = frame->text_length,
+                                   .program = malloc(frame->text_length + 1) };
+    if (!next->program)
         return error_set(err, EXIT_OURS, "out of memory");
-    memcpy(guest->filter.program, frame->text, frame->text_length);
+    memcpy(next->program, frame->text, frame->text_length);
     return 0;
 }
 
@@ -105,7 +107,7 @@ static int on_exec(struct guest *guest, const struct frame *frame, struct error 
     struct error failure;
     struct wire_process request;
     memcpy(&request, frame->fixed, sizeof request);
-    if (frame->process == WIRE_MAIN_PROCESS || process_find(guest, frame->process))
+    if (frame->process == WIRE_MAIN_PROCESS || process_find(&guest->workload, frame->process))
         return error_set(err, EXIT_OURS, "the host sent EXEC with number %u, which is in use",
                          frame->process);
     if (workload_exec(guest, frame->process, &request, frame->text, frame->text_length, &failure) <
@@ -121,12 +123,12 @@ static int on_signal(struct guest *guest, const struct frame *frame, struct erro
     if (request.signal > (uint32_t)SIGRTMAX)
         return error_set(err, EXIT_OURS, "the host sent signal %u", request.signal);
     if (request.all && frame->process == WIRE_MAIN_PROCESS) {
-        if (guest->cgroup)
-            workload_signal_all(guest, (int)request.signal);
+        if (guest->workload.cgroup)
+            workload_signal_all(&guest->workload, (int)request.signal);
         return 0;
     }
     /* A process that has just ended is no error: its EXITED is on the way. */
-    const struct process *process = process_find(guest, frame->process);
+    const struct process *process = process_find(&guest->workload, frame->process);
     if (process && process->state != PROCESS_ENDED)
         (void)syscall(SYS_pidfd_send_signal, process->child.pidfd, (int)request.signal, NULL, 0);
     return 0;
@@ -137,7 +139,7 @@ static int on_resize(struct guest *guest, const struct frame *frame, struct erro
     (void)err;
     struct wire_resize request;
     memcpy(&request, frame->fixed, sizeof request);
-    const struct process *process = process_find(guest, frame->process);
+    const struct process *process = process_find(&guest->workload, frame->process);
     struct winsize size = { .ws_row = request.rows, .ws_col = request.columns };
     if (process && process->child.terminal_fd >= 0)
         (void)ioctl(process->child.terminal_fd, TIOCSWINSZ, &size);
@@ -148,7 +150,7 @@ static int on_shutdown(struct guest *guest, const struct frame *frame, struct er
 {
     (void)frame;
     (void)err;
-    guest->power_off = true;
+    guest->done = true;
     return 0;
 }
 
@@ -156,7 +158,7 @@ static int on_stats(struct guest *guest, const struct frame *frame, struct error
 {
     (void)frame;
     struct cgroup_stats used = { 0 };
-    if (guest->cgroup && cgroup_read_stats(guest->cgroup, &used, err) < 0)
+    if (guest->workload.cgroup && cgroup_read_stats(guest->workload.cgroup, &used, err) < 0)
         return -1;
     struct wire_stats stats = { used.memory_bytes, used.pids, used.cpu_microseconds };
     return control_send(guest, WIRE_STATS_REPLY, WIRE_MAIN_PROCESS, &stats, sizeof stats, err);
@@ -193,7 +195,7 @@ static int handle_frame(struct guest *guest, struct error *err)
 
 int control_handle(struct guest *guest, struct error *err)
 {
-    while (!guest->power_off) {
+    while (!guest->done) {
         switch (wire_read(&guest->reader)) {
         case WIRE_AGAIN:
             return 0;

@@ -43,21 +43,28 @@ struct guest_filter {
     size_t length;
 };
 
-struct guest {
-    int control_fd, signal_fd;
-    struct wire_reader reader;
-    struct process processes[WIRE_MAX_PROCESSES]; /* [0]: the workload */
-    struct guest_filter filter;                   /* for the CONFIG or EXEC that comes next */
-    struct guest_filter workload_filter;          /* what `plan` points to */
+/* What runs. */
+struct workload {
+    bool configured;                              /* CONFIG came */
+    struct process processes[WIRE_MAX_PROCESSES]; /* [0]: the workload itself */
+    struct guest_filter next_filter;              /* for the CONFIG or EXEC that comes next */
+    struct guest_filter filter;                   /* what `plan` points to */
     struct plan plan;
     struct cgroup *cgroup;
     struct wire_rlimit limits[WIRE_RLIMITS];
     char **layers; /* mount points, lowest first */
     size_t layer_count;
-    struct names names;
-    bool networked; /* WIRE_NETWORK came: the workload lives in our own network namespace */
     bool scratch_mounted;
-    bool power_off;
+};
+
+/* The process that serves it. */
+struct guest {
+    int control_fd, signal_fd;
+    struct wire_reader reader;
+    bool done; /* nothing more is to be served */
+    struct names names;
+    bool networked; /* WIRE_NETWORK came: what runs lives in our own network namespace */
+    struct workload workload;
 };
 
 /* boot.c: the guest's own file systems and clock. */
@@ -66,13 +73,14 @@ struct guest {
 int boot_mount_system(struct error *err);
 /* Mounts the image's layers (EROFS partitions), if there are any, and the writable layer (ext4 disk
  * or memory). */
-int boot_mount_layers(struct guest *guest, const struct wire_config *config, struct error *err);
+int boot_mount_layers(struct workload *workload, const struct wire_config *config,
+                      struct error *err);
 /* Mounts the host's files (virtiofs). */
 int boot_mount_shares(struct error *err);
-/* Sets CLOCK_REALTIME if the guest's is noticeably off. */
-int boot_set_clock(const struct wire_config *config, struct error *err);
+/* Sets CLOCK_REALTIME to the host's if the guest's is noticeably off. */
+int boot_set_clock(int64_t seconds, uint32_t nanoseconds, struct error *err);
 /* Syncs, unmounts the writable layer, ends the machine. The workload must be dead. */
-void boot_power_off(const struct guest *guest) __attribute__((noreturn));
+void boot_power_off(const struct workload *workload) __attribute__((noreturn));
 
 extern const char BOOT_UPPER[], BOOT_WORK[]; /* directories of the writable layer */
 
@@ -104,7 +112,14 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
 int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *wire,
                   const char *document, size_t length, struct error *err);
 /* Sends a signal to every process of the workload. */
-void workload_signal_all(const struct guest *guest, int signal);
+void workload_signal_all(const struct workload *workload, int signal);
+/* Kills every process of the workload and waits until they are gone, for some seconds at most. */
+void workload_end(struct workload *workload);
+
+/* connect.c */
+
+/* Connects to a port of the host. Returns the socket, or -1 with *err. */
+int stream_connect(uint32_t port, struct error *err);
 
 /* stream.c: connections to the host, joined to a process's standard streams. */
 
@@ -113,8 +128,6 @@ struct stream_set {
     int terminal_socket;     /* with a terminal, until it exists; else -1 */
 };
 
-/* Connects to a port of the host. Returns the socket, or -1 with *err. */
-int stream_connect(uint32_t port, struct error *err);
 /* Makes the pipes and connections of a process that is about to be spawned. */
 int stream_open(struct process *process, const struct wire_process *request,
                 struct stream_set *streams, struct error *err);
@@ -125,17 +138,27 @@ int stream_join_terminal(struct process *process, struct stream_set *streams, st
 
 /* process.c: the table of processes. */
 
-struct process *process_find(struct guest *guest, uint32_t number);
-struct process *process_allocate(struct guest *guest, uint32_t number, struct error *err);
+struct process *process_find(struct workload *workload, uint32_t number);
+struct process *process_allocate(struct workload *workload, uint32_t number, struct error *err);
 /* Kills the child if there is one, closes all; the slot is free again. */
 void process_release(struct process *process);
 /* Reaps everything that ended; children of the workload's orphans as well. */
 void process_reap(struct guest *guest);
+/* Waits until there is no child left, for some seconds at most: they have been killed. */
+void process_await_all(void);
 /* Sends WIRE_EXITED for processes that ended and whose streams are drained. Returns milliseconds
  * until it should be called again, -1: no need. */
 int process_report(struct guest *guest);
 
-/* control.c: frames from the host. */
+/* serve.c: the loop. */
+
+/* Blocks SIGCHLD and opens a descriptor that tells of it. Returns 0, or -1 with *err. */
+int serve_open_signals(struct guest *guest, struct error *err);
+/* Does what the host says on guest->control_fd, from READY on. Returns 0 once nothing more is to be
+ * served, or -1 with *err: the host is gone or broke the rules. */
+int serve(struct guest *guest, struct error *err);
+
+/* control.c: frames from and to the host. */
 
 /* Reads and carries out what has arrived. Returns 0, or -1 with *err: the machine must end. */
 int control_handle(struct guest *guest, struct error *err);

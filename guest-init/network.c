@@ -14,7 +14,7 @@ int guest_network_set_up(struct guest *guest, const uint8_t *data, size_t length
     _cleanup_free_ struct network_description *description = malloc(sizeof *description);
     if (!description)
         return error_set(err, EXIT_OURS, "out of memory");
-    if (guest->networked || guest->layers)
+    if (guest->networked || guest->workload.configured)
         // cppcheck-suppress memleak ; released by its _cleanup_*
         return error_set(err, EXIT_OURS, "the host described a second network");
     guest->networked = true;
@@ -30,7 +30,7 @@ int guest_network_take_names(struct guest *guest, const struct wire_names *reque
     memcpy(&address, request->address, sizeof address);
     if (!guest->networked)
         return error_set(err, EXIT_OURS, "the host described a name server without a network");
-    if (guest->names.on || guest->layers)
+    if (guest->names.on || guest->workload.configured)
         return error_set(err, EXIT_OURS, "the host described a second name server, or too late");
     int host = stream_connect(request->port, err);
     return host < 0 ? -1 : names_open(&guest->names, host, address, err);
@@ -38,7 +38,7 @@ int guest_network_take_names(struct guest *guest, const struct wire_names *reque
 
 int guest_network_adopt(struct guest *guest, struct error *err)
 {
-    const char **path = &guest->plan.namespaces.path[PLAN_NS_NETWORK];
+    const char **path = &guest->workload.plan.namespaces.path[PLAN_NS_NETWORK];
     if ((*path != NULL) != guest->networked)
         return error_set(err, EXIT_OURS, "the host and the document disagree about a network");
     *path = NULL;

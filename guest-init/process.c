@@ -16,24 +16,25 @@ enum {
     /* And for the peers of its TCP connections to take what was written: longer than a few
      * retransmissions, shorter than what a peer that is gone may cost. */
     NETWORK_GRACE = 3000,
+    KILL_PATIENCE = 5 * 1000, /* for the killed to be gone */
 };
 
-struct process *process_find(struct guest *guest, uint32_t number)
+struct process *process_find(struct workload *workload, uint32_t number)
 {
     for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
-        struct process *process = &guest->processes[i];
+        struct process *process = &workload->processes[i];
         if (process->state != PROCESS_UNUSED && process->number == number)
             return process;
     }
     return NULL;
 }
 
-struct process *process_allocate(struct guest *guest, uint32_t number, struct error *err)
+struct process *process_allocate(struct workload *workload, uint32_t number, struct error *err)
 {
     size_t first = number == WIRE_MAIN_PROCESS ? 0 : 1;
     size_t last = number == WIRE_MAIN_PROCESS ? 1 : WIRE_MAX_PROCESSES;
     for (size_t i = first; i < last; i++) {
-        struct process *process = &guest->processes[i];
+        struct process *process = &workload->processes[i];
         if (process->state != PROCESS_UNUSED)
             continue;
         *process = (struct process){ .number = number,
@@ -57,10 +58,10 @@ void process_release(struct process *process)
     process->state = PROCESS_UNUSED;
 }
 
-static struct process *find_by_pid(struct guest *guest, pid_t pid)
+static struct process *find_by_pid(struct workload *workload, pid_t pid)
 {
     for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
-        struct process *process = &guest->processes[i];
+        struct process *process = &workload->processes[i];
         bool alive = process->state == PROCESS_PREPARED || process->state == PROCESS_RUNNING;
         if (alive && process->child.pid == pid)
             return process;
@@ -77,7 +78,7 @@ void process_reap(struct guest *guest)
             continue;
         if (pid <= 0)
             return;
-        struct process *process = find_by_pid(guest, pid);
+        struct process *process = find_by_pid(&guest->workload, pid);
         if (!process)
             continue; /* an orphan */
         process->state = PROCESS_ENDED;
@@ -85,6 +86,19 @@ void process_reap(struct guest *guest)
         process->status =
             WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
     }
+}
+
+void process_await_all(void)
+{
+    int64_t deadline = wire_clock_milliseconds() + KILL_PATIENCE;
+    while (wire_clock_milliseconds() < deadline) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG | __WALL);
+        if (pid < 0 && errno == ECHILD)
+            return;
+        if (pid == 0)
+            (void)poll(NULL, 0, 1);
+    }
+    log_error("processes of the workload do not end");
 }
 
 /*
@@ -103,13 +117,13 @@ static bool is_drained(const struct process *process)
 }
 
 /* The workload's end is the last word: the sessions in it have died with it and go first. */
-static bool must_wait_for_sessions(const struct guest *guest, const struct process *process)
+static bool must_wait_for_sessions(const struct workload *workload, const struct process *process)
 {
     if (process->number != WIRE_MAIN_PROCESS ||
         wire_clock_milliseconds() - process->ended >= SESSIONS_GRACE)
         return false;
     for (size_t i = 1; i < WIRE_MAX_PROCESSES; i++) {
-        if (guest->processes[i].state != PROCESS_UNUSED)
+        if (workload->processes[i].state != PROCESS_UNUSED)
             return true;
     }
     return false;
@@ -127,14 +141,14 @@ static void report(struct guest *guest, struct process *process)
     struct error err;
     struct wire_exited exited = { .status = (uint32_t)process->status };
     bool killed = process->status == EXIT_SIGNAL_BASE + SIGKILL;
-    if (guest->cgroup && cgroup_oom_kills(guest->cgroup) > process->oom_kills &&
+    if (guest->workload.cgroup && cgroup_oom_kills(guest->workload.cgroup) > process->oom_kills &&
         (killed || process->number == WIRE_MAIN_PROCESS))
         exited.flags |= WIRE_EXITED_OOM;
     uint32_t number = process->number;
     process_release(process); /* half-closes the streams before the word is said */
     if (control_send(guest, WIRE_EXITED, number, &exited, sizeof exited, &err) < 0) {
         log_error("%s", err.message);
-        guest->power_off = true;
+        guest->done = true;
     }
 }
 
@@ -143,10 +157,10 @@ int process_report(struct guest *guest)
     int again = -1;
     /* From the last to the first, which is the workload itself. */
     for (size_t i = WIRE_MAX_PROCESSES; i-- > 0;) {
-        struct process *process = &guest->processes[i];
+        struct process *process = &guest->workload.processes[i];
         if (process->state != PROCESS_ENDED)
             continue;
-        if (is_drained(process) && !must_wait_for_sessions(guest, process) &&
+        if (is_drained(process) && !must_wait_for_sessions(&guest->workload, process) &&
             !must_wait_for_network(guest, process))
             report(guest, process);
         else

@@ -25,13 +25,14 @@ static json_t *parse_document(const char *document, size_t length, struct error 
 }
 
 /* The filter that came for process `number` becomes the plan's; *owner holds its bytes then. */
-static void adopt_filter(struct guest *guest, uint32_t number, struct plan *plan,
+static void adopt_filter(struct workload *workload, uint32_t number, struct plan *plan,
                          struct guest_filter *owner)
 {
-    if (!guest->filter.program || guest->filter.process != number)
+    struct guest_filter *next = &workload->next_filter;
+    if (!next->program || next->process != number)
         return;
-    *owner = guest->filter;
-    guest->filter = (struct guest_filter){ 0 };
+    *owner = *next;
+    *next = (struct guest_filter){ 0 };
     plan->filter = owner->program;
     plan->filter_length = owner->length;
     plan->filter_flags = owner->flags;
@@ -40,13 +41,13 @@ static void adopt_filter(struct guest *guest, uint32_t number, struct plan *plan
 /* The host's cgroup of the whole machine bounds processor time; what is left is bounded here. */
 static int make_cgroup(struct guest *guest, uint64_t memory_limit, struct error *err)
 {
-    struct plan_resources resources = guest->plan.resources;
+    struct plan_resources resources = guest->workload.plan.resources;
     resources.memory_limit = (int64_t)memory_limit;
     resources.memory_swap = -1; /* the guest has none */
     resources.cpu_quota = resources.cpu_period = -1;
     resources.cpuset_cpus = resources.cpuset_mems = NULL;
-    guest->cgroup = cgroup_create(WORKLOAD_CGROUP, NULL, &resources, err);
-    return guest->cgroup ? 0 : -1;
+    guest->workload.cgroup = cgroup_create(WORKLOAD_CGROUP, NULL, &resources, err);
+    return guest->workload.cgroup ? 0 : -1;
 }
 
 /* The host's hard limit of descriptors may exceed what this kernel grants anybody. */
@@ -62,11 +63,11 @@ static void raise_descriptor_maximum(uint64_t hard)
     // cppcheck-suppress resourceLeak ; released by its _cleanup_*
 }
 
-static int give_limits(const struct guest *guest, pid_t pid, struct error *err)
+static int give_limits(const struct workload *workload, pid_t pid, struct error *err)
 {
-    raise_descriptor_maximum(guest->limits[RLIMIT_NOFILE].hard);
+    raise_descriptor_maximum(workload->limits[RLIMIT_NOFILE].hard);
     for (int i = 0; i < WIRE_RLIMITS; i++) {
-        struct rlimit limit = { guest->limits[i].soft, guest->limits[i].hard };
+        struct rlimit limit = { workload->limits[i].soft, workload->limits[i].hard };
         if (prlimit(pid, (__rlimit_resource_t)i, &limit, NULL) < 0)
             return error_set_errno(err, EXIT_OURS, errno,
                                    "cannot give resource limit %d to the workload", i);
@@ -75,26 +76,27 @@ static int give_limits(const struct guest *guest, pid_t pid, struct error *err)
 }
 
 /* Spawns the child and lets it apply its plan. The streams are joined on success. */
-static int set_up(struct guest *guest, struct process *process,
+static int set_up(const struct workload *workload, struct process *process,
                   const struct sandbox_request *request, struct stream_set *streams,
                   struct error *err)
 {
-    process->oom_kills = cgroup_oom_kills(guest->cgroup);
+    process->oom_kills = cgroup_oom_kills(workload->cgroup);
     if (sandbox_spawn(request, &process->child, err) < 0)
         return -1;
     process->state = PROCESS_PREPARED;
-    if (give_limits(guest, process->child.pid, err) < 0 || sandbox_set_up(&process->child, err) < 0)
+    if (give_limits(workload, process->child.pid, err) < 0 ||
+        sandbox_set_up(&process->child, err) < 0)
         return -1;
     return process->terminal ? stream_join_terminal(process, streams, err) : 0;
 }
 
 /* Makes the process's streams and then the process. On failure the slot is free again. */
-static int make_process(struct guest *guest, uint32_t number, const struct wire_process *wire,
+static int make_process(struct workload *workload, uint32_t number, const struct wire_process *wire,
                         struct sandbox_request *request, struct error *err)
 {
     if (((wire->flags & WIRE_TERMINAL) != 0) != request->plan->terminal)
         return error_set(err, EXIT_OURS, "the host and the document disagree about a terminal");
-    struct process *process = process_allocate(guest, number, err);
+    struct process *process = process_allocate(workload, number, err);
     if (!process)
         return -1;
     struct stream_set streams;
@@ -103,8 +105,8 @@ static int make_process(struct guest *guest, uint32_t number, const struct wire_
         memcpy(request->stdio, streams.stdio, sizeof request->stdio);
         request->rows = wire->rows;
         request->columns = wire->columns;
-        request->cgroup_fd = cgroup_birth_fd(guest->cgroup);
-        result = set_up(guest, process, request, &streams, err);
+        request->cgroup_fd = cgroup_birth_fd(workload->cgroup);
+        result = set_up(workload, process, request, &streams, err);
     }
     stream_set_close(&streams);
     if (result < 0)
@@ -115,38 +117,41 @@ static int make_process(struct guest *guest, uint32_t number, const struct wire_
 int workload_prepare(struct guest *guest, const struct wire_config *config, const char *document,
                      size_t length, struct error *err)
 {
+    struct workload *workload = &guest->workload;
     json_t *json = parse_document(document, length, err);
     unsigned int flags = config->layer_count > 0 ? PLAN_PARSE_OWN : 0; /* or it is a bundle's */
-    if (!json || plan_parse(json, flags, &guest->plan, err) < 0)
+    if (!json || plan_parse(json, flags, &workload->plan, err) < 0)
         return -1;
     if (guest_network_adopt(guest, err) < 0)
         return -1;
-    adopt_filter(guest, WIRE_MAIN_PROCESS, &guest->plan, &guest->workload_filter);
-    memcpy(guest->limits, config->limits, sizeof guest->limits);
-    if (boot_set_clock(config, err) < 0 || boot_mount_layers(guest, config, err) < 0 ||
+    adopt_filter(workload, WIRE_MAIN_PROCESS, &workload->plan, &workload->filter);
+    memcpy(workload->limits, config->limits, sizeof workload->limits);
+    if (boot_set_clock(config->clock_seconds, config->clock_nanoseconds, err) < 0 ||
+        boot_mount_layers(workload, config, err) < 0 ||
         ((config->process.flags & WIRE_SHARES) && boot_mount_shares(err) < 0) ||
         make_cgroup(guest, config->memory_limit, err) < 0)
         return -1;
     struct sandbox_root root = {
-        .layers = (const char *const *)guest->layers,
-        .layer_count = guest->layer_count,
-        .upper = guest->layer_count > 0 ? BOOT_UPPER : NULL,
-        .work = guest->layer_count > 0 ? BOOT_WORK : NULL,
+        .layers = (const char *const *)workload->layers,
+        .layer_count = workload->layer_count,
+        .upper = workload->layer_count > 0 ? BOOT_UPPER : NULL,
+        .work = workload->layer_count > 0 ? BOOT_WORK : NULL,
         .volatile_upper = !(config->process.flags & WIRE_SCRATCH_DISK),
     };
-    struct sandbox_request request = { .plan = &guest->plan, .root = &root, .join_pidfd = -1 };
-    return make_process(guest, WIRE_MAIN_PROCESS, &config->process, &request, err);
+    struct sandbox_request request = { .plan = &workload->plan, .root = &root, .join_pidfd = -1 };
+    return make_process(workload, WIRE_MAIN_PROCESS, &config->process, &request, err);
 }
 
 /* The document of a session, applied to a child in the workload's namespaces. */
-static int start_session(struct guest *guest, uint32_t number, const struct wire_process *wire,
-                         const struct plan *plan, struct error *err)
+static int start_session(struct workload *workload, uint32_t number,
+                         const struct wire_process *wire, const struct plan *plan,
+                         struct error *err)
 {
-    const struct process *workload = &guest->processes[0];
-    struct sandbox_request request = { .plan = plan, .join_pidfd = workload->child.pidfd };
-    if (make_process(guest, number, wire, &request, err) < 0)
+    struct sandbox_request request = { .plan = plan,
+                                       .join_pidfd = workload->processes[0].child.pidfd };
+    if (make_process(workload, number, wire, &request, err) < 0)
         return -1;
-    struct process *process = process_find(guest, number);
+    struct process *process = process_find(workload, number);
     process->state = PROCESS_RUNNING;
     if (sandbox_execute(&process->child, err) < 0) {
         process_release(process);
@@ -158,30 +163,31 @@ static int start_session(struct guest *guest, uint32_t number, const struct wire
 int workload_exec(struct guest *guest, uint32_t number, const struct wire_process *wire,
                   const char *document, size_t length, struct error *err)
 {
+    struct workload *workload = &guest->workload;
     struct plan plan = { 0 };
     struct guest_filter filter = { 0 };
-    if (guest->processes[0].state != PROCESS_RUNNING)
+    if (workload->processes[0].state != PROCESS_RUNNING)
         return error_set(err, EXIT_OURS, "the workload is not running");
     json_t *json = parse_document(document, length, err);
     if (!json)
         return -1;
-    int result = plan_parse_process(json, &guest->plan, PLAN_PARSE_OWN, &plan, err);
+    int result = plan_parse_process(json, &workload->plan, PLAN_PARSE_OWN, &plan, err);
     if (result == 0) {
-        adopt_filter(guest, number, &plan, &filter);
-        result = start_session(guest, number, wire, &plan, err);
+        adopt_filter(workload, number, &plan, &filter);
+        result = start_session(workload, number, wire, &plan, err);
     }
     plan_free(&plan);
     free(filter.program);
     return result;
 }
 
-void workload_signal_all(const struct guest *guest, int signal)
+void workload_signal_all(const struct workload *workload, int signal)
 {
     if (signal == SIGKILL) {
-        cgroup_kill(guest->cgroup);
+        cgroup_kill(workload->cgroup);
         return;
     }
-    int fd = openat(cgroup_birth_fd(guest->cgroup), "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    int fd = openat(cgroup_birth_fd(workload->cgroup), "cgroup.procs", O_RDONLY | O_CLOEXEC);
     _cleanup_fclose_ FILE *processes = fd >= 0 ? fdopen(fd, "r") : NULL;
     int pid;
     if (fd >= 0 && !processes)
@@ -189,4 +195,12 @@ void workload_signal_all(const struct guest *guest, int signal)
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     while (processes && fscanf(processes, "%d", &pid) == 1)
         (void)kill(pid, signal);
+}
+
+void workload_end(struct workload *workload)
+{
+    if (!workload->cgroup)
+        return;
+    cgroup_kill(workload->cgroup);
+    process_await_all();
 }
