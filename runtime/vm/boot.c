@@ -176,14 +176,14 @@ static int open_network(struct workload *vm, const struct workload_spec *spec,
     const char *path = spec->plan->namespaces.path[PLAN_NS_NETWORK];
     if (!path && !vm->held)
         return 0;
-    if ((vm->held ? network_attach_own(&vm->network, err)
-                  : network_attach(path, &vm->network, err)) < 0 ||
-        (!path && check_made_network(&vm->network, spec->plan, err) < 0))
+    if ((vm->held ? network_attach_own(&vm->machine.network, err)
+                  : network_attach(path, &vm->machine.network, err)) < 0 ||
+        (!path && check_made_network(&vm->machine.network, spec->plan, err) < 0))
         return -1;
     files->net_first = files->count;
     files->own_frames_only = forges_no_frames(spec->plan);
-    for (uint32_t i = 0; i < vm->network.description.interface_count; i++)
-        (void)add_fd(files, take_fd(&vm->network.tap_fds[i]));
+    for (uint32_t i = 0; i < vm->machine.network.description.interface_count; i++)
+        (void)add_fd(files, take_fd(&vm->machine.network.tap_fds[i]));
     return 0;
 }
 
@@ -286,7 +286,7 @@ static void make_arguments(struct arguments *arguments, const struct machine_fil
 static int keep_config(struct workload *vm, const struct workload_spec *spec,
                        const struct shares *shares, struct error *err)
 {
-    json_t *config = shares_rewrite(spec, shares, vm->network.netlink_fd >= 0, err);
+    json_t *config = shares_rewrite(spec, shares, vm->machine.network.netlink_fd >= 0, err);
     if (!config)
         return -1;
     vm->guest_config = json_dumps(config, JSON_COMPACT);
@@ -302,7 +302,7 @@ static int start_shares(struct workload *vm, const struct workload_spec *spec,
     int socket = -1;
     if (keep_config(vm, spec, shares, err) < 0)
         return -1;
-    if (shares->count > 0 && share_server_start(&vm->server, shares, spec->paths.state_dir,
+    if (shares->count > 0 && share_server_start(&vm->machine.server, shares, spec->paths.state_dir,
                                                 vm->cgroup, &socket, err) < 0)
         return -1;
     numbers->share = add_fd(files, socket);
@@ -314,9 +314,9 @@ static int start_names(struct workload *vm, const struct workload_spec *spec,
                        const struct machine_files *files, const struct machine_numbers *numbers,
                        struct error *err)
 {
-    if (vm->network.netlink_fd < 0 || vm->network.name_server.s_addr == 0)
+    if (vm->machine.network.netlink_fd < 0 || vm->machine.network.name_server.s_addr == 0)
         return 0;
-    return name_helper_start(&vm->names, &vm->network, spec->paths.exe_dir,
+    return name_helper_start(&vm->machine.names, &vm->machine.network, spec->paths.exe_dir,
                              files->fds[numbers->console - SPAWN_FIRST_FD], vm->cgroup, err);
 }
 
@@ -338,7 +338,7 @@ static int execute_monitor(struct workload *vm, const struct workload_spec *spec
         .namespaces = CLONE_NEWPID, /* the monitor need not double itself for it */
         .cgroup = vm->cgroup,
     };
-    return spawn_program(&request, &vm->monitor, err);
+    return spawn_program(&request, &vm->machine.monitor, err);
 }
 
 /* Starts hybrid-vmm, and the server of its shares, in the cgroup. */
@@ -361,7 +361,7 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
     make_arguments(&arguments, files, numbers, vm_ram_size(vm_memory_limit(resources)), cpus,
                    command_line);
     add_rates(&arguments, resources);
-    add_net_arguments(&arguments, files, &vm->network);
+    add_net_arguments(&arguments, files, &vm->machine.network);
     int result = execute_monitor(vm, spec, &arguments, files, numbers, err);
     for (size_t i = 0; i < arguments.count; i++)
         free(arguments.values[i]);
@@ -428,7 +428,7 @@ static int make_console(struct workload *vm, struct error *err)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
-    vm->console.fd = ends[0];
+    vm->machine.console.fd = ends[0];
     return ends[1];
 }
 
@@ -438,7 +438,7 @@ static int start_machine(struct workload *vm, const struct workload_spec *spec, 
     struct machine_files files = { 0 };
     struct machine_numbers numbers = { .scratch = -1, .share = -1 };
     struct timeval patience = { .tv_sec = CONTROL_SEND_SECONDS };
-    int control = make_pair(SOCK_SEQPACKET, &vm->control_fd, err);
+    int control = make_pair(SOCK_SEQPACKET, &vm->machine.control_fd, err);
     if (control < 0)
         return -1;
     int console = make_console(vm, err);
@@ -446,7 +446,7 @@ static int start_machine(struct workload *vm, const struct workload_spec *spec, 
         (void)close(control);
         return -1;
     }
-    (void)setsockopt(vm->control_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    (void)setsockopt(vm->machine.control_fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     int result = open_files(spec, control, console, &files, &numbers, err);
     if (result == 0)
         result = open_network(vm, spec, &files, err);

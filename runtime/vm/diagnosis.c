@@ -28,8 +28,8 @@ static const char *remedy(const struct workload *vm)
 void diagnose(struct workload *vm, const char *what, struct error *err)
 {
     char tail[1200];
-    console_read(&vm->console);
-    console_tail(&vm->console, tail, sizeof tail);
+    console_read(&vm->machine.console);
+    console_tail(&vm->machine.console, tail, sizeof tail);
     (void)error_set(err, EXIT_OURS, "the VM of %s failed: %s; stage reached: %s; %s%s%s", vm->id,
                     what, STAGES[vm->stage], remedy(vm),
                     *tail ? "\nthe guest's console ended with:\n" : "", tail);
@@ -42,10 +42,10 @@ enum { LAST_BREATH = 1000 }; /* milliseconds */
 static void describe_silence(struct workload *vm, char *text, size_t size)
 {
     siginfo_t info = { 0 };
-    struct pollfd ended = { .fd = vm->monitor.pidfd, .events = POLLIN };
+    struct pollfd ended = { .fd = vm->machine.monitor.pidfd, .events = POLLIN };
     (void)poll(&ended, 1, LAST_BREATH);
-    if (vm->monitor.pid <= 0 ||
-        waitid(P_PIDFD, (id_t)vm->monitor.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+    if (vm->machine.monitor.pid <= 0 ||
+        waitid(P_PIDFD, (id_t)vm->machine.monitor.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
         info.si_pid == 0) {
         (void)snprintf(text, size, "hybrid-vmm closed its control socket");
         return;
@@ -67,28 +67,28 @@ static void describe_silence(struct workload *vm, char *text, size_t size)
 static bool blame_server(const struct workload *vm, char *text, size_t size)
 {
     static const char words[] = "vhost-user:";
-    struct pollfd ended = { .fd = vm->server.process.pidfd, .events = POLLIN };
-    if (strncmp(vm->machine_text, words, sizeof words - 1) != 0)
+    struct pollfd ended = { .fd = vm->machine.server.process.pidfd, .events = POLLIN };
+    if (strncmp(vm->machine.text, words, sizeof words - 1) != 0)
         return false;
     (void)poll(&ended, 1, LAST_BREATH);
-    return share_server_failed(&vm->server, text, size);
+    return share_server_failed(&vm->machine.server, text, size);
 }
 
 void diagnose_end(struct workload *vm, struct error *err)
 {
     char what[1200];
-    console_read(&vm->console);
-    bool panic = console_contains(&vm->console, "Kernel panic");
-    if (!vm->machine_ended)
+    console_read(&vm->machine.console);
+    bool panic = console_contains(&vm->machine.console, "Kernel panic");
+    if (!vm->machine.ended)
         describe_silence(vm, what, sizeof what);
-    else if (vm->machine_end == MACHINE_END_RESET && panic)
+    else if (vm->machine.end == MACHINE_END_RESET && panic)
         (void)snprintf(what, sizeof what, "the guest kernel panicked");
-    else if (vm->machine_end == MACHINE_END_RESET)
+    else if (vm->machine.end == MACHINE_END_RESET)
         (void)snprintf(what, sizeof what, "the guest powered off unasked");
-    else if (vm->machine_end == MACHINE_END_SHUTDOWN)
+    else if (vm->machine.end == MACHINE_END_SHUTDOWN)
         (void)snprintf(what, sizeof what, "the guest ended with a triple fault (%s)",
-                       vm->machine_text);
+                       vm->machine.text);
     else if (!blame_server(vm, what, sizeof what))
-        (void)snprintf(what, sizeof what, "%s", vm->machine_text);
+        (void)snprintf(what, sizeof what, "%s", vm->machine.text);
     diagnose(vm, what, err);
 }

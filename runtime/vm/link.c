@@ -1,18 +1,13 @@
 /*
- * Messages from and to hybrid-vmm and hybrid-init. Every frame of the guest is hostile: type and
- * length are checked by wire_read, whether it makes sense now is checked here, and a violation ends
- * the machine.
+ * Messages from and to hybrid-vmm and hybrid-init, and what becomes of the machine by them. Every
+ * frame of the guest is hostile: type and length are checked by wire_read, whether it makes sense
+ * now in frames.c, and a violation ends the machine.
  */
 #include "parts.h"
 
 #include "cleanup.h"
 #include "io.h"
-#include "shown_text.h"
 #include "stamp.h"
-
-#include <signal.h>
-#include <sys/random.h>
-#include <sys/syscall.h>
 
 enum {
     SEND_TIMEOUT = 10 * 1000, /* milliseconds for the guest to take a frame */
@@ -28,7 +23,7 @@ static const char *const STAMPS[VM_STAGES] = {
     [VM_PREPARED] = "init",
 };
 
-static void reach(struct workload *vm, enum vm_stage stage)
+void link_reach(struct workload *vm, enum vm_stage stage)
 {
     if (vm->stage >= stage)
         return;
@@ -46,146 +41,7 @@ static void fail(struct workload *vm, const char *what)
         diagnose(vm, what, &vm->exit.error);
     else
         diagnose_end(vm, &vm->exit.error);
-    /* Nothing that it still does would be of use. */
-    if (vm->monitor.pid > 0)
-        (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
-}
-
-struct vm_session *link_find_session(struct workload *vm, uint32_t number)
-{
-    for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
-        if (vm->sessions[i].used && vm->sessions[i].number == number)
-            return &vm->sessions[i];
-    }
-    return NULL;
-}
-
-static bool on_ready(struct workload *vm, const void *payload, uint32_t length)
-{
-    (void)length;
-    struct wire_ready ready;
-    memcpy(&ready, payload, sizeof ready);
-    if (vm->stage >= VM_READY || ready.version != WIRE_VERSION)
-        return false;
-    reach(vm, VM_READY);
-    return true;
-}
-
-static bool on_prepared(struct workload *vm, const void *payload, uint32_t length)
-{
-    (void)payload;
-    (void)length;
-    if (vm->stage != VM_READY)
-        return false;
-    reach(vm, VM_PREPARED);
-    return true;
-}
-
-static bool on_started(struct workload *vm, const void *payload, uint32_t length)
-{
-    (void)payload;
-    (void)length;
-    if (vm->reader.head.process != WIRE_MAIN_PROCESS) {
-        struct vm_session *session = link_find_session(vm, vm->reader.head.process);
-        if (!session || session->started)
-            return false;
-        session->started = true;
-        return true;
-    }
-    if (vm->stage != VM_PREPARED)
-        return false;
-    reach(vm, VM_STARTED);
-    return true;
-}
-
-/* An exec session is over: its number is free before the monitor hears of it. */
-static bool end_session(struct workload *vm, int status, const struct error *error)
-{
-    uint32_t number = vm->reader.head.process;
-    struct vm_session *session = link_find_session(vm, number);
-    if (!session || (error && session->started))
-        return false;
-    /* It may have failed before its streams were connected: nobody must wait for their end. */
-    if (!session->started)
-        link_withdraw(vm, session->ports);
-    session->used = false;
-    if (vm->exec_ended)
-        vm->exec_ended(vm->exec_context, number, status, error);
-    return true;
-}
-
-/* The text of the guest, which may hold anything, as one for a terminal and for a document: as many
- * whole characters as there is room for. */
-static void copy_text(char *copy, size_t size, const char *text, size_t length)
-{
-    size_t n = 0;
-    while (n < length) {
-        size_t shown = shown_character(text + n, length - n);
-        size_t taken = shown > 0 ? shown : 1;
-        if (n + taken > size - 1)
-            break;
-        if (shown > 0)
-            memcpy(copy + n, text + n, shown);
-        else
-            copy[n] = '?';
-        n += taken;
-    }
-    copy[n] = '\0';
-}
-
-static bool on_error(struct workload *vm, const void *payload, uint32_t length)
-{
-    struct wire_error head;
-    struct error error = { 0 };
-    memcpy(&head, payload, sizeof head);
-    if (head.exit_code < EXIT_OURS || head.exit_code > EXIT_NOT_FOUND)
-        return false;
-    error.exit_code = (int)head.exit_code;
-    copy_text(error.message, sizeof error.message, (const char *)payload + sizeof head,
-              length - sizeof head);
-    if (vm->reader.head.process != WIRE_MAIN_PROCESS)
-        return end_session(vm, error.exit_code, &error);
-    if (vm->stage != VM_READY && vm->stage != VM_PREPARED)
-        return false;
-    vm->command_failed = true;
-    vm->command_error = error;
-    return true;
-}
-
-static bool on_exited(struct workload *vm, const void *payload, uint32_t length)
-{
-    (void)length;
-    struct wire_exited exited;
-    memcpy(&exited, payload, sizeof exited);
-    if (exited.status > 255 || exited.flags & ~(uint32_t)WIRE_EXITED_OOM)
-        return false;
-    if (vm->reader.head.process != WIRE_MAIN_PROCESS)
-        return end_session(vm, (int)exited.status, NULL);
-    if (vm->stage != VM_STARTED && vm->stage != VM_PREPARED)
-        return false;
-    reach(vm, VM_EXITED);
-    vm->exit = (struct workload_exit){ .status = (int)exited.status,
-                                       .oom = (exited.flags & WIRE_EXITED_OOM) != 0 };
-    return true;
-}
-
-struct frame_handler {
-    uint32_t type;
-    bool (*handle)(struct workload *vm, const void *payload, uint32_t length);
-};
-
-static const struct frame_handler HANDLERS[] = {
-    { WIRE_READY, on_ready }, { WIRE_PREPARED, on_prepared }, { WIRE_STARTED, on_started },
-    { WIRE_ERROR, on_error }, { WIRE_EXITED, on_exited },
-};
-
-static bool handle_frame(struct workload *vm)
-{
-    for (size_t i = 0; i < sizeof HANDLERS / sizeof HANDLERS[0]; i++) {
-        if (HANDLERS[i].type == vm->reader.head.type)
-            return HANDLERS[i].handle(vm, vm->reader.payload, vm->reader.head.length);
-    }
-    return false; /* nothing else was asked for */
+    machine_kill(&vm->machine); /* nothing that it still does would be of use */
 }
 
 static void violated(struct workload *vm)
@@ -204,15 +60,15 @@ static bool read_control(struct workload *vm)
     struct machine_message message;
     int fds[IO_MAX_FDS];
     size_t fd_count;
-    struct pollfd readable = { .fd = vm->control_fd, .events = POLLIN };
-    if (vm->control_fd < 0 || poll(&readable, 1, 0) <= 0)
+    struct pollfd readable = { .fd = vm->machine.control_fd, .events = POLLIN };
+    if (vm->machine.control_fd < 0 || poll(&readable, 1, 0) <= 0)
         return false;
-    ssize_t n = io_receive_fds(vm->control_fd, packet, sizeof packet, fds, &fd_count);
+    ssize_t n = io_receive_fds(vm->machine.control_fd, packet, sizeof packet, fds, &fd_count);
     for (size_t i = 0; i < fd_count; i++)
         (void)close(fds[i]); /* it has none to give */
     if (n < (ssize_t)sizeof message) {
-        cleanup_close(&vm->control_fd);
-        vm->control_fd = -1;
+        cleanup_close(&vm->machine.control_fd);
+        vm->machine.control_fd = -1;
         return false;
     }
     memcpy(&message, packet, sizeof message);
@@ -220,17 +76,17 @@ static bool read_control(struct workload *vm)
     size_t length = (size_t)n - sizeof message;
     if (message.type == MACHINE_RUNNING) {
         if (vm->stage < VM_RUNNING) /* what it says later may be the guest's words */
-            vm->landlock = (int)(message.flags >> MACHINE_JAIL_LANDLOCK_SHIFT & 0xff);
-        reach(vm, VM_RUNNING);
-    } else if (message.type == MACHINE_WARNING && !*vm->warning) {
-        copy_text(vm->warning, sizeof vm->warning, text, length);
+            vm->machine.landlock = (int)(message.flags >> MACHINE_JAIL_LANDLOCK_SHIFT & 0xff);
+        link_reach(vm, VM_RUNNING);
+    } else if (message.type == MACHINE_WARNING && !*vm->machine.warning) {
+        link_copy_text(vm->machine.warning, sizeof vm->machine.warning, text, length);
     } else if (message.type == MACHINE_ENDED ||
                (message.type == MACHINE_FAILED && vm->stage < VM_READY)) {
         /* Later, a refused offer shows as a refused connection, which hybrid-init reports; and
          * nothing is to be withdrawn once it was taken up. */
-        vm->machine_ended = true;
-        vm->machine_end = message.type == MACHINE_ENDED ? message.end : MACHINE_END_MONITOR;
-        copy_text(vm->machine_text, sizeof vm->machine_text, text, length);
+        vm->machine.ended = true;
+        vm->machine.end = message.type == MACHINE_ENDED ? message.end : MACHINE_END_MONITOR;
+        link_copy_text(vm->machine.text, sizeof vm->machine.text, text, length);
     }
     return true;
 }
@@ -244,13 +100,13 @@ void link_drain_control(struct workload *vm)
 bool link_wait_for_end(struct workload *vm, int milliseconds)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
-    while (vm->control_fd >= 0 && !vm->machine_ended) {
-        struct pollfd fds[] = { { .fd = vm->control_fd, .events = POLLIN },
-                                { .fd = vm->console.fd, .events = POLLIN } };
+    while (vm->machine.control_fd >= 0 && !vm->machine.ended) {
+        struct pollfd fds[] = { { .fd = vm->machine.control_fd, .events = POLLIN },
+                                { .fd = vm->machine.console.fd, .events = POLLIN } };
         int64_t left = deadline - wire_clock_milliseconds();
         if (left <= 0 || (poll(fds, 2, (int)left) < 0 && errno != EINTR))
             return false;
-        console_read(&vm->console);
+        console_read(&vm->machine.console);
         (void)read_control(vm);
     }
     return true;
@@ -274,21 +130,21 @@ static void wire_lost(struct workload *vm)
     if (vm->stage >= VM_EXITED)
         return;
     (void)link_wait_for_end(vm, LAST_WORDS);
-    fail(vm, vm->machine_ended || vm->control_fd < 0 ? NULL
-                                                     : "hybrid-init closed its control connection");
+    bool ended = vm->machine.ended || vm->machine.control_fd < 0;
+    fail(vm, ended ? NULL : "hybrid-init closed its control connection");
 }
 
 bool link_pump(struct workload *vm)
 {
     bool frame = false;
-    console_read(&vm->console);
-    if (vm->console.total > 0 && vm->stage == VM_RUNNING)
-        reach(vm, VM_SPEAKING);
+    console_read(&vm->machine.console);
+    if (vm->machine.console.total > 0 && vm->stage == VM_RUNNING)
+        link_reach(vm, VM_SPEAKING);
     /* Frames first: the guest's last ones count more than the news that the machine has ended. */
     switch (vm->wire_fd >= 0 ? wire_read(&vm->reader) : WIRE_AGAIN) {
     case WIRE_FRAME:
         frame = true;
-        if (!handle_frame(vm))
+        if (!link_handle_frame(vm))
             violated(vm);
         wire_next(&vm->reader);
         break;
@@ -300,7 +156,7 @@ bool link_pump(struct workload *vm)
         break;
     case WIRE_AGAIN:
         link_drain_control(vm);
-        if ((vm->machine_ended || vm->control_fd < 0) && vm->stage < VM_EXITED)
+        if ((vm->machine.ended || vm->machine.control_fd < 0) && vm->stage < VM_EXITED)
             fail(vm, NULL);
         break;
     }
@@ -312,11 +168,12 @@ static void give_up(struct workload *vm, int milliseconds)
 {
     char what[1200];
     struct machine_message stalled = { .type = MACHINE_STALLED };
-    if (vm->control_fd >= 0 && io_send_fds(vm->control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
+    if (vm->machine.control_fd >= 0 &&
+        io_send_fds(vm->machine.control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
         (void)link_wait_for_end(vm, LAST_WORDS);
-    bool told = vm->machine_ended && vm->machine_end == MACHINE_END_STALLED;
+    bool told = vm->machine.ended && vm->machine.end == MACHINE_END_STALLED;
     (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s", milliseconds / 1000,
-                   told ? " (" : "", told ? vm->machine_text : "", told ? ")" : "");
+                   told ? " (" : "", told ? vm->machine.text : "", told ? ")" : "");
     fail(vm, what);
 }
 
@@ -325,10 +182,10 @@ static bool wait_for_events(const struct workload *vm, int milliseconds)
 {
     struct pollfd fds[OWN_FDS + WORKLOAD_WATCHED_FDS] = {
         { .fd = vm->wire_fd, .events = POLLIN },
-        { .fd = vm->control_fd, .events = POLLIN },
-        { .fd = vm->console.fd, .events = POLLIN },
-        { .fd = vm->server.process.pidfd, .events = POLLIN },
-        { .fd = vm->names.process.pidfd, .events = POLLIN },
+        { .fd = vm->machine.control_fd, .events = POLLIN },
+        { .fd = vm->machine.console.fd, .events = POLLIN },
+        { .fd = vm->machine.server.process.pidfd, .events = POLLIN },
+        { .fd = vm->machine.names.process.pidfd, .events = POLLIN },
     };
     const struct workload_watch *watch = vm->watch;
     size_t watched =
@@ -340,10 +197,10 @@ static bool wait_for_events(const struct workload *vm, int milliseconds)
 void link_check_helpers(struct workload *vm)
 {
     char what[512];
-    struct pollfd monitor = { .fd = vm->monitor.pidfd };
-    if (vm->exit.failed || vm->machine_ended || vm->stage >= VM_EXITED ||
-        (!share_server_failed(&vm->server, what, sizeof what) &&
-         !name_helper_failed(&vm->names, what, sizeof what)))
+    struct pollfd monitor = { .fd = vm->machine.monitor.pidfd };
+    if (vm->exit.failed || vm->machine.ended || vm->stage >= VM_EXITED ||
+        (!share_server_failed(&vm->machine.server, what, sizeof what) &&
+         !name_helper_failed(&vm->machine.names, what, sizeof what)))
         return;
     /* It ends with hybrid-vmm, whose own end says more. */
     monitor.events = POLLIN;
@@ -401,78 +258,4 @@ int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *
     if (!vm->exit.failed)
         (void)error_set(err, EXIT_OURS, "the workload %s has ended", vm->id);
     return -1;
-}
-
-int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd, struct error *err)
-{
-    struct machine_message message = { .type = MACHINE_OFFER, .port = port, .flags = flags };
-    _cleanup_close_ int ours = fd;
-    if (vm->control_fd < 0 || io_send_fds(vm->control_fd, &message, sizeof message, &ours, 1) < 0)
-        return error_set(err, EXIT_OURS, "hybrid-vmm of %s is gone", vm->id);
-    return 0;
-}
-
-void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS])
-{
-    for (int i = 0; i < WIRE_STREAMS; i++) {
-        struct machine_message message = { .type = MACHINE_WITHDRAW, .port = ports[i] };
-        if (ports[i] != 0 && vm->control_fd >= 0)
-            (void)io_send_fds(vm->control_fd, &message, sizeof message, NULL, 0);
-    }
-}
-
-/* A port that a workload cannot guess; never the control port, 0 or VMADDR_PORT_ANY. */
-static int random_port(uint32_t *port, struct error *err)
-{
-    do {
-        if (getrandom(port, sizeof *port, 0) != (ssize_t)sizeof *port)
-            return error_set_errno(err, EXIT_OURS, errno, "cannot get random numbers");
-    } while (*port <= WIRE_CONTROL_PORT || *port == UINT32_MAX);
-    return 0;
-}
-
-static int offer_terminal(const struct workload *vm, int *terminal_fd, struct wire_process *request,
-                          struct error *err)
-{
-    int pair[2];
-    request->flags |= WIRE_TERMINAL;
-    if (random_port(&request->ports[0], err) < 0)
-        return -1;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set_errno(err, EXIT_OURS, errno, "cannot make a socket pair");
-    _cleanup_close_ int ours = pair[0];
-    if (link_offer(vm, request->ports[0], 0, pair[1], err) < 0)
-        return -1;
-    *terminal_fd = take_fd(&ours);
-    return 0;
-}
-
-int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS], bool terminal,
-                       int *terminal_fd, struct wire_process *request, struct error *err)
-{
-    *terminal_fd = -1;
-    if (terminal)
-        return offer_terminal(vm, terminal_fd, request, err);
-    int result = 0;
-    for (int i = 0; i < WIRE_STREAMS; i++) {
-        int fd = stdio[i];
-        if (fd < 0)
-            continue; /* port 0: /dev/null in the guest */
-        if (result == 0)
-            result = random_port(&request->ports[i], err);
-        if (result == 0)
-            result = link_offer(
-                vm, request->ports[i],
-                i == STDIN_FILENO ? MACHINE_OFFER_NO_OUTPUT : MACHINE_OFFER_NO_INPUT, fd, err);
-        else
-            (void)close(fd);
-    }
-    return result;
-}
-
-int link_offer_names(struct workload *vm, uint32_t *port, struct error *err)
-{
-    if (random_port(port, err) < 0)
-        return -1;
-    return link_offer(vm, *port, 0, take_fd(&vm->names.stream_fd), err);
 }

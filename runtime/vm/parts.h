@@ -38,22 +38,32 @@ struct stand_in {
     int host_mounts, host_root, own_mounts, own_root;
 };
 
-struct workload {
-    char *id;
-    struct spawned monitor; /* hybrid-vmm */
-    struct cgroup *cgroup;  /* of hybrid-vmm */
-    char *cgroup_name;
+/* A machine: hybrid-vmm, and what it has of the host. */
+struct vm_machine {
+    struct spawned monitor;     /* hybrid-vmm */
     struct share_server server; /* where there are shares */
     struct name_helper names;   /* where the network has a name server of its own */
-    char *guest_config;         /* the configuration as the guest gets it */
     int control_fd;             /* to hybrid-vmm; -1: it is gone */
-    int wire_fd;                /* to hybrid-init; -1: it is gone */
-    struct wire_reader reader;  /* of wire_fd */
     struct console console;
     struct network network; /* with netlink_fd -1: the machine has none */
+    int landlock;           /* that confines hybrid-vmm: its version; 0: none */
+    bool ended;             /* ENDED arrived: end and text are valid */
+    uint32_t end;           /* enum machine_end */
+    char text[1024];
+    char warning[256]; /* the first that hybrid-vmm gave; "": none */
+};
+
+/* What runs in a machine, as told to hybrid-init over one control connection. */
+struct workload {
+    char *id;
+    struct vm_machine machine;
+    struct cgroup *cgroup; /* of the machine */
+    char *cgroup_name;
+    char *guest_config;        /* the configuration as the guest gets it */
+    int wire_fd;               /* to hybrid-init; -1: it is gone */
+    struct wire_reader reader; /* of wire_fd */
     enum vm_stage stage;
     const struct workload_watch *watch; /* until the command is started; NULL: nobody */
-    int landlock;                       /* that confines hybrid-vmm: its version; 0: none */
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
     bool keep_writable;
     bool told_to_end;
@@ -61,10 +71,6 @@ struct workload {
     /* We are in its cgroup, which is somebody else's to remove, and in its network namespace. */
     bool held;
     struct stand_in stand_in;
-    bool machine_ended; /* ENDED arrived: machine_end and machine_text are valid */
-    uint32_t machine_end;
-    char machine_text[1024];
-    char warning[256];   /* the first that hybrid-vmm gave; "": none */
     bool command_failed; /* the guest said why it could not prepare or execute the command */
     struct error command_error;
     struct workload_exit exit; /* valid from VM_EXITED on, or with exit.failed */
@@ -72,6 +78,17 @@ struct workload {
     vm_exec_ended *exec_ended; /* during dispatch; else NULL */
     void *exec_context;
 };
+
+/* machine.c */
+
+/* One of which there is nothing yet. */
+void machine_init(struct vm_machine *machine);
+
+/* Ends hybrid-vmm without waiting for it. */
+void machine_kill(const struct vm_machine *machine);
+
+/* Ends all of its processes, and lets go of what it had. */
+void machine_end(struct vm_machine *machine);
 
 /* link.c: messages from and to hybrid-vmm and hybrid-init. */
 
@@ -81,6 +98,9 @@ struct workload {
  * Returns whether there was a frame.
  */
 bool link_pump(struct workload *vm);
+
+/* Notes that the stage was reached. */
+void link_reach(struct workload *vm, enum vm_stage stage);
 
 /* A VM whose shares are not served any more, or whose questions for names, fails; one that has
  * ended already does not. */
@@ -106,6 +126,8 @@ void link_shut_down(struct workload *vm, int milliseconds);
 int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *fixed,
               size_t fixed_length, const void *text, size_t text_length, struct error *err);
 
+/* offers.c */
+
 /*
  * Offers descriptors to the guest under a port (MACHINE_OFFER); closes them in any case.
  * Returns 0, or -1 with *err.
@@ -126,7 +148,16 @@ int link_offer_names(struct workload *vm, uint32_t *port, struct error *err);
 /* Takes back offers that the guest may not have taken up; their descriptors are closed. */
 void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS]);
 
+/* frames.c */
+
+/* Acts on the frame that was read (vm->reader). Returns whether it makes sense now. */
+bool link_handle_frame(struct workload *vm);
+
 struct vm_session *link_find_session(struct workload *vm, uint32_t number);
+
+/* The text of somebody who may say anything as one for a terminal and for a document: as many whole
+ * characters as there is room for. */
+void link_copy_text(char *copy, size_t size, const char *text, size_t length);
 
 /* boot.c */
 

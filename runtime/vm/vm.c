@@ -35,18 +35,18 @@ static int send_filter(struct workload *vm, uint32_t process, const struct plan 
 static int send_network(struct workload *vm, struct error *err)
 {
     uint8_t data[NETWORK_MAX_BYTES];
-    if (vm->network.netlink_fd < 0)
+    if (vm->machine.network.netlink_fd < 0)
         return 0;
-    size_t length = network_pack(&vm->network.description, data);
+    size_t length = network_pack(&vm->machine.network.description, data);
     return link_send(vm, WIRE_NETWORK, WIRE_MAIN_PROCESS, data, length, NULL, 0, err);
 }
 
 static int send_names(struct workload *vm, struct error *err)
 {
     struct wire_names names;
-    if (vm->names.process.pid <= 0)
+    if (vm->machine.names.process.pid <= 0)
         return 0;
-    memcpy(names.address, &vm->network.name_server, sizeof names.address);
+    memcpy(names.address, &vm->machine.network.name_server, sizeof names.address);
     if (link_offer_names(vm, &names.port, err) < 0)
         return -1;
     return link_send(vm, WIRE_NAMES, WIRE_MAIN_PROCESS, &names, sizeof names, NULL, 0, err);
@@ -72,7 +72,7 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
         .process = { .rows = spec->rows,
                      .columns = spec->columns,
                      .flags = (spec->keep_writable ? WIRE_SCRATCH_DISK : 0) |
-                              (vm->server.process.pid > 0 ? WIRE_SHARES : 0) },
+                              (vm->machine.server.process.pid > 0 ? WIRE_SHARES : 0) },
     };
     describe_limits(config.limits);
     if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
@@ -96,14 +96,10 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
         (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    vm->control_fd = vm->wire_fd = vm->console.fd = vm->monitor.pidfd = vm->kill_timer = -1;
-    vm->server = (struct share_server){ .process.pidfd = -1, .log_fd = -1 };
-    vm->names = (struct name_helper){ .process.pidfd = -1, .stream_fd = -1 };
+    vm->wire_fd = vm->kill_timer = -1;
+    machine_init(&vm->machine);
     vm->stand_in = (struct stand_in){ -1, -1, -1, -1 };
     vm->watch = spec->watch;
-    vm->network.netlink_fd = vm->network.lock_fd = vm->network.ports.fd = -1;
-    for (size_t i = 0; i < NETWORK_MAX_INTERFACES; i++)
-        vm->network.tap_fds[i] = -1;
     vm->keep_writable = spec->keep_writable;
     vm->id = strdup(spec->id);
     if (spec->scope)
@@ -125,21 +121,14 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
 static void vm_release(struct workload *vm)
 {
     struct error ignored;
-    if (vm->monitor.pid > 0)
-        (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
-    (void)spawn_wait(&vm->monitor);
-    network_detach(&vm->network);
+    machine_end(&vm->machine);
     stand_in_close(&vm->stand_in);
-    share_server_stop(&vm->server);
-    name_helper_stop(&vm->names);
     if (vm->cgroup) {
         cgroup_close(vm->cgroup);
         if (!vm->held) /* or we are in it ourselves */
             (void)cgroup_remove(vm->cgroup_name, &ignored);
     }
-    cleanup_close(&vm->control_fd);
     cleanup_close(&vm->wire_fd);
-    cleanup_close(&vm->console.fd);
     cleanup_close(&vm->kill_timer);
     wire_next(&vm->reader);
     free(vm->guest_config);
@@ -211,7 +200,7 @@ static int vm_start(struct workload *vm, struct error *err)
 
 static pid_t vm_pid(const struct workload *vm)
 {
-    return vm->monitor.pid;
+    return vm->machine.monitor.pid;
 }
 
 static const char *vm_cgroup(const struct workload *vm)
@@ -221,18 +210,20 @@ static const char *vm_cgroup(const struct workload *vm)
 
 static int vm_landlock(const struct workload *vm)
 {
-    return vm->landlock;
+    return vm->machine.landlock;
 }
 
 static const char *vm_warning(const struct workload *vm)
 {
-    return !*vm->warning && vm->cut_off ? CUT_OFF : vm->warning;
+    return !*vm->machine.warning && vm->cut_off ? CUT_OFF : vm->machine.warning;
 }
 
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
-    const int watched[] = { vm->wire_fd,    vm->control_fd,           vm->console.fd,
-                            vm->kill_timer, vm->server.process.pidfd, vm->names.process.pidfd };
+    const int watched[] = {
+        vm->wire_fd,    vm->machine.control_fd,           vm->machine.console.fd,
+        vm->kill_timer, vm->machine.server.process.pidfd, vm->machine.names.process.pidfd
+    };
     size_t count = 0;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
         if (watched[i] >= 0)
@@ -250,7 +241,7 @@ static void end_unresponsive(struct workload *vm)
         return;
     vm->stage = VM_EXITED;
     vm->exit = (struct workload_exit){ .status = EXIT_SIGNAL_BASE + SIGKILL };
-    (void)syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, SIGKILL, NULL, 0);
+    machine_kill(&vm->machine);
 }
 
 static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t count,
@@ -308,10 +299,11 @@ static int vm_signal(struct workload *vm, int signal, bool all, struct error *er
 static int vm_pause(struct workload *vm, bool pause, struct error *err)
 {
     siginfo_t info = { 0 };
-    if (syscall(SYS_pidfd_send_signal, vm->monitor.pidfd, pause ? SIGSTOP : SIGCONT, NULL, 0) < 0)
+    if (syscall(SYS_pidfd_send_signal, vm->machine.monitor.pidfd, pause ? SIGSTOP : SIGCONT, NULL,
+                0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot reach hybrid-vmm");
     /* Told when the last of its threads has stopped or gone on. */
-    if (waitid(P_PIDFD, (id_t)vm->monitor.pidfd, &info,
+    if (waitid(P_PIDFD, (id_t)vm->machine.monitor.pidfd, &info,
                WEXITED | WNOWAIT | (pause ? WSTOPPED : WCONTINUED)) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot wait for hybrid-vmm");
     if (info.si_code == CLD_STOPPED || info.si_code == CLD_CONTINUED)
@@ -386,8 +378,9 @@ static void vm_say_farewell(struct workload *vm, char *note, size_t size)
     link_shut_down(vm, SHUTDOWN_TIMEOUT);
     link_drain_control(vm); /* a warning may still be on its way */
     *note = '\0';
-    if (*vm->warning)
-        (void)snprintf(note, size, "the VM of %.60s had an I/O error: %s", vm->id, vm->warning);
+    if (*vm->machine.warning)
+        (void)snprintf(note, size, "the VM of %.60s had an I/O error: %s", vm->id,
+                       vm->machine.warning);
     else if (vm->cut_off)
         (void)snprintf(note, size, "the VM of %.60s: %s", vm->id, CUT_OFF);
 }

@@ -42,10 +42,10 @@ static struct workload *make(struct input *input, int *guest, int *monitor, int 
            socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) == 0 &&
            pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) == 0);
     vm->id = (char *)"fuzz";
-    vm->monitor.pidfd = -1;
-    vm->console.fd = pipe_ends[0];
+    vm->machine.monitor.pidfd = -1;
+    vm->machine.console.fd = pipe_ends[0];
     vm->wire_fd = vm->reader.fd = wire[0];
-    vm->control_fd = control[0];
+    vm->machine.control_fd = control[0];
     vm->stage = (enum vm_stage)(input_8(input) % VM_STAGES);
     for (uint32_t i = 1; i < 4; i++)
         vm->sessions[i] = (struct vm_session){ .used = true, .number = i, .ports = { i, 0, 9 } };
@@ -89,8 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
            sizeof vm->exit.error.message);
     wire_next(&vm->reader);
     cleanup_close(&vm->wire_fd);
-    cleanup_close(&vm->control_fd);
-    cleanup_close(&vm->console.fd);
+    cleanup_close(&vm->machine.control_fd);
+    cleanup_close(&vm->machine.console.fd);
     (void)close(console);
     free(vm);
     return 0;

@@ -25,12 +25,12 @@ static struct fake make(enum vm_stage stage)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wire), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
     fake.vm->id = (char *)"test";
-    fake.vm->monitor.pidfd = -1;
-    fake.vm->console.fd = -1;
+    fake.vm->machine.monitor.pidfd = -1;
+    fake.vm->machine.console.fd = -1;
     fake.vm->stage = stage;
     fake.vm->wire_fd = wire[0];
     fake.vm->reader.fd = wire[0];
-    fake.vm->control_fd = control[0];
+    fake.vm->machine.control_fd = control[0];
     fake.guest = wire[1];
     fake.monitor = control[1];
     return fake;
@@ -40,7 +40,7 @@ static void drop(struct fake *fake)
 {
     wire_next(&fake->vm->reader);
     cleanup_close(&fake->vm->wire_fd);
-    cleanup_close(&fake->vm->control_fd);
+    cleanup_close(&fake->vm->machine.control_fd);
     cleanup_close(&fake->guest);
     cleanup_close(&fake->monitor);
     free(fake->vm);
@@ -197,7 +197,8 @@ static void test_flood_of_the_monitor(void **state)
         sent++;
     assert_in_range(sent, 100, 1000000);
     (void)link_pump(fake.vm);
-    while (recv(fake.vm->control_fd, (char[sizeof message]){ 0 }, sizeof message, MSG_DONTWAIT) > 0)
+    while (recv(fake.vm->machine.control_fd, (char[sizeof message]){ 0 }, sizeof message,
+                MSG_DONTWAIT) > 0)
         left++;
     assert_in_range(sent - left, 1, sent - 1);
     assert_false(fake.vm->exit.failed);
@@ -226,7 +227,7 @@ static void test_machine_ends(void **state)
         int console[2];
         struct fake fake = make(cases[i].stage);
         assert_int_equal(pipe2(console, O_CLOEXEC | O_NONBLOCK), 0);
-        fake.vm->console.fd = console[0];
+        fake.vm->machine.console.fd = console[0];
         assert_true(write(console[1], cases[i].console, strlen(cases[i].console)) >= 0);
         end(&fake, cases[i].kind, cases[i].text);
         cleanup_close(&fake.guest);
@@ -247,11 +248,11 @@ static void test_warning(void **state)
 {
     (void)state;
     struct fake fake = make(VM_STARTED);
-    assert_string_equal(fake.vm->warning, "");
+    assert_string_equal(fake.vm->machine.warning, "");
     tell(&fake, MACHINE_WARNING, 0, "the disk\x1b[2J failed");
     for (int i = 0; i < 3; i++) {
         (void)link_pump(fake.vm);
-        assert_string_equal(fake.vm->warning, "the disk?[2J failed");
+        assert_string_equal(fake.vm->machine.warning, "the disk?[2J failed");
         tell(&fake, MACHINE_WARNING, 0, "again");
     }
     assert_int_equal(fake.vm->stage, VM_STARTED);
@@ -264,20 +265,23 @@ static void test_long_warning(void **state)
 {
     (void)state;
     for (int shift = 0; shift < 2; shift++) {
+        static const char e_acute[2] = { '\xc3', '\xa9' };
         struct fake fake = make(VM_STARTED);
         char packet[512] = { 0 };
         const struct machine_message message = { .type = MACHINE_WARNING };
-        const size_t room = sizeof fake.vm->warning - 1;
+        const size_t room = sizeof fake.vm->machine.warning - 1;
         size_t length = sizeof message;
         memcpy(packet, &message, sizeof message);
         if (shift)
             packet[length++] = '-';
-        for (; length + 2 <= sizeof packet; length += 2)
-            memcpy(packet + length, "\xc3\xa9", 2);
+        for (; length + sizeof e_acute <= sizeof packet; length += sizeof e_acute)
+            memcpy(packet + length, e_acute, sizeof e_acute);
         assert_int_equal(send(fake.monitor, packet, length, MSG_NOSIGNAL), (ssize_t)length);
         link_drain_control(fake.vm);
-        assert_int_equal(strlen(fake.vm->warning), room % 2 == (size_t)shift ? room : room - 1);
-        assert_memory_equal(fake.vm->warning, packet + sizeof message, strlen(fake.vm->warning));
+        assert_int_equal(strlen(fake.vm->machine.warning),
+                         room % 2 == (size_t)shift ? room : room - 1);
+        assert_memory_equal(fake.vm->machine.warning, packet + sizeof message,
+                            strlen(fake.vm->machine.warning));
         drop(&fake);
     }
 }
