@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import shutil
@@ -12,17 +13,18 @@ import threading
 import time
 
 import fixtures
-from observe import (MemoryWatch, cgroup_directories, cpu_seconds, descendants, loop_devices_below, mounts_below,
-                     private_memory, process_stat)
-from sessions import Failure, Result, Session, Skip, Terminal, brief
+from observe import (MemoryWatch, arguments_of, cgroup_directories, children_below, cpu_seconds, descendants,
+                     loop_devices_below, mounts_below, private_memory, process_stat)
+from sessions import Failure, Result, Session, Skip, Terminal, Unended, brief
 
-__all__ = ["Failure", "Host", "MemoryWatch", "Result", "Session", "Skip", "Terminal", "Test", "cpu_seconds",
-           "descendants", "pattern_block", "private_memory", "process_stat"]
+__all__ = ["Failure", "Host", "MemoryWatch", "Result", "Session", "Skip", "Terminal", "Test", "arguments_of", "children_below",
+           "cpu_seconds", "descendants", "pattern_block", "private_memory", "process_stat"]
 
 PR_SET_CHILD_SUBREAPER = 36
 PATTERN_BLOCK = 65536
 
 
+@functools.cache
 def pattern_block():
     """The block that `probe pump` repeats (see probe.c)."""
     return bytes((i * 7 + (i >> 8)) & 255 for i in range(PATTERN_BLOCK))
@@ -31,8 +33,12 @@ def pattern_block():
 class Reaper:
     """Adopts what our children leave behind, so that nothing can hide, and reaps it when it ends.
 
-    Looks often, so it looks only at what the kernel lists for this process's main thread, which is the one that adopts:
-    reading all of /proc as often took up to a fifth of an emulated processor.
+    Woken by each SIGCHLD, and looks only at what the kernel lists for this process's main thread, which is the one that
+    adopts: looking 20 times a second took much of an emulated processor. To be made by the main thread.
+
+    What this program started itself is not the reaper's: whoever waits for a child that is gone is told that it ended
+    with 0. So subprocess.Popen is, from now on, one whose children are known before they can end, also those of
+    subprocess.run and its kin. Nothing else may start processes here (tests/style).
     """
 
     def __init__(self):
@@ -42,17 +48,26 @@ class Reaper:
         self.children = open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0)
         self.lock = threading.Lock()
         self.ours = {}
+        self.woken, waker = os.pipe()
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only signals with a handler wake
+        subprocess.Popen = self.kind_of_child()
         threading.Thread(target=self.work, daemon=True).start()
 
-    def spawn(self, *arguments, **options):
-        with self.lock:
-            process = subprocess.Popen(*arguments, **options)
-            self.ours[process.pid] = process
-        return process
+    def kind_of_child(self):
+        reaper = self
+
+        class Child(subprocess.Popen):
+            def __init__(self, *arguments, **options):
+                with reaper.lock:
+                    super().__init__(*arguments, **options)
+                    reaper.ours[self.pid] = self
+        return Child
 
     def work(self):
         while True:
-            time.sleep(0.05)
+            os.read(self.woken, 4096)
             with self.lock:
                 self.ours = {pid: process for pid, process in self.ours.items()
                              if process.returncode is None}
@@ -77,7 +92,7 @@ class Host:
         for path in (self.root, self.data, self.files):
             os.mkdir(path, 0o700)
         self.cgroups = cgroup_directories()
-        self.reaper = Reaper()
+        Reaper()
         self.loading, self.loaded = threading.Lock(), {}
         self.env = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LANG": "C.UTF-8",
                     "HOME": self.directory, "HYBRID_ROOT": self.root, "HYBRID_DATA": self.data}
@@ -99,9 +114,9 @@ class Host:
         return fixtures.reference(name)
 
     def load(self, name):
-        process = self.reaper.spawn([self.hybrid, "load", "-q", fixtures.archive_of(name)], env=self.env,
-                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                    stderr=subprocess.PIPE)
+        process = subprocess.Popen([self.hybrid, "load", "-q", fixtures.archive_of(name)], env=self.env,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
         try:
             _, errors = process.communicate(timeout=120 * self.slow)
         except subprocess.TimeoutExpired:
@@ -116,7 +131,7 @@ class Host:
         """A cgroup that is not ours by name, or in which processes live that do not descend from us."""
         if os.environ.get("TESTBED"):  # nobody else is there
             return False
-        if not re.search(rf"/hybrid-(row-{os.getpid()}-[0-9-]+|[0-9a-f]{{12}})(/|$)", path):
+        if not re.search(rf"/hybrid-(row-{os.getpid()}-[0-9-]+|[0-9a-f]{{12}})(-vm)?(/|$)", path):
             return True
         try:
             with open(path + "/cgroup.procs", encoding="ascii") as file:
@@ -141,20 +156,15 @@ class Host:
         return found
 
     def traces(self, name, files=True):
-        """What exists of one workload: processes, mounts, cgroups, files."""
-        found = []
-        for directory in (self.root, self.data + "/workloads") if files else ():
-            if os.path.isdir(directory):
-                found += [f"{directory}/{entry}" for entry in os.listdir(directory)
-                          if re.search(rf"(^|\.){re.escape(name)}(\.|$)", entry)]
-        found += [f"cgroup {path}" for path in cgroup_directories() if path.endswith(name)]
-        found += mounts_below([f"{self.root}/{name}", f"{self.data}/workloads/{name}"])
-        for pid in descendants(os.getpid()):
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if name.encode() in file.read().split(b"\0"):
-                        found.append(f"process {pid}")
-        return found
+        """What exists of one workload: its files; without any, its mounts, its cgroups, its processes. It is asked again and
+        again until nothing does, and in an emulated host all of them take a tenth of a second: the dear ones come last.
+        """
+        directories = (self.root, self.data + "/workloads") if files else ()
+        return ([f"{directory}/{entry}" for directory in directories if os.path.isdir(directory)
+                 for entry in os.listdir(directory) if re.search(rf"(^|\.){re.escape(name)}(\.|$)", entry)]
+                or mounts_below([f"{self.root}/{name}", f"{self.data}/workloads/{name}"])
+                or [f"cgroup {path}" for path in cgroup_directories() if path.endswith((name, name + "-vm"))]
+                or [f"process {pid}" for pid in descendants(os.getpid()) if name.encode() in arguments_of(pid)])
 
     def settled(self, seconds):
         """left_behind, once what is on its way out had `seconds` to go."""
@@ -199,7 +209,7 @@ class Test:
 
     def spawn(self, arguments, **settings):
         settings["env"] = settings.get("env") or self.host.env
-        process = self.host.reaper.spawn(arguments, **settings)
+        process = subprocess.Popen(arguments, **settings)
         self.processes.append(process)
         return process
 
@@ -233,8 +243,8 @@ class Test:
                 out, err = process.communicate(timeout=10 * self.slow)
             except subprocess.TimeoutExpired:
                 out, err = b"", b"(its output did not end either)"
-            raise Failure(f"did not end within {seconds * self.slow:.0f} s; stdout {brief(out)!r}, "
-                          f"stderr {brief(err)!r}") from None
+            raise Unended(f"did not end within {seconds * self.slow:.0f} s; stdout {brief(out)!r}, "
+                          f"stderr {brief(err)!r}", out or b"", err or b"") from None
         return Result(process.returncode, out or b"", err or b"", time.monotonic() - start)
 
     def session(self, *arguments, image="test", command=(), verb=None, **settings):
@@ -309,7 +319,7 @@ class Test:
 
     def monitor_of(self, pid):
         """The monitor of a `hybrid run` in the foreground: its child of the same program."""
-        for below in descendants(pid):
+        for below in children_below(pid):
             seen = process_stat(below)
             if seen and seen[2] == pid and seen[0].startswith("hybrid"):
                 return below

@@ -18,6 +18,15 @@ def process_stat(pid):
     return comm, rest[0], int(rest[1]), rest[2:]
 
 
+def arguments_of(pid):
+    """The command line of a process; empty if there is none."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
 def descendants(root):
     """Process ids below `root` (not itself), zombies excluded."""
     children = {}
@@ -35,6 +44,24 @@ def descendants(root):
         for pid in children.get(queue.pop(), []):
             found.append(pid)
             queue.append(pid)
+    return found
+
+
+def children_below(root):
+    """The same by the kernel's lists of children: a few files instead of all of /proc.
+
+    For those who look again and again until something is there. One that is handed to another parent meanwhile may be
+    missing: that nothing is there, `descendants` tells.
+    """
+    found, queue = [], [root]
+    while queue:
+        of = f"/proc/{queue.pop()}/task"
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(of):
+                with open(f"{of}/{thread}/children", "rb", buffering=0) as file:
+                    pids = [int(pid) for pid in file.read().split() if (process_stat(int(pid)) or "?Z")[1] not in "ZX"]
+                found += pids
+                queue += pids
     return found
 
 
@@ -90,7 +117,7 @@ class MemoryWatch:
 
     def watch(self):
         while not self.stopped.wait(0.1):
-            for pid in [self.root] + descendants(self.root):
+            for pid in [self.root] + children_below(self.root):
                 seen = process_stat(pid)
                 if seen and seen[0].startswith("hybrid"):
                     used = own_memory(pid)

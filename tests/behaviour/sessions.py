@@ -17,6 +17,14 @@ class Failure(Exception):
     """What a row expected did not happen."""
 
 
+class Unended(Failure):
+    """A command did not end in its time; what it had printed until then."""
+
+    def __init__(self, message, stdout, stderr):
+        super().__init__(message)
+        self.stdout, self.stderr = stdout, stderr
+
+
 class Skip(Exception):
     """A row cannot run here; the text says why."""
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from harness import descendants, process_stat
+from harness import children_below, process_stat
 from table import test
 from table.bundles import in_vm
 
@@ -19,7 +19,7 @@ def create(t, bundle, arguments=""):
 def start_to_boot(t, bundle, pid):
     """A `hybrid start` that waits for the guest."""
     start = t.spawn(t.command("start", bundle.id), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    t.eventually("the VM is there", lambda: any((process_stat(each) or ("",))[0] == "hybrid-vmm" for each in descendants(pid)))
+    t.eventually("the VM is there", lambda: any((process_stat(each) or ("",))[0] == "hybrid-vmm" for each in children_below(pid)))
     return start
 
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 
-from harness import Skip, descendants, process_stat
+from harness import Skip, children_below, descendants, process_stat
 from table import test
 
 BUSYBOX = "/bin/busybox"
@@ -486,7 +486,7 @@ def vm_killed_at_start(t):
                   env={**t.host.env, "HYBRID_VM_KERNEL_ARGUMENTS": "root=/dev/absent rootwait"})
     pid = int(open(bundle.path + "/pid", encoding="ascii").read())
     start = t.spawn(t.command("start", bundle.id), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    t.eventually("the VM is there", lambda: any((process_stat(each) or ("",))[0] == "hybrid-vmm" for each in descendants(pid)))
+    t.eventually("the VM is there", lambda: any((process_stat(each) or ("",))[0] == "hybrid-vmm" for each in children_below(pid)))
     t.match("a second start", "is being used|started already", t.hybrid("start", bundle.id).err)
     t.verb("kill", bundle.id, "KILL")
     t.match("stderr of start", "was killed while it was being started", start.communicate(timeout=20 * t.slow)[1].decode())

@@ -231,7 +231,7 @@ def kill_during_boot(t):
         session = t.session(verb=["run", "-d", "--name", name, "--isolation=vm", t.host.image("test"), "true"],
                             env={**t.host.env, **hangs})
         t.eventually("it boots", lambda: any(
-            (harness.process_stat(pid) or ("",))[0].startswith("hybrid-vmm") for pid in harness.descendants(session.pid)))
+            (harness.process_stat(pid) or ("",))[0].startswith("hybrid-vmm") for pid in harness.children_below(session.pid)))
         time.sleep(0.2)
         start = time.monotonic()
         t.verb(*ending, name)
