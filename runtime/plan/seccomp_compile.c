@@ -177,9 +177,15 @@ static int read_argument(const json_t *entry, const char *path, struct scmp_arg_
     return 0;
 }
 
-static int read_arguments(const json_t *rule, const char *path,
-                          struct scmp_arg_cmp arguments[MAX_ARGUMENTS], unsigned int *count,
-                          struct error *err)
+/* On the arguments of one rule. */
+struct conditions {
+    struct scmp_arg_cmp *list; /* malloc'd */
+    unsigned int count;
+    bool apart; /* each of them is enough */
+};
+
+static int read_conditions(const json_t *rule, const char *path, struct conditions *conditions,
+                           struct error *err)
 {
     json_t *entries = NULL;
     if (json_read_array(rule, path, "args", &entries, err) < 0)
@@ -187,23 +193,41 @@ static int read_arguments(const json_t *rule, const char *path,
     size_t index;
     const json_t *entry;
     unsigned int seen = 0;
+    conditions->list = calloc(json_array_size(entries) + 1, sizeof *conditions->list);
+    if (!conditions->list)
+        return error_set(err, EXIT_OURS, "out of memory");
     json_array_foreach(entries, index, entry)
     {
         char where[96];
-        struct scmp_arg_cmp argument = { 0 };
+        struct scmp_arg_cmp *argument = &conditions->list[index];
         (void)snprintf(where, sizeof where, "%s.args[%zu]", path, index);
-        if (read_argument(entry, where, &argument, err) < 0)
+        if (read_argument(entry, where, argument, err) < 0)
             return -1;
-        if (seen & (1U << argument.arg))
-            return error_set(err, EXIT_OURS,
-                             "%s: a second condition on argument %u is not supported; write a rule "
-                             "for each",
-                             where, argument.arg);
-        seen |= 1U << argument.arg;
-        arguments[index] = argument; /* at most MAX_ARGUMENTS: each index once */
+        conditions->apart = conditions->apart || (seen & (1U << argument->arg));
+        seen |= 1U << argument->arg;
     }
-    *count = (unsigned int)json_array_size(entries);
+    conditions->count = (unsigned int)json_array_size(entries);
     return 0;
+}
+
+/*
+ * The conditions of a rule must all hold. But where two of them are on the same argument, each of
+ * them all is a rule of its own: any is enough. The specification is silent; libseccomp knows one
+ * condition an argument; and runc and crun read such profiles so, since Docker's old ones listed
+ * the allowed values of personality(2) in one rule. What allows thus allows more than all
+ * conditions together would, what refuses refuses more. A policy's required filter looks at the
+ * names of rules alone: no condition makes a closed call one that may be let through.
+ */
+static int add_conditions(struct compiler *compiler, uint32_t action, int number,
+                          const struct conditions *conditions)
+{
+    if (!conditions->apart)
+        return seccomp_rule_add_array(compiler->filter, action, number, conditions->count,
+                                      conditions->list);
+    int result = 0;
+    for (unsigned int i = 0; i < conditions->count && result == 0; i++)
+        result = seccomp_rule_add_array(compiler->filter, action, number, 1, &conditions->list[i]);
+    return result;
 }
 
 /*
@@ -222,24 +246,9 @@ static int check_unknown(const struct compiler *compiler, const char *path, cons
                      path, name);
 }
 
-static int add_rule(struct compiler *compiler, const json_t *rule, const char *path,
-                    struct error *err)
+static int add_names(struct compiler *compiler, const json_t *names, const char *path,
+                     uint32_t action, const struct conditions *conditions, struct error *err)
 {
-    json_t *names = NULL;
-    uint32_t action = 0;
-    struct scmp_arg_cmp arguments[MAX_ARGUMENTS];
-    unsigned int count = 0;
-    if (!json_is_object(rule))
-        return error_set(err, EXIT_OURS, "%s must be an object", path);
-    if (json_read_strings(rule, path, "names", &names, err) < 0 ||
-        read_action(rule, path, "action", "errnoRet", &action, err) < 0 ||
-        read_arguments(rule, path, arguments, &count, err) < 0)
-        return -1;
-    if (json_array_size(names) == 0)
-        return json_read_refuse(path, "names", "a list with at least one system call", err);
-    compiler->notifies = compiler->notifies || action == SCMP_ACT_NOTIFY;
-    if (action == compiler->default_action)
-        return 0; /* says what happens anyway; libseccomp calls it an error */
     size_t index;
     const json_t *entry;
     json_array_foreach(names, index, entry)
@@ -251,12 +260,34 @@ static int add_rule(struct compiler *compiler, const json_t *rule, const char *p
                 return -1;
             continue;
         }
-        int result = seccomp_rule_add_array(compiler->filter, action, number, count, arguments);
+        int result = add_conditions(compiler, action, number, conditions);
         if (result < 0)
             return error_set_errno(err, EXIT_OURS, -result, "%s: cannot add a rule for %.60s", path,
                                    name);
     }
     return 0;
+}
+
+static int add_rule(struct compiler *compiler, const json_t *rule, const char *path,
+                    struct error *err)
+{
+    json_t *names = NULL;
+    uint32_t action = 0;
+    struct conditions conditions = { 0 };
+    if (!json_is_object(rule))
+        return error_set(err, EXIT_OURS, "%s must be an object", path);
+    if (json_read_strings(rule, path, "names", &names, err) < 0 ||
+        read_action(rule, path, "action", "errnoRet", &action, err) < 0)
+        return -1;
+    if (json_array_size(names) == 0)
+        return json_read_refuse(path, "names", "a list with at least one system call", err);
+    compiler->notifies = compiler->notifies || action == SCMP_ACT_NOTIFY;
+    int result = read_conditions(rule, path, &conditions, err);
+    /* What happens anyway need not be said; libseccomp calls it an error. */
+    if (result == 0 && action != compiler->default_action)
+        result = add_names(compiler, names, path, action, &conditions, err);
+    free(conditions.list);
+    return result;
 }
 
 static int add_rules(struct compiler *compiler, const json_t *seccomp, struct error *err)

@@ -167,6 +167,61 @@ static const struct {
       "'args':[{'index':0,'value':240,'valueTwo':80,'op':'SCMP_CMP_MASKED_EQ'}]}]}",
       { SYS_lseek, 0x15f },
       EPERM },
+    /* Two conditions on one argument: each of the rule's is enough. */
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':0,'value':97,'op':'SCMP_CMP_EQ'},"
+      "{'index':0,'value':98,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 97, 0 },
+      EBADF },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':0,'value':97,'op':'SCMP_CMP_EQ'},"
+      "{'index':0,'value':98,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 98, 0 },
+      EBADF },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':0,'value':97,'op':'SCMP_CMP_EQ'},"
+      "{'index':0,'value':98,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 99, 0 },
+      EPERM },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':0,'value':97,'op':'SCMP_CMP_EQ'},"
+      "{'index':0,'value':98,'op':'SCMP_CMP_EQ'},{'index':1,'value':6,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 99, 6 },
+      EBADF },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':0,'value':97,'op':'SCMP_CMP_EQ'},"
+      "{'index':0,'value':98,'op':'SCMP_CMP_EQ'},{'index':1,'value':6,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 99, 7 },
+      EPERM },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':2,'value':9,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':10,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':11,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':12,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':13,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':13,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':14,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':15,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 99, 0, 15 },
+      EBADF },
+    { "{'defaultAction':'SCMP_ACT_ERRNO','syscalls':[{'names':['exit_group'],'action':"
+      "'SCMP_ACT_ALLOW'},{'names':['lseek'],'action':'SCMP_ACT_ALLOW','args':["
+      "{'index':2,'value':9,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':10,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':11,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':12,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':13,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':13,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':14,'op':'SCMP_CMP_EQ'},"
+      "{'index':2,'value':15,'op':'SCMP_CMP_EQ'}]}]}",
+      { SYS_lseek, 99, 0, 16 },
+      EPERM },
 };
 
 static void test_custom_profiles(void **state)
@@ -224,11 +279,6 @@ static const struct {
     { "{'defaultAction':'SCMP_ACT_ALLOW','syscalls':[{'names':['open'],'action':'SCMP_ACT_ERRNO',"
       "'args':[{'index':6,'value':1,'op':'SCMP_CMP_EQ'}]}]}",
       "linux.seccomp.syscalls[0].args[0].index must be a whole number from 0 to 5" },
-    { "{'defaultAction':'SCMP_ACT_ALLOW','syscalls':[{'names':['open'],'action':'SCMP_ACT_ERRNO',"
-      "'args':[{'index':0,'value':1,'op':'SCMP_CMP_GT'},{'index':0,'value':9,'op':"
-      "'SCMP_CMP_LT'}]}]}",
-      "linux.seccomp.syscalls[0].args[1]: a second condition on argument 0 is not supported; write "
-      "a rule for each" },
     { "{'defaultAction':'SCMP_ACT_ALLOW','syscalls':[{'names':['open'],'action':'SCMP_ACT_ERRNO',"
       "'args':[{'index':0,'value':1,'op':'SCMP_CMP_EG'}]}]}",
       "linux.seccomp.syscalls[0].args[0].op \"SCMP_CMP_EG\" is unknown or not supported; did you "
