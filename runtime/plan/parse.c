@@ -115,6 +115,26 @@ static int parse_root_propagation(struct plan *plan, const json_t *linux_part, s
     return 0;
 }
 
+/* Annotations by which crun's users ask for more isolation, or for groups: left unread they would
+ * be a container, or one that may not read its files, without a word. */
+static int refuse_foreign_requests(const json_t *annotations, struct error *err)
+{
+    static const struct {
+        const char *key, *remedy;
+    } requests[] = {
+        { "run.oci.handler", "leave it out, and for a VM name the runtime hybrid-vm" },
+        { "run.oci.keep_original_groups",
+          "name the groups instead of keeping the caller's (podman: --group-add)" },
+    };
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        const char *value = json_string_value(json_object_get(annotations, requests[i].key));
+        if (value && *value && strcmp(value, "0") != 0)
+            return error_set(err, EXIT_OURS, "annotations.%s=%.40s is not supported; %s",
+                             requests[i].key, value, requests[i].remedy);
+    }
+    return 0;
+}
+
 /* hybrid's own annotations; of those of a bundle, limits of its networks mean something, and of its
  * disks, of which it has none, are refused. */
 static int parse_annotations(struct plan *plan, unsigned int flags, struct error *err)
@@ -124,7 +144,8 @@ static int parse_annotations(struct plan *plan, unsigned int flags, struct error
     if (json_read_object(plan->document, "", "annotations", &annotations, err) < 0)
         return -1;
     if (!(flags & PLAN_PARSE_OWN))
-        return refuse_disk_rates(annotations, err) < 0
+        return refuse_disk_rates(annotations, err) < 0 ||
+                       refuse_foreign_requests(annotations, err) < 0
                    ? -1
                    : parse_rates(plan, annotations, PLAN_DISK_RATES, err);
     if (json_read_string(annotations, "annotations", "hybrid.init", &init, err) < 0)

@@ -79,6 +79,12 @@ static const struct {
     { "{'annotations':{'hybrid.disk.writeIops':'100'}}",
       "annotations.hybrid.disk.writeIops: a bundle's files are directories of the host, on which "
       "hybrid has no disk to limit; name their devices in linux.resources.blockIO" },
+    { "{'annotations':{'run.oci.handler':'krun'}}",
+      "annotations.run.oci.handler=krun is not supported; leave it out, and for a VM name the "
+      "runtime hybrid-vm" },
+    { "{'annotations':{'run.oci.keep_original_groups':'1'}}",
+      "annotations.run.oci.keep_original_groups=1 is not supported; name the groups instead of "
+      "keeping the caller's (podman: --group-add)" },
     { "{'annotations':{'hybrid.network.sendBps':'65535'}}",
       "annotations.hybrid.network.sendBps must be bytes a second, from 65536 to 1099511627776" },
     { "{'annotations':{'hybrid.network.receivePps':'many'}}",
