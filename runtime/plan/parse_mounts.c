@@ -40,6 +40,13 @@ static int read_options(struct plan *plan, const json_t *options, struct plan_mo
     return 0;
 }
 
+/* What buildah has done by then, and leaves in the bundle: relabelled the files, changed their
+ * owner. */
+static bool is_done_by_engine(const char *option, size_t length)
+{
+    return length == 1 && strchr("zZU", *option);
+}
+
 /*
  * A bind mount has no file system of its own that could understand other options. Bundles bring
  * them along nevertheless (size=, mode=), and mount(2) ignores them; what has no value can only be
@@ -49,7 +56,8 @@ static bool has_foreign_options(const struct plan_mount *mount, unsigned int fla
 {
     for (const char *at = mount->data; at && *at; at += *at == ',') {
         size_t length = strcspn(at, ",");
-        if ((flags & PLAN_PARSE_OWN) || !memchr(at, '=', length))
+        if ((flags & PLAN_PARSE_OWN) ||
+            (!memchr(at, '=', length) && !is_done_by_engine(at, length)))
             return true;
         at += length;
     }

@@ -200,7 +200,8 @@ static void test_unknown_ignored(void **state)
     struct error error = { 0 };
     json_t *document = changed(
         "{'future':{'x':1},'process':{'future':1},'linux':{'future':[1]},'hooks':{},"
-        "'annotations':{'a':'b'},'mounts':[{'destination':'/x','type':'tmpfs','future':1}]}");
+        "'annotations':{'a':'b'},'mounts':[{'destination':'/x','type':'tmpfs','future':1},{"
+        "'destination':'/y','source':'/y','type':'bind','options':['z','size=1m','U','Z','ro']}]}");
     if (plan_parse(document, 0, &plan, &error) < 0)
         fail_msg("%s", error.message);
     plan_free(&plan);
