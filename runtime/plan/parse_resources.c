@@ -77,12 +77,16 @@ static const struct plan_device_rule always_allowed[] = {
 
 enum { ALWAYS_ALLOWED = sizeof always_allowed / sizeof *always_allowed };
 
+/*
+ * In any order. runc also takes letters that mean nothing, and its users write "rwa", where `a` is
+ * the type that stands for all: here it denies all, and allows nothing.
+ */
 static int read_access(const char *path, const char *access, struct plan_device_rule *rule,
                        struct error *err)
 {
-    if (!access || !*access)
+    if (!access || !*access || (!rule->allow && strchr(access, 'a')))
         access = "rwm";
-    if (access[strspn(access, "rwm")])
+    if (access[strspn(access, "rwma")] || !access[strspn(access, "a")])
         return json_read_refuse(path, "access", "made of the letters r, w and m", err);
     rule->read = strchr(access, 'r') != NULL;
     rule->write = strchr(access, 'w') != NULL;

@@ -317,7 +317,8 @@ static void test_resources(void **state)
         "{'linux':{'cgroupsPath':'/a/b','resources':{'memory':{'limit':10,'swap':20,"
         "'reservation':5,'kernel':0,'disableOOMKiller':false},'cpu':{'shares':512,'quota':-1,"
         "'period':0,'cpus':'0-1','mems':'','burst':0},'pids':{'limit':7},'blockIO':{'weight':"
-        "0},'devices':[{'allow':false},{'allow':true,'type':'u','major':1,'access':'r'}]}}}",
+        "0},'devices':[{'allow':false},{'allow':true,'type':'u','major':1,'access':'r'},"
+        "{'allow':false,'access':'rwa'},{'allow':true,'access':'mra'}]}}}",
         0, &plan);
     const struct plan_resources *some = &plan.resources;
     assert_true(some->memory_limit == 10 && some->memory_swap == 20 &&
@@ -330,6 +331,9 @@ static void test_resources(void **state)
     assert_int_equal(some->devices[1].type, 'c');
     assert_true(some->devices[1].major == 1 && some->devices[1].minor == -1);
     assert_true(some->devices[1].read && !some->devices[1].write);
+    const struct plan_device_rule *denied = &some->devices[2], *allowed = &some->devices[3];
+    assert_true(denied->read && denied->write && denied->mknod);
+    assert_true(allowed->read && !allowed->write && allowed->mknod);
     plan_free(&plan);
 }
 

@@ -174,6 +174,8 @@ static const struct {
       "linux.resources.devices[0].allow must be given" },
     { "{'linux':{'resources':{'devices':[{'allow':true,'access':'rx'}]}}}",
       "linux.resources.devices[0].access must be made of the letters r, w and m" },
+    { "{'linux':{'resources':{'devices':[{'allow':true,'access':'a'}]}}}",
+      "linux.resources.devices[0].access must be made of the letters r, w and m" },
     { "{'linux':{'resources':{'devices':[{'allow':true,'type':'bc'}]}}}",
       "linux.resources.devices[0].type must be a, b, c or u" },
 };
