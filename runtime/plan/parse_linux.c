@@ -342,7 +342,8 @@ static int check_sysctl(const struct plan *plan, const char *key, struct error *
                      key);
 }
 
-static int parse_sysctls(struct plan *plan, const json_t *linux_part, struct error *err)
+static int parse_sysctls(struct plan *plan, const json_t *linux_part, const char *domain,
+                         struct error *err)
 {
     json_t *sysctls = NULL;
     if (json_read_object(linux_part, "linux", "sysctl", &sysctls, err) < 0)
@@ -359,6 +360,9 @@ static int parse_sysctls(struct plan *plan, const json_t *linux_part, struct err
             return json_read_refuse("linux.sysctl", key, "a dotted name with a string", err);
         if (check_sysctl(plan, key, err) < 0)
             return -1;
+        if (domain && strcmp(key, "kernel.domainname") == 0 && strcmp(value, domain) != 0)
+            return error_set(err, EXIT_OURS,
+                             "linux.sysctl: %s contradicts domainname; leave one of them out", key);
         struct plan_step *step = plan_add_step(plan, PLAN_SYSCTL, err);
         if (!step)
             return -1;
@@ -375,7 +379,7 @@ int parse_identity(struct plan *plan, const json_t *linux_part, struct error *er
         return -1;
     if ((plan->namespaces.create & CLONE_NEWNET) && !plan_add_step(plan, PLAN_LOOPBACK_UP, err))
         return -1;
-    return parse_sysctls(plan, linux_part, err);
+    return parse_sysctls(plan, linux_part, domain, err);
 }
 
 static int add_paths(struct plan *plan, const json_t *linux_part, const char *key,

@@ -148,6 +148,9 @@ static const struct {
     { "{'linux':{'namespaces':[{'type':'mount'},{'type':'network'}],'sysctl':{"
       "'net./../kernel/panic':'1'}}}",
       "linux.sysctl.net./../kernel/panic must be a dotted name with a string" },
+    { "{'domainname':'a','linux':{'namespaces':[{'type':'mount'},{'type':'uts'}],'sysctl':{"
+      "'kernel.domainname':'b'}}}",
+      "linux.sysctl: kernel.domainname contradicts domainname; leave one of them out" },
     { "{'linux':{'maskedPaths':['proc']}}", "linux.maskedPaths must be a list of absolute paths" },
     { "{'linux':{'cgroupsPath':'/a/../b'}}", "linux.cgroupsPath must be a path without \"..\"" },
     { "{'linux':{'resources':{'unified':{'cgroup.procs':'1'}}}}",
