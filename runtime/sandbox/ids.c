@@ -104,6 +104,26 @@ static int give_stdio(uid_t uid, struct error *err)
     return 0;
 }
 
+static int compare_groups(const void *first, const void *second)
+{
+    const gid_t *a = first, *b = second;
+    return (*a > *b) - (*a < *b);
+}
+
+/* The kernel keeps each group as often as it is given it, and id(1) prints it so; dockerd gives
+ * that of the user twice where the image lists him in it. */
+static void make_groups_distinct(struct identity *identity)
+{
+    if (identity->group_count == 0)
+        return;
+    qsort(identity->groups, identity->group_count, sizeof *identity->groups, compare_groups);
+    size_t kept = 1;
+    for (size_t i = 1; i < identity->group_count; i++)
+        if (identity->groups[i] != identity->groups[kept - 1])
+            identity->groups[kept++] = identity->groups[i];
+    identity->group_count = kept;
+}
+
 int user_resolve(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     const struct plan_user *user = &step->user;
@@ -122,6 +142,7 @@ int user_resolve(struct sandbox *sandbox, const struct plan_step *step, struct e
     for (size_t i = 0; i < user->additional_group_count; i++)
         if (add_group(identity, user->additional_groups[i], err) < 0)
             return -1;
+    make_groups_distinct(identity);
     identity->home = strdup(entry.found && *entry.home ? entry.home : "/");
     if (!identity->home)
         return error_set(err, EXIT_OURS, "out of memory");
