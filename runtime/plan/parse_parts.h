@@ -65,7 +65,7 @@ int parse_resources(struct plan *plan, const json_t *linux_part, unsigned int fl
 int parse_settings(struct plan *plan, const json_t *resources, struct error *err);
 
 /* linux.personality; process.scheduler and ioPriority. */
-int parse_personality(struct plan *plan, struct error *err);
+int parse_personality(struct plan *plan, const json_t *document, struct error *err);
 int parse_scheduler(struct plan *plan, const json_t *process, struct error *err);
 
 /* process.execCPUAffinity. */

@@ -305,9 +305,10 @@ int parse_process(struct plan *plan, const json_t *process, const struct plan *b
 {
     if (parse_console(plan, process, err) < 0 || parse_affinity(plan, process, err) < 0 ||
         parse_oom_score(plan, process, flags, err) < 0 ||
-        (!base && parse_personality(plan, err) < 0) || parse_scheduler(plan, process, err) < 0 ||
-        parse_rlimits(plan, process, flags, err) < 0 || parse_user(plan, process, flags, err) < 0 ||
-        parse_cwd(plan, process, err) < 0 || parse_confinements(plan, process, err) < 0 ||
+        parse_personality(plan, base ? base->document : plan->document, err) < 0 ||
+        parse_scheduler(plan, process, err) < 0 || parse_rlimits(plan, process, flags, err) < 0 ||
+        parse_user(plan, process, flags, err) < 0 || parse_cwd(plan, process, err) < 0 ||
+        parse_confinements(plan, process, err) < 0 ||
         parse_privileges(plan, process, base, seccomp, err) < 0)
         return -1;
     return parse_exec(plan, process, err);

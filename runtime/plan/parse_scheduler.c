@@ -62,12 +62,12 @@ static int find(const struct named *table, const char *name, const char *what, u
                      near ? "; did you mean " : "", near ? near : "");
 }
 
-int parse_personality(struct plan *plan, struct error *err)
+int parse_personality(struct plan *plan, const json_t *document, struct error *err)
 {
     json_t *linux_part = NULL, *personality = NULL, *flags = NULL;
     const char *domain = "LINUX";
     uint64_t value = 0;
-    if (json_read_object(plan->document, "", "linux", &linux_part, err) < 0)
+    if (json_read_object(document, "", "linux", &linux_part, err) < 0)
         return -1;
     int present = json_read_object(linux_part, "linux", "personality", &personality, err);
     if (present <= 0)

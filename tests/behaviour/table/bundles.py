@@ -664,7 +664,8 @@ def own_cgroup(t):
 @test("bundle/members-of-the-configuration", **CONTAINERS)
 def members(t):
     bundle = Bundle(t, "uname -m; cat /proc/self/oom_score_adj; grep -c 'boottime *100000' /proc/self/timens_offsets; "
-                       "cat /proc/sys/kernel/msgmax; hostname; grep policy /proc/self/sched",
+                       "cat /proc/sys/kernel/msgmax; hostname; grep ^Groups: /proc/self/status; grep policy /proc/self/sched",
+                    user={"uid": 0, "gid": 0, "additionalGids": [0, 7, 0, 7, 1]},
                     scheduler={"policy": "SCHED_BATCH"}, oomScoreAdj=500,
                     ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6},
                     rlimits=[{"type": "RLIMIT_NOFILE", "soft": 18446744073709551615, "hard": 18446744073709551615}])
@@ -674,8 +675,13 @@ def members(t):
     bundle.config["linux"]["sysctl"] = {"kernel.msgmax": "4096"}
     bundle.config["hostname"] = "named"
     lines = bundle.run().splitlines()
-    t.equal("what it sees", ["i686", "500", "1", "4096", "named"], lines[:5])
-    t.match("scheduler", r":\s+3$", lines[5] if len(lines) > 5 else "policy : 3")
+    t.equal("what it sees", ["i686", "500", "1", "4096", "named", "Groups:\t0 1 7 "], lines[:6])
+    t.match("scheduler", r":\s+3$", lines[6] if len(lines) > 6 else "policy : 3")
+    bundle.config["process"]["args"], bundle.id = ["sleep", "1000"], t.name()
+    bundle.create()
+    t.verb("start", bundle.id)
+    t.equal("the machine of a further process", "i686\n", t.verb("exec", bundle.id, "uname", "-m"))
+    t.verb("delete", "--force", bundle.id)
 
 
 @test("bundle/copy-up", **CONTAINERS)
