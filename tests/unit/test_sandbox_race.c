@@ -90,12 +90,14 @@ static size_t count_entries(const char *path)
  * host's paths. */
 static bool has_mount_below(pid_t pid, const char *path)
 {
-    char name[64], line[4096];
+    char name[64], line[4096], point[4096];
     (void)snprintf(name, sizeof name, "/proc/%d/mountinfo", (int)pid);
     _cleanup_fclose_ FILE *file = fopen(name, "re");
     assert_non_null(file);
+    /* In the root there may be something of the same path: where the link leads in there. */
     while (fgets(line, sizeof line, file))
-        if (strstr(line, path))
+        if (sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 &&
+            strncmp(point, path, strlen(path)) == 0)
             return true;
     return false;
 }
