@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "plan.h"
 
 /* --- masked and read-only paths ------------------------------------------------------------------
  */
@@ -59,6 +60,21 @@ static bool is_elsewhere(const json_t *mount, const json_t *places)
     return false;
 }
 
+/*
+ * A mount that begins at, below or above where a bundle's root is. The root is attached there while
+ * the mounts are made: such a source means what is mounted in it by then, the workload's own procfs
+ * on ROOT/proc, which would have another name without masks.
+ */
+static bool is_of_root(const json_t *config, const json_t *mount)
+{
+    const json_t *root = json_object_get(json_object_get(config, "root"), PLAN_RESOLVED_KEY);
+    const char *source = json_string_value(json_object_get(mount, PLAN_RESOLVED_KEY));
+    json_t *places = root && source ? json_pack("[O]", root) : NULL;
+    bool shows = root && source && (!places || policy_exposes(source, places));
+    json_decref(places);
+    return shows;
+}
+
 /* The same files under another name: another mount of the file system, or a bind of the host's. */
 static int check_mounts(const json_t *config, const struct policy_identity *identity,
                         const json_t *places, struct policy_decision *decision)
@@ -67,7 +83,8 @@ static int check_mounts(const json_t *config, const struct policy_identity *iden
     const json_t *entry;
     json_array_foreach(json_object_get(config, "mounts"), index, entry)
     {
-        if (is_elsewhere(entry, places) || policy_mount_exposes(entry, places))
+        if (is_elsewhere(entry, places) || policy_mount_exposes(entry, places) ||
+            (json_array_size(places) > 0 && is_of_root(config, entry)))
             return policy_refuse(decision,
                                  "mounts[%zu] would show in another place what the policy masks or "
                                  "makes read-only; leave it out",
@@ -172,7 +189,8 @@ int policy_apply_cgroup_mounts(const struct policy_identity *identity, json_t *c
     {
         if (result == 0 && is_of_cgroups(mount))
             result = make_readonly(mount, index, decision);
-        else if (policy_mount_is_bind(mount) && policy_mount_exposes(mount, places))
+        else if (policy_mount_is_bind(mount) &&
+                 (policy_mount_exposes(mount, places) || is_of_root(config, mount)))
             shown = json_string_value(json_object_get(mount, "source"));
     }
     json_array_foreach(identity->mount_sources, index, source)

@@ -90,12 +90,14 @@ static int mount_hierarchies(const struct sandbox *sandbox, int target_fd, unsig
                    label_option(sandbox, "tmpfs"), err);
     if (tmpfs < 0)
         return -1;
-    if (path_attach(tmpfs, target_fd) < 0 || fchdir(tmpfs) < 0)
+    /* Relative sources of the mounts that follow begin there. */
+    _cleanup_close_ int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (back < 0 || path_attach(tmpfs, target_fd) < 0 || fchdir(tmpfs) < 0)
         return sandbox_fail(err, "cannot mount a tmpfs for the cgroup hierarchies");
     for (size_t i = 0; i < request->task_fd_count; i++)
         if (mount_hierarchy(sandbox, tmpfs, request->task_hierarchies[i], flags, err) < 0)
             return -1;
-    if (chdir("/") < 0 ||
+    if (fchdir(back) < 0 ||
         ((flags & MS_RDONLY) && mount_set_attributes(tmpfs, MOUNT_ATTR_RDONLY, 0, false) < 0))
         return sandbox_fail(err, "cannot make the cgroup mount read-only");
     return 0;

@@ -58,18 +58,8 @@ int child_send(int sync_fd, uint32_t type, const struct error *error, const int 
     return io_send_fds(sync_fd, &message, sizeof message, fd, fd ? 1 : 0);
 }
 
-static bool keep_mount(struct sandbox *sandbox, int fd)
-{
-    int *grown = reallocarray(sandbox->given_mounts, sandbox->given_mount_count + 1, sizeof *grown);
-    if (!grown)
-        return false;
-    sandbox->given_mounts = grown;
-    grown[sandbox->given_mount_count++] = fd;
-    return true;
-}
-
 /* Waits for a message of the caller. If the caller has gone, so does the child. */
-static void await_message(struct sandbox *sandbox, uint32_t wanted)
+void child_await(struct sandbox *sandbox, uint32_t wanted)
 {
     for (;;) {
         struct sandbox_message message;
@@ -80,11 +70,20 @@ static void await_message(struct sandbox *sandbox, uint32_t wanted)
             _exit(EXIT_OURS);
         if (message.type == SANDBOX_ROOT && fd_count == 1)
             sandbox->given_root_fd = fds[0];
-        if (message.type == SANDBOX_MOUNT && (fd_count != 1 || !keep_mount(sandbox, fds[0])))
-            _exit(EXIT_OURS);
+        if (message.type == SANDBOX_GIVEN && fd_count == 1)
+            sandbox->given_fd = fds[0];
         if (message.type == wanted)
             return;
     }
+}
+
+int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd)
+{
+    const struct sandbox_message question = { .type = type, .step = step };
+    if (io_send_fds(sandbox->sync_fd, &question, sizeof question, fd, fd ? 1 : 0) < 0)
+        return -1;
+    child_await(sandbox, SANDBOX_GIVEN);
+    return take_fd(&sandbox->given_fd);
 }
 
 /*
@@ -180,7 +179,7 @@ int hooks_await(struct sandbox *sandbox, const struct plan_step *step, struct er
     (void)step;
     if (child_send(sandbox->sync_fd, SANDBOX_MOUNTED, NULL, NULL) < 0)
         return sandbox_fail(err, "cannot report to the caller");
-    await_message(sandbox, SANDBOX_SET_UP);
+    child_await(sandbox, SANDBOX_SET_UP);
     return 0;
 }
 
@@ -216,7 +215,7 @@ static int keep_listener(const struct sandbox_request *request)
  */
 static void await_start(struct sandbox *sandbox)
 {
-    await_message(sandbox, SANDBOX_RELEASE);
+    child_await(sandbox, SANDBOX_RELEASE);
     int listener = keep_listener(sandbox->request);
     if (listener < 0)
         _exit(EXIT_OURS);
@@ -248,7 +247,7 @@ static int rendezvous(struct sandbox *sandbox, struct error *err)
     if (held)
         await_start(sandbox);
     else
-        await_message(sandbox, SANDBOX_EXECUTE);
+        child_await(sandbox, SANDBOX_EXECUTE);
     return 0;
 }
 
@@ -290,6 +289,7 @@ void child_run(const struct sandbox_request *request, const struct namespaces_jo
         .plan = request->plan,
         .joined = joined,
         .sync_fd = sync_fd,
+        .given_fd = -1,
         .given_root_fd = -1,
         .root_fd = -1,
         .workshop_fd = -1,
@@ -310,7 +310,7 @@ void child_run(const struct sandbox_request *request, const struct namespaces_jo
     (void)prctl(PR_SET_PDEATHSIG, request->death_signal, 0, 0, 0);
     (void)umask(0);
     (void)setsid();
-    await_message(&sandbox, SANDBOX_SET_UP);
+    child_await(&sandbox, SANDBOX_SET_UP);
     if (prepare(&sandbox, &error) == 0)
         (void)apply_plan(&sandbox, &error);
     (void)child_send(sandbox.sync_fd, SANDBOX_FAILED, &error, NULL);

@@ -13,12 +13,16 @@
 enum sandbox_message_type {
     /* caller -> child */
     SANDBOX_ROOT = 1, /* a detached mount comes along: the root, made outside the user namespace */
-    SANDBOX_MOUNT,    /* a detached mount comes along: the next of those with mapped ids */
+    SANDBOX_GIVEN,    /* what the child asked for comes along */
     SANDBOX_SET_UP,   /* apply the plan */
     SANDBOX_EXECUTE,  /* execute the command; success is the end of the socket (close-on-exec) */
     SANDBOX_RELEASE,  /* wait for a connection to the start_listener, and for SANDBOX_EXECUTE there
                        */
     /* child -> caller */
+    SANDBOX_SOURCE,    /* the source of a bind, `step`, lies where a user namespace's root may not
+                        * go: GIVEN is an O_PATH descriptor of it */
+    SANDBOX_MAP,       /* a detached clone of that source comes along: GIVEN is it, its ids mapped
+                        */
     SANDBOX_MOUNTED,   /* PLAN_HOOKS is reached */
     SANDBOX_LISTENING, /* the filter asks an agent: a page of shared memory comes along, in which
                         * the listener's number will be (listener.c) */
@@ -26,8 +30,12 @@ enum sandbox_message_type {
     SANDBOX_FAILED,    /* exit_code and text; the child ends */
 };
 
+/* In place of a step: the root file system. */
+#define SANDBOX_STEP_ROOT UINT32_MAX
+
 struct sandbox_message {
     uint32_t type; /* enum sandbox_message_type */
+    uint32_t step; /* of the plan's; SANDBOX_SOURCE, which may be of the root, and SANDBOX_MAP */
     struct error error;
 };
 
@@ -49,8 +57,7 @@ struct sandbox {
     const struct plan *plan;
     const struct namespaces_joined *joined;
     int sync_fd;
-    int *given_mounts; /* from SANDBOX_MOUNT, in the order of the plan; malloc'd */
-    size_t given_mount_count, used_mount_count;
+    int given_fd;        /* from SANDBOX_GIVEN; -1 */
     int given_root_fd;   /* from SANDBOX_ROOT; -1: make it here */
     int root_fd;         /* O_PATH: the workload's /, whether entered already or not */
     int workshop_fd;     /* a tmpfs that only this process sees, gone with the old root */
@@ -86,14 +93,11 @@ int mount_make(const char *type, const char *source, const char *data, unsigned 
                const char *label, struct error *err);
 uint64_t mount_attributes(unsigned long flags);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
-/* Takes a tree that was cloned in the caller's mount namespace out of the host's peer groups: what
- * is mounted below it must not show up on the host. Returns 0, or -1 with errno. */
-int mount_make_private(int fd);
 int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
 
-/* idmap.c: in the caller, a detached bind with mapped ids. pid: whose user namespace the
- * container's is. Returns the mount, or -1 with *err. */
-int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *err);
+/* idmap.c: in the caller, maps the ids of a detached clone of the mount's source. pid: whose user
+ * namespace the container's is. Returns 0, or -1 with *err. */
+int idmap_set(const struct plan_mount *mount, int tree, pid_t pid, struct error *err);
 
 /* copy.c: fills a new, still detached mount with the directory it will cover. -1 with errno. */
 int directory_copy_up(int target_fd, int mount_fd);
@@ -160,7 +164,11 @@ int command_check(struct sandbox *sandbox, struct error *err);
 
 /* child.c */
 sandbox_step hooks_await;
+void child_await(struct sandbox *sandbox, uint32_t wanted);
 int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd);
+/* Asks the caller for something, with a descriptor that stays the child's, or NULL. Returns what
+ * was given, or -1 with errno; if the caller cannot give it, the child does not come back. */
+int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd);
 void child_run(const struct sandbox_request *request, const struct namespaces_joined *joined,
                int sync_fd) __attribute__((noreturn));
 

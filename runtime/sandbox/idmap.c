@@ -1,7 +1,7 @@
 /*
- * Mounts with ids of their own (mount_setattr(2), MOUNT_ATTR_IDMAP). They are made by the caller,
- * before the child sets itself up: only who owns the file system may map its ids, which the root of
- * a user namespace of the container's own does not.
+ * Mounts with ids of their own (mount_setattr(2), MOUNT_ATTR_IDMAP). The child clones them, and the
+ * caller maps their ids: only who owns the file system may, which the root of a user namespace of
+ * the container's own does not.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -55,12 +55,8 @@ static int make_user_namespace(const struct plan_mount *mount, struct error *err
     return fd;
 }
 
-int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *err)
+int idmap_set(const struct plan_mount *mount, int tree, pid_t pid, struct error *err)
 {
-    _cleanup_close_ int tree =
-        sandbox_clone_tree(mount->source, mount->resolved, mount->flags & MS_REC);
-    if (tree < 0 || mount_make_private(tree) < 0)
-        return sandbox_fail(err, "cannot bind %s", mount->source);
     _cleanup_close_ int user_namespace =
         mount->uid_map_count > 0 ? make_user_namespace(mount, err) : open_user_namespace(pid, err);
     if (user_namespace < 0)
@@ -73,5 +69,5 @@ int idmap_make_mount(const struct plan_mount *mount, pid_t pid, struct error *er
                             "cannot map the ids of %s (its file system may not know how; see "
                             "mount_setattr(2))",
                             mount->source);
-    return take_fd(&tree);
+    return 0;
 }

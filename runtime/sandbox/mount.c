@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "context.h"
+#include "io.h"
 #include "path.h"
 
 #ifndef MOUNT_ATTR_NOSYMFOLLOW
@@ -53,12 +54,6 @@ int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive)
         attributes.attr_clr |= MOUNT_ATTR__ATIME; /* one value, not bits: the old must go */
     return mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attributes,
                          sizeof attributes);
-}
-
-int mount_make_private(int fd)
-{
-    struct mount_attr attributes = { .propagation = MS_PRIVATE };
-    return mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes);
 }
 
 /* What the kernel says about a failed configuration, if anything: "e <file system>: <text>". */
@@ -146,14 +141,10 @@ static int attach_and_finish(int mount_fd, int target_fd, const struct plan_moun
     return finish(mount_fd, mount, err);
 }
 
-/* The next mount that the caller has made for us; -1 with errno. */
-static int take_given(struct sandbox *sandbox)
+static int clone_opened(int fd, bool recursive)
 {
-    if (sandbox->used_mount_count == sandbox->given_mount_count) {
-        errno = ENOENT;
-        return -1;
-    }
-    return take_fd(&sandbox->given_mounts[sandbox->used_mount_count++]);
+    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    return open_tree(fd, "", flags | (recursive ? AT_RECURSIVE : 0));
 }
 
 int sandbox_clone_tree(const char *path, const char *resolved, bool recursive)
@@ -162,14 +153,38 @@ int sandbox_clone_tree(const char *path, const char *resolved, bool recursive)
     if (!resolved)
         return open_tree(AT_FDCWD, path, flags);
     _cleanup_close_ int fd = path_open_straight(resolved, O_PATH);
-    return fd < 0 ? -1 : open_tree(fd, "", flags | AT_EMPTY_PATH);
+    return fd < 0 ? -1 : clone_opened(fd, recursive);
 }
 
-static int mount_bind(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
+/*
+ * A detached clone of the source, made here and not in the caller's mount namespace: what the
+ * host's mounts forbid (read-only, nosuid and the like) is locked in ours, if it is a user
+ * namespace's, whose root could allow it otherwise. What that root may not reach the caller opens.
+ * Returns it, or -1 with errno.
+ */
+static int clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount)
 {
-    _cleanup_close_ int tree =
-        mount->idmap ? take_given(sandbox)
-                     : sandbox_clone_tree(mount->source, mount->resolved, mount->flags & MS_REC);
+    const bool recursive = mount->flags & MS_REC;
+    int tree = sandbox_clone_tree(mount->source, mount->resolved, recursive);
+    if (tree >= 0 || errno != EACCES || !sandbox->user_namespace)
+        return tree;
+    _cleanup_close_ int source = child_ask(sandbox, SANDBOX_SOURCE, number, NULL);
+    return source < 0 ? -1 : clone_opened(source, recursive);
+}
+
+static int find_source(struct sandbox *sandbox, const struct plan_step *step)
+{
+    const struct plan_mount *mount = &step->mount;
+    const uint32_t number = (uint32_t)(step - sandbox->plan->steps);
+    _cleanup_close_ int tree = clone_source(sandbox, number, mount);
+    return tree < 0 || !mount->idmap ? take_fd(&tree)
+                                     : child_ask(sandbox, SANDBOX_MAP, number, &tree);
+}
+
+static int mount_bind(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    const struct plan_mount *mount = &step->mount;
+    _cleanup_close_ int tree = find_source(sandbox, step);
     struct stat status;
     if (tree < 0 || fstat(tree, &status) < 0)
         return sandbox_fail(err, "cannot bind %s%s%s", mount->source,
@@ -238,7 +253,7 @@ int mount_apply(struct sandbox *sandbox, const struct plan_step *step, struct er
     cleanup_close(&sandbox->parent_fd); /* it may be covered by this one */
     sandbox->parent_fd = -1;
     if (strcmp(mount->type, "bind") == 0)
-        return mount_bind(sandbox, mount, err);
+        return mount_bind(sandbox, step, err);
     if (strcmp(mount->type, "cgroup") == 0 || strcmp(mount->type, "cgroup2") == 0)
         return cgroupfs_mount(sandbox, mount, err);
     return mount_new(sandbox, mount, err);

@@ -281,14 +281,6 @@ static int clone_empty(int workshop_fd, struct error *err)
     return fd < 0 ? sandbox_fail(err, "cannot make an empty root directory") : fd;
 }
 
-static int clone_directory(const struct plan *plan, struct error *err)
-{
-    _cleanup_close_ int fd = sandbox_clone_tree(plan->root_path, plan->root_resolved, true);
-    if (fd < 0 || mount_make_private(fd) < 0)
-        return sandbox_fail(err, "cannot use %s as the root file system", plan->root_path);
-    return take_fd(&fd);
-}
-
 struct outside {
     const struct sandbox_root *root;
     int user_namespace_fd;
@@ -317,16 +309,14 @@ static int make_outside_helper(void *argument)
 }
 
 /*
- * Makes the root for a child in a user namespace, as a detached mount. The overlay must belong to
- * the real root, whose trusted.overlay attributes mark whiteouts and opaque directories; and layers
- * can only be mounted where it shows to nobody. So a helper that shares our memory and descriptors
- * does it in a short-lived mount namespace. Returns the mount, or -1 with *err.
+ * Makes the root of layers for a child in a user namespace, as a detached mount. The overlay must
+ * belong to the real root, whose trusted.overlay attributes mark whiteouts and opaque directories;
+ * and layers can only be mounted where it shows to nobody. So a helper that shares our memory and
+ * descriptors does it in a short-lived mount namespace. Returns the mount, or -1 with *err.
  */
 int root_make_outside(const struct sandbox_request *request, int user_namespace_fd,
                       struct error *err)
 {
-    if (request->root->layer_count == 0)
-        return clone_directory(request->plan, err);
     struct outside outside = { .root = request->root,
                                .user_namespace_fd = user_namespace_fd,
                                .root_fd = -1 };
@@ -346,13 +336,55 @@ int root_make_outside(const struct sandbox_request *request, int user_namespace_
 }
 
 /* Attaches a root that came as a detached mount. */
-static int attach_root(struct sandbox *sandbox, int mount_fd, struct error *err)
+static int attach_root(int mount_fd, int place, struct error *err)
 {
-    _cleanup_close_ int target =
-        openat(sandbox->workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (target < 0 || path_attach(mount_fd, target) < 0)
+    if (place < 0 || path_attach(mount_fd, place) < 0)
         return sandbox_fail(err, "cannot mount the root file system");
     return mount_fd;
+}
+
+/* The same in the workshop. */
+static int attach_root_aside(const struct sandbox *sandbox, int mount_fd, struct error *err)
+{
+    _cleanup_close_ int place =
+        openat(sandbox->workshop_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return attach_root(mount_fd, place, err);
+}
+
+/* Where a user namespace's root may not go the caller does. Returns -1 with errno. */
+static int open_directory(struct sandbox *sandbox)
+{
+    const struct plan *plan = sandbox->plan;
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    int fd = plan->root_resolved ? path_open_straight(plan->root_resolved, flags)
+                                 : open(plan->root_path, flags);
+    return fd < 0 && errno == EACCES && sandbox->user_namespace
+               ? child_ask(sandbox, SANDBOX_SOURCE, SANDBOX_STEP_ROOT, NULL)
+               : fd;
+}
+
+/*
+ * A bundle's root lies where it is on the host until it is entered, as with other runtimes: a hook
+ * that enters the mount namespace finds it there, with all that is mounted in it, and a mount of
+ * the configuration may have a source in it. It is opened once: were it looked for a second time,
+ * whoever may exchange a link on the way could have it cover directories of the host, and give
+ * hooks, which are programs of the host, other programs to execute.
+ */
+static int attach_directory(struct sandbox *sandbox, struct error *err)
+{
+    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+    _cleanup_close_ int place = open_directory(sandbox);
+    _cleanup_close_ int tree = place < 0 ? -1 : open_tree(place, "", flags);
+    if (tree < 0)
+        return sandbox_fail(err, "cannot use %s as the root file system", sandbox->plan->root_path);
+    return attach_root(tree, place, err) < 0 ? -1 : take_fd(&tree);
+}
+
+/* A root without files. */
+static int attach_empty(const struct sandbox *sandbox, struct error *err)
+{
+    _cleanup_close_ int tree = clone_empty(sandbox->workshop_fd, err);
+    return tree < 0 || attach_root_aside(sandbox, tree, err) < 0 ? -1 : take_fd(&tree);
 }
 
 /* The first thing in a new mount namespace: root_fd and what belongs to it. */
@@ -364,17 +396,13 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
     sandbox->workshop_fd = make_workshop(root, label_option(sandbox, "tmpfs"), err);
     if (sandbox->workshop_fd < 0)
         return -1;
-    if (sandbox->given_root_fd >= 0) {
-        sandbox->root_fd = attach_root(sandbox, sandbox->given_root_fd, err);
-    } else if (root->layer_count > 0) {
+    if (sandbox->given_root_fd >= 0)
+        sandbox->root_fd = attach_root_aside(sandbox, sandbox->given_root_fd, err);
+    else if (root->layer_count > 0)
         sandbox->root_fd = mount_layers(root, sandbox->workshop_fd, -1, err);
-    } else {
-        _cleanup_close_ int tree = sandbox->plan->root_path
-                                       ? clone_directory(sandbox->plan, err)
-                                       : clone_empty(sandbox->workshop_fd, err);
-        if (tree >= 0 && attach_root(sandbox, tree, err) >= 0)
-            sandbox->root_fd = take_fd(&tree);
-    }
+    else
+        sandbox->root_fd =
+            sandbox->plan->root_path ? attach_directory(sandbox, err) : attach_empty(sandbox, err);
     return sandbox->root_fd < 0 ? -1 : 0;
 }
 

@@ -51,8 +51,9 @@ struct sandbox_request {
 
 struct sandbox_child {
     pid_t pid;
-    int pidfd;       /* the caller's */
-    int sync_fd;     /* the caller's; closed by sandbox_execute */
+    int pidfd;   /* the caller's */
+    int sync_fd; /* the caller's; closed by sandbox_execute */
+    const struct plan *plan;
     int terminal_fd; /* pty master after sandbox_set_up with plan->terminal; else -1 */
     /*
      * Set by the caller before sandbox_execute where the filter asks an agent: is given the

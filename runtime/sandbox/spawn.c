@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 #include "context.h"
 #include "io.h"
 #include "namespaces.h"
+#include "path.h"
 
 static int clone_child(const struct sandbox_request *request, int *pidfd, struct error *err)
 {
@@ -61,13 +63,14 @@ static int send_request(int sync_fd, uint32_t type, const int *fd, struct error 
     return 0;
 }
 
-/* What only the caller can do for a child in a user namespace: its id maps, and its root. */
+/* What only the caller can do for a child in a user namespace: its id maps, and a root of layers.
+ */
 static int equip_user_namespace(const struct sandbox_request *request,
                                 const struct sandbox_child *child, struct error *err)
 {
     if (namespaces_write_maps(request->plan, child->pid, err) < 0)
         return -1;
-    if (!request->root)
+    if (!request->root || request->root->layer_count == 0)
         return 0;
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/%d/ns/user", (int)child->pid);
@@ -76,21 +79,6 @@ static int equip_user_namespace(const struct sandbox_request *request,
         return sandbox_fail(err, "cannot open %s", path);
     _cleanup_close_ int root = root_make_outside(request, user_namespace, err);
     return root < 0 ? -1 : send_request(child->sync_fd, SANDBOX_ROOT, &root, err);
-}
-
-/* Mounts that only the caller can make, in the order of the plan. */
-static int send_mounts(const struct sandbox_request *request, const struct sandbox_child *child,
-                       struct error *err)
-{
-    for (size_t i = 0; i < request->plan->step_count; i++) {
-        const struct plan_step *step = &request->plan->steps[i];
-        if (step->kind != PLAN_MOUNT || !step->mount.idmap)
-            continue;
-        _cleanup_close_ int mount = idmap_make_mount(&step->mount, child->pid, err);
-        if (mount < 0 || send_request(child->sync_fd, SANDBOX_MOUNT, &mount, err) < 0)
-            return -1;
-    }
-    return 0;
 }
 
 static int spawn(const struct sandbox_request *request, struct sandbox_child *child,
@@ -116,16 +104,17 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
         child->pid = pid;
     if (namespaces_restore(&restore, err) < 0 || pid < 0)
         return -1;
-    if ((namespaces_at_birth(request) & CLONE_NEWUSER) &&
-        equip_user_namespace(request, child, err) < 0)
-        return -1;
-    return send_mounts(request, child, err);
+    return (namespaces_at_birth(request) & CLONE_NEWUSER)
+               ? equip_user_namespace(request, child, err)
+               : 0;
 }
 
 int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,
                   struct error *err)
 {
-    *child = (struct sandbox_child){ .pidfd = -1, .sync_fd = -1, .terminal_fd = -1 };
+    *child = (struct sandbox_child){
+        .pidfd = -1, .sync_fd = -1, .terminal_fd = -1, .plan = request->plan
+    };
     if (spawn(request, child, err) == 0)
         return 0;
     sandbox_abandon(child);
@@ -145,33 +134,104 @@ static int explain_silence(struct sandbox_child *child, struct error *err)
     return error_set(err, EXIT_OURS, "the process ended while it was set up");
 }
 
-static int receive_answer(struct sandbox_child *child, struct error *err);
-
-/* The child waits until its listener is in the right hands, or is ended. */
-static int pass_listener(struct sandbox_child *child, int page_fd, struct error *err)
+/*
+ * An O_PATH descriptor of what the child would find if it had our rights: among its own mounts,
+ * which keep what they forbid (MNT_LOCK_READONLY and the like). A clone of ours would not: root of
+ * the user namespace could make it writable. A relative source is the bundle's, where we are.
+ */
+static int open_source(const struct sandbox_child *child, const char *source, const char *resolved)
 {
-    if (listener_accept(child, page_fd, err) == 0)
-        return receive_answer(child, err);
-    (void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
-    return -1;
+    char place[64];
+    (void)snprintf(place, sizeof place, "/proc/%d/root", (int)child->pid);
+    _cleanup_close_ int root = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return -1;
+    if (resolved)
+        return path_open_real(root, resolved, O_PATH);
+    if (*source == '/')
+        return path_open(root, source, O_PATH);
+    _cleanup_free_ char *here = getcwd(NULL, 0);
+    _cleanup_free_ char *path = NULL;
+    if (!here || asprintf(&path, "%s/%s", here, source) < 0)
+        return -1;
+    return path_open(root, path, O_PATH);
+}
+
+/* The bind that a step is; NULL: it is none. */
+static const struct plan_mount *find_bind(const struct sandbox_child *child, uint32_t number)
+{
+    const struct plan_step *step =
+        number < child->plan->step_count ? &child->plan->steps[number] : NULL;
+    bool bind = step && step->kind == PLAN_MOUNT && strcmp(step->mount.type, "bind") == 0;
+    return bind ? &step->mount : NULL;
+}
+
+static int give_source(const struct sandbox_child *child, uint32_t number, struct error *err)
+{
+    const struct plan *plan = child->plan;
+    const struct plan_mount *mount = find_bind(child, number);
+    bool of_root = number == SANDBOX_STEP_ROOT && plan->root_path;
+    if (!mount && !of_root)
+        return error_set(err, EXIT_OURS, "the new process asked for what is not its");
+    _cleanup_close_ int source = mount ? open_source(child, mount->source, mount->resolved)
+                                       : open_source(child, plan->root_path, plan->root_resolved);
+    if (source < 0)
+        return sandbox_fail(err, "cannot bind %s", mount ? mount->source : plan->root_path);
+    return send_request(child->sync_fd, SANDBOX_GIVEN, &source, err);
+}
+
+static int give_mapped(const struct sandbox_child *child, uint32_t number, int tree,
+                       struct error *err)
+{
+    const struct plan_mount *mount = find_bind(child, number);
+    if (!mount || !mount->idmap)
+        return error_set(err, EXIT_OURS, "the new process asked for what is not its");
+    if (idmap_set(mount, tree, child->pid, err) < 0)
+        return -1;
+    return send_request(child->sync_fd, SANDBOX_GIVEN, &tree, err);
+}
+
+/* Serves a message that is a question on the way. Returns 1, 0 if it is none, or -1 with *err. */
+static int serve_question(const struct sandbox_child *child, const struct sandbox_message *message,
+                          const int *fds, size_t fd_count, struct error *err)
+{
+    int result, fd = fd_count > 0 ? fds[0] : -1;
+    switch (message->type) {
+    case SANDBOX_SOURCE:
+        result = give_source(child, message->step, err);
+        break;
+    case SANDBOX_MAP:
+        result = give_mapped(child, message->step, fd, err);
+        break;
+    case SANDBOX_LISTENING:
+        result = listener_accept(child, fd, err);
+        break;
+    default:
+        return 0;
+    }
+    cleanup_close(&fd);
+    return result == 0 ? 1 : -1;
 }
 
 /* Receives the child's answer. Returns its type; 0 if the child has gone; -1 with *err. */
 static int receive_answer(struct sandbox_child *child, struct error *err)
 {
     struct sandbox_message message;
-    int fds[IO_MAX_FDS];
+    int fds[IO_MAX_FDS], asked;
     size_t fd_count;
-    ssize_t n = io_receive_fds(child->sync_fd, &message, sizeof message, fds, &fd_count);
-    if (n < 0 && errno != ECONNRESET)
-        return sandbox_fail(err, "cannot hear from the new process");
-    if (n <= 0)
-        return 0;
-    if (n != (ssize_t)sizeof message)
-        return error_set(err, EXIT_OURS, "the new process sent a message of the wrong size");
-    if (message.type == SANDBOX_LISTENING && fd_count == 1) {
-        _cleanup_close_ int page = fds[0];
-        return pass_listener(child, page, err);
+    do {
+        ssize_t n = io_receive_fds(child->sync_fd, &message, sizeof message, fds, &fd_count);
+        if (n < 0 && errno != ECONNRESET)
+            return sandbox_fail(err, "cannot hear from the new process");
+        if (n <= 0)
+            return 0;
+        if (n != (ssize_t)sizeof message)
+            return error_set(err, EXIT_OURS, "the new process sent a message of the wrong size");
+        asked = serve_question(child, &message, fds, fd_count, err);
+    } while (asked > 0);
+    if (asked < 0) { /* it waits for an answer that will not come */
+        (void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+        return -1;
     }
     if (fd_count == 1)
         child->terminal_fd = fds[0];

@@ -31,7 +31,10 @@
 #define PRIVATE        FLOORS("'denied_propagation':['shared']")
 #define LINUX(members) "{'process':{},'linux':{" members "}}"
 #define MOUNT(members) "{'process':{},'mounts':[{'destination':'/x'," members "}]}"
-#define READONLY_SYS   FLOORS("'readonly_paths':['/sys']")
+#define AT_ROOT(source)                                                                            \
+    "{'process':{},'root':{'path':'rootfs','hybrid.resolved':'/b/rootfs'},'mounts':["              \
+    "{'destination':'/x','type':'bind','source':'/l','hybrid.resolved':'" source "'}]}"
+#define READONLY_SYS FLOORS("'readonly_paths':['/sys']")
 #define CGROUPS_WITH(options)                                                                      \
     "[{'destination':'/sys/fs/cgroup','type':'cgroup','source':'cgroup','options':" options "}]"
 #define CGROUPS(options) "{'process':{},'mounts':" CGROUPS_WITH(options) "}"
@@ -61,6 +64,13 @@ static const struct {
     { HIDING, MOUNT("'type':'debugfs','source':'/tmp'"), "linux", NULL },
     { HIDING, MOUNT("'type':'securityfs','source':'/tmp'"), "linux", NULL },
     { HIDING, MOUNT("'type':'bind','source':'/home'"), "linux/readonlyPaths", "['/proc/sys']" },
+    { HIDING, AT_ROOT("/b/rootfs/proc/sys"), "linux", NULL },
+    { HIDING, AT_ROOT("/b/rootfs"), "linux", NULL },
+    { HIDING, AT_ROOT("/b"), "linux", NULL },
+    { HIDING, AT_ROOT("/b/rootfs2"), "linux/readonlyPaths", "['/proc/sys']" },
+    { FLOORS("'masked_paths':[]"), AT_ROOT("/b/rootfs"), "linux/maskedPaths", "[]" },
+    { LIMITS, AT_ROOT("/b/rootfs/sys/fs/cgroup"), "linux", NULL },
+    { LIMITS, AT_ROOT("/b/volume"), "process", "{}" },
     { HIDING, MOUNT("'type':'tmpfs','source':'tmpfs','options':['size=1m']"), "linux/readonlyPaths",
       "['/proc/sys']" },
     { READONLY_SYS, MOUNT("'type':'cgroup','source':'cgroup'"), "linux", NULL },

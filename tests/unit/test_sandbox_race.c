@@ -121,16 +121,21 @@ static int count_writable_sysfs(pid_t pid)
     return writable;
 }
 
+static struct sandbox_request request_of(const struct plan *plan, const struct sandbox_root *root)
+{
+    return (struct sandbox_request){ .plan = plan,
+                                     .root = root,
+                                     .stdio = { 0, 1, 2 },
+                                     .cgroup_fd = -1,
+                                     .join_pidfd = -1,
+                                     .death_signal = SIGKILL };
+}
+
 /* Sets one plan up as far as the command, and ends it. Returns whether that worked. */
 static bool set_up_once(const struct place *place, const struct plan *plan)
 {
-    struct sandbox_root root = { 0 };
-    struct sandbox_request request = { .plan = plan,
-                                       .root = &root,
-                                       .stdio = { 0, 1, 2 },
-                                       .cgroup_fd = -1,
-                                       .join_pidfd = -1,
-                                       .death_signal = SIGKILL };
+    const struct sandbox_root root = { 0 };
+    const struct sandbox_request request = request_of(plan, &root);
     struct sandbox_child child;
     struct error err;
     if (sandbox_spawn(&request, &child, &err) < 0)
@@ -224,6 +229,52 @@ static void test_exchanged_sys(void **state)
     race(place, "sys", steps, sizeof steps / sizeof *steps, MASK_STARTS);
 }
 
+/* Whether a directory of the place lies on another of it, as the child sees the host's. */
+static bool covers_another(pid_t pid, const struct place *place)
+{
+    char name[64], line[4096], root[4096], point[4096];
+    (void)snprintf(name, sizeof name, "/proc/%d/mountinfo", (int)pid);
+    _cleanup_fclose_ FILE *file = fopen(name, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) == 2 &&
+            strncmp(point, place->top, strlen(place->top)) == 0 &&
+            strcmp(strrchr(root, '/'), strrchr(point, '/')) != 0)
+            return true;
+    return false;
+}
+
+/* A root whose path leads through an exchanged link is one directory, where it lies. */
+static void test_exchanged_root(void **state)
+{
+    if (geteuid() != 0) {
+        print_message("SKIP: needs root, to make namespaces and mounts\n");
+        skip();
+    }
+    char way[96];
+    struct place *place = *state;
+    static const char *const argv[] = { "/none", NULL };
+    struct plan_step step = { .kind = PLAN_EXEC, .exec = { .argv = argv } };
+    const struct plan plan = {
+        .steps = &step, .step_count = 1, .root_path = way, .namespaces = { .create = CLONE_NEWNS }
+    };
+    const struct sandbox_root root = { 0 };
+    const struct sandbox_request request = request_of(&plan, &root);
+    (void)snprintf(way, sizeof way, "%s/a", place->top);
+    _cleanup_close_ int top = open(place->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(symlinkat("root", top, "a") | symlinkat("outside", top, "b"), 0);
+    place->racer = start_racer(top, "a", "b");
+    for (int i = 0; i < STARTS; i++) {
+        struct error err;
+        struct sandbox_child child;
+        assert_int_equal(sandbox_spawn(&request, &child, &err), 0);
+        if (sandbox_set_up(&child, &err) < 0)
+            fail_msg("%s", err.message);
+        assert_false(covers_another(child.pid, place));
+        sandbox_abandon(&child);
+    }
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
 
 int main(void)
@@ -232,6 +283,7 @@ int main(void)
         CASE(test_exchanged_targets),
         CASE(test_exchanged_masks),
         CASE(test_exchanged_sys),
+        CASE(test_exchanged_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

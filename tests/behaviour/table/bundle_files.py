@@ -20,6 +20,104 @@ def make_file(path, text):
         file.write(text)
 
 
+def map_users(bundle):
+    """Root in there is user 100000 here, who finds what he needs in the root file system."""
+    for directory in ("proc", "dev", "sys", "mnt"):
+        os.makedirs(f"{bundle.path}/rootfs/{directory}", exist_ok=True)
+    linux = bundle.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    for kind in ("uid", "gid"):
+        linux[kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+
+
+@test("bundle/sources-of-mounts", **CONTAINERS)
+def sources(t):
+    """Relative to the bundle, whatever was mounted before; in the root, with what was; where its own root may not go."""
+    bundle = Bundle(t, "cat /relative /again/inner /private")
+    make_file(bundle.path + "/here/file", "here\n")
+    make_file(bundle.path + "/closed/file", "private\n")
+    os.chmod(bundle.path + "/closed", 0o700)
+    os.makedirs(bundle.path + "/rootfs/mnt")
+    mounts = [CGROUPS, bind("here/file", "/relative"), {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"},
+              bind("./here/file", "/mnt/inner"), bind(bundle.path + "/rootfs/mnt", "/again", "rbind"),
+              bind(bundle.path + "/closed/file", "/private")]
+    bundle.config["mounts"] += mounts
+    t.equal("as the host's root", "here\nhere\nprivate\n", bundle.run())
+    # The directory of the bundle is closed as well: there it finds neither the root nor another source.
+    map_users(bundle)
+    bundle.config["mounts"] = [each for each in bundle.config["mounts"] if each is not CGROUPS and each["destination"] != "/again"]
+    bundle.config["process"]["args"][2] = "cat /relative /mnt/inner /private"
+    bundle.id = t.name()
+    t.equal("in a user namespace", "here\nhere\nprivate\n", bundle.run())
+
+
+def run_below_readonly(t, bundle, path):
+    """Runs it where a directory is a mount that is read-only and nosuid, in a mount namespace of its own, which ends with it."""
+    bundle.write()
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro,nosuid "$0" && exec "$@"'
+    return t.finish(["unshare", "-m", "sh", "-c", script, path, *t.command("run", "--bundle", bundle.path, bundle.id)], None, 20, None)
+
+
+def give_users_and_mounts(bundle):
+    map_users(bundle)
+    bundle.config["process"]["capabilities"] = {kind: ["CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted", "inheritable")}
+
+
+def check_source(t, *options, joined=None, **mappings):
+    bundle = Bundle(t, "busybox mount -o remount,bind,rw /private; echo changed >/private; cat /private")
+    make_file(bundle.path + "/closed/file", "as it was\n")
+    make_file(bundle.path + "/rootfs/private", "")
+    os.chmod(bundle.path + "/closed/file", 0o666)
+    os.chmod(bundle.path + "/closed", 0o700)
+    give_users_and_mounts(bundle)
+    bundle.config["mounts"].append({**bind(bundle.path + "/closed/file", "/private", *options), **mappings})
+    if joined:
+        linux = bundle.config["linux"]
+        for namespace in linux["namespaces"]:
+            if namespace["type"] in ("user", "pid"):
+                namespace["path"] = f"/proc/{joined}/ns/{namespace['type']}"
+        del linux["uidMappings"], linux["gidMappings"]
+    result = run_below_readonly(t, bundle, bundle.path + "/closed")
+    if "its file system may not know how" in result.err:
+        raise Skip(result.err.strip())
+    t.equal("what is in the file", "as it was\n", result.out, result)
+    t.match("why", "permission denied", result.err.lower())
+    t.match("and", "read-only file system", result.err.lower())
+
+
+@test("bundle/source-stays-read-only", **CONTAINERS)
+def stays_readonly(t):
+    """What is read-only on the host root of a user namespace cannot make writable, also where its own root may not go."""
+    check_source(t)
+
+
+@test("bundle/mapped-source-stays-read-only", **CONTAINERS)
+def mapped_stays_readonly(t):
+    """The same where the ids of its files are mapped, which only the host's root can do; also in a user namespace that is joined."""
+    check_source(t, "idmap")
+    first = Bundle(t, "exec sleep 1000")
+    map_users(first)
+    first.create()
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    check_source(t, joined=first.state()["pid"], uidMappings=mapping, gidMappings=mapping)
+
+
+@test("bundle/root-stays-read-only", **CONTAINERS)
+def root_stays_readonly(t):
+    """The same of its own root directory, also where that user may not go to it; and of what else the host forbids there."""
+    for mode in (0o700, 0o755):
+        bundle = Bundle(t, "busybox mount -o remount,bind,rw /; echo changed >/file; busybox mount -o remount,bind,ro /; "
+                           "cat /file; grep -o ' / .* ro,[^ ]*' /proc/mounts")
+        make_file(bundle.path + "/rootfs/file", "as it was\n")
+        os.chmod(bundle.path + "/rootfs/file", 0o666)
+        give_users_and_mounts(bundle)
+        os.chmod(bundle.path, mode)
+        result = run_below_readonly(t, bundle, bundle.path + "/rootfs")
+        t.match("what is in the file, and the root's flags", "^as it was\n.* ro,nosuid", result.out)
+        t.match("why", "permission denied", result.err.lower())
+        t.match("and", "read-only file system", result.err.lower())
+
+
 @test("bundle/mount-on-a-dangling-link", **CONTAINERS)
 def dangling(t):
     """Such as /etc/resolv.conf often is in images: the file is made where it leads, in the root."""

@@ -206,6 +206,12 @@ def shows_no_more(t):
         refused = Bundle(t, "true")
         change(refused.config)
         t.match("stderr", "refused by the policy .*" + wanted, refused.create(before=("--policy", path), status=125))
+    # While the mounts are made, the root is where it is on the host: the workload's own procfs is on its proc.
+    for source in ("/rootfs/proc", "/rootfs/link/sys", ""):
+        refused = Bundle(t, "true")
+        os.symlink("proc", refused.path + "/rootfs/link")
+        refused.config["mounts"].append({"destination": "/x", "type": "bind", "source": refused.path + source, "options": ["rbind"]})
+        t.match(f"stderr of {source}", "refused by the policy .*in another place", refused.create(before=("--policy", path), status=125))
 
 
 @test("policy/limits-cannot-be-lifted", isolations=("container",))
