@@ -148,7 +148,7 @@ struct plan_hook {
     const char *kind;        /* "prestart", for messages */
     const char *path;        /* absolute */
     const char *const *argv; /* NULL-terminated */
-    const char *const *env;  /* NULL-terminated: this and nothing else */
+    const char *const *env;  /* NULL-terminated: this and nothing else; NULL: not given */
     int timeout;             /* seconds; 0: none */
 };
 

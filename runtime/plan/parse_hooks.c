@@ -27,7 +27,7 @@ static int read_hook(struct plan *plan, const json_t *entry, const char *path,
     if (!hook->path || *hook->path != '/')
         return json_read_refuse(path, "path", "an absolute path", err);
     hook->timeout = (int)timeout;
-    hook->env = plan_string_vector(plan, env, err);
+    hook->env = env ? plan_string_vector(plan, env, err) : NULL;
     if (json_array_size(args) > 0) {
         hook->argv = plan_string_vector(plan, args, err);
     } else {
@@ -36,7 +36,7 @@ static int read_hook(struct plan *plan, const json_t *entry, const char *path,
             alone[0] = hook->path;
         hook->argv = alone;
     }
-    return hook->env && hook->argv ? 0 : -1;
+    return hook->argv && (hook->env || !env) ? 0 : -1;
 }
 
 /* Reads hooks.KIND into *list. */

@@ -159,7 +159,12 @@ int affinity_settle(const struct sandbox_request *request, struct error *err);
 /* hook.c */
 sandbox_step hook_apply;
 
-/* exec.c: whether the command could be executed as things are. 0, or -1 with *err. */
+/* exec.c: the plan's environment, and HOME where it has none; the caller frees the array and *home.
+ * NULL: out of memory. */
+const char **exec_environment(const struct sandbox *sandbox, const struct plan_exec *exec,
+                              char **home);
+
+/* Whether the command could be executed as things are. 0, or -1 with *err. */
 int command_check(struct sandbox *sandbox, struct error *err);
 
 /* child.c */
@@ -171,6 +176,9 @@ int child_send(int sync_fd, uint32_t type, const struct error *error, const int 
 int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd);
 void child_run(const struct sandbox_request *request, const struct namespaces_joined *joined,
                int sync_fd) __attribute__((noreturn));
+
+/* Where programs are, for one that is not told. Nothing in it is relative. */
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* Sets *err for a failure of hybrid's own, with errno's text. */
 #define sandbox_fail(err, ...) error_set_errno(err, EXIT_OURS, errno, __VA_ARGS__)

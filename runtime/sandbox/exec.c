@@ -8,8 +8,6 @@
 
 #include "context.h"
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 static const char *environment_get(const char *const *environment, const char *name)
 {
     size_t length = strlen(name);
@@ -19,9 +17,8 @@ static const char *environment_get(const char *const *environment, const char *n
     return NULL;
 }
 
-/* The plan's environment, and HOME where it has none. The caller frees the array and *home. */
-static const char **make_environment(const struct sandbox *sandbox, const struct plan_exec *exec,
-                                     char **home)
+const char **exec_environment(const struct sandbox *sandbox, const struct plan_exec *exec,
+                              char **home)
 {
     static const char *const empty[] = { NULL };
     const char *const *given = exec->env ? exec->env : empty;
@@ -152,7 +149,7 @@ int command_execute(struct sandbox *sandbox, const struct plan_step *step, struc
     if (!exec->argv || !exec->argv[0])
         return error_set(err, EXIT_OURS, "the plan has no command");
     _cleanup_free_ char *home = NULL;
-    _cleanup_free_ const char **environment = make_environment(sandbox, exec, &home);
+    _cleanup_free_ const char **environment = exec_environment(sandbox, exec, &home);
     if (!environment)
         return error_set(err, EXIT_OURS, "out of memory");
     if (sandbox->plan->init && init_start(sandbox, err) < 0)

@@ -16,7 +16,7 @@ static void test_hooks(void **state)
     struct plan plan;
     parse_well(
         "{'hooks':{'createRuntime':[{'path':'/r','args':['r','x'],'env':['A=b'],'timeout':5}],"
-        "'createContainer':[{'path':'/c'}],'startContainer':[{'path':'/s'}],'poststart':[{"
+        "'createContainer':[{'path':'/c'}],'startContainer':[{'path':'/s','env':[]}],'poststart':[{"
         "'path':'/1'},{'path':'/2'}],'poststop':[]},'linux':{'seccomp':{'defaultAction':"
         "'SCMP_ACT_ALLOW'},'namespaces':[{'type':'mount'}]}}",
         0, &plan);
@@ -33,7 +33,8 @@ static void test_hooks(void **state)
     const struct plan_hook *create = &first_step(&plan, PLAN_HOOK_CREATE)->hook;
     assert_string_equal(create->argv[0], "/c"); /* without args: the path */
     assert_null(create->argv[1]);
-    assert_null(create->env[0]);
+    assert_null(create->env); /* not given, which is not the same as empty */
+    assert_null(first_step(&plan, PLAN_HOOK_START)->hook.env[0]);
     plan_free(&plan);
 }
 

@@ -30,6 +30,37 @@ def map_users(bundle):
         linux[kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
 
 
+@test("bundle/hooks-mount-into-the-root", **CONTAINERS)
+def hooks(t):
+    """Before it is entered, the root and all that is mounted in it lies at its path, in the container's mount namespace."""
+    bundle = Bundle(t, "cat /mnt/runtime /mnt/container /mnt/relative; echo $(grep -c ' /mnt' /proc/mounts)")
+    root = bundle.path + "/rootfs"
+    for name in ("runtime", "container", "relative"):
+        make_file(f"{bundle.path}/{name}", name + "\n")
+        make_file(f"{root}/mnt/{name}", "covered\n")
+    runtime = f"pid=$(grep -o '\"pid\":[0-9]*' | cut -d: -f2); nsenter -m -t $pid mount --bind {bundle.path}/runtime {root}/mnt/runtime" \
+              f" && nsenter -m -t $pid test -e {root}/proc/version"
+    given = bundle.path + "/given"
+    container = f"env >{given}; mount --bind {bundle.path}/container {root}/mnt/container && mount --bind {bundle.path}/relative mnt/relative"
+    script = {kind: {"path": "/bin/sh", "args": ["sh", "-c", text]} for kind, text in (
+        ("createRuntime", runtime), ("createContainer", container), ("startContainer", "echo $MINE $HOME >/environment"))}
+    bundle.config["hooks"] = {kind: [hook] for kind, hook in script.items()}
+    bundle.config["process"]["env"] += ["MINE=mine", "LD_LIBRARY_PATH=.", "PATH=.:/bin"]
+    caller = {**t.host.env, "MINE": "the caller's", "PATH": ":" + t.host.env["PATH"]}
+    t.equal("what the workload sees", "runtime\ncontainer\nrelative\n3\n", bundle.run(env=caller))
+    with open(given, encoding="utf-8") as file:
+        seen = dict(line.rstrip("\n").split("=", 1) for line in file)
+    t.equal("environment of a hook of the host's that begins in the image's files", {"PATH"}, set(seen) - {"PWD", "SHLVL", "_", "OLDPWD"})
+    t.check(all(each.startswith("/") for each in seen["PATH"].split(":")), f"its PATH is {seen['PATH']}")
+    t.equal("environment of a hook that names none, inside", "mine /\n", bundle.read("environment"))
+    bundle = Bundle(t, ["true"])
+    seen = bundle.path + "/environment"
+    bundle.config["hooks"] = {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo $MINE >{seen}"]}]}
+    bundle.run(env={**t.host.env, "MINE": "the caller's"})
+    with open(seen, encoding="utf-8") as file:
+        t.equal("the same, outside", "the caller's\n", file.read())
+
+
 @test("bundle/sources-of-mounts", **CONTAINERS)
 def sources(t):
     """Relative to the bundle, whatever was mounted before; in the root, with what was; where its own root may not go."""
