@@ -68,6 +68,8 @@ struct sandbox {
     const char *mount_label;    /* of its own file systems; NULL: none, or there is no SELinux */
     int null_fd, empty_fd;      /* what hides files and directories */
     bool null_used, empty_used; /* attached already: further masks are clones */
+    int *readonly_fds;          /* mounts that are made read-only when all is in them; malloc'd */
+    size_t readonly_count;
     int terminal_fd;            /* master; -1: none (yet) */
     int terminal_peer_fd;       /* its slave */
     int parent_fd;              /* of the device or link made last, */
@@ -89,6 +91,7 @@ sandbox_step root_enter, root_make_readonly;
 
 /* mount.c, cgroupfs.c */
 sandbox_step mount_apply;
+int mounts_make_readonly(struct sandbox *sandbox, struct error *err); /* when the root is entered */
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
                const char *label, struct error *err);
 uint64_t mount_attributes(unsigned long flags);

@@ -212,8 +212,62 @@ static bool needs_real_directory(const struct plan_mount *mount)
     return strcmp(mount->target, "/dev") == 0 || strncmp(mount->target, "/dev/", 5) == 0;
 }
 
+/*
+ * A tmpfs that is given no mode has that of the directory it covers, as with other runtimes:
+ * `--tmpfs /run` of dockerd's is not to be writable for everybody.
+ */
+static bool takes_mode(const struct plan_mount *mount)
+{
+    return strcmp(mount->type, "tmpfs") == 0 &&
+           !(mount->data &&
+             (strncmp(mount->data, "mode=", 5) == 0 || strstr(mount->data, ",mode=")));
+}
+
+/* Of a directory that was not there before (-1) it keeps its own. */
+static int take_mode(int mount_fd, int covered)
+{
+    struct stat status;
+    if (covered < 0)
+        return 0;
+    return fstat(covered, &status) < 0
+               ? -1
+               : fchmodat(mount_fd, ".", status.st_mode & 07777, 0); /* O_PATH: not by fchmod */
+}
+
+/* In those the plan goes on making things: mount points, devices, copies. */
+static bool is_filled_later(const struct plan_mount *mount)
+{
+    return (mount->flags & MS_RDONLY) &&
+           (strcmp(mount->type, "tmpfs") == 0 || strcmp(mount->target, "/dev") == 0);
+}
+
+static int keep_for_readonly(struct sandbox *sandbox, int mount_fd)
+{
+    int *grown = reallocarray(sandbox->readonly_fds, sandbox->readonly_count + 1, sizeof *grown);
+    if (!grown)
+        return -1;
+    sandbox->readonly_fds = grown;
+    grown[sandbox->readonly_count] = fcntl(mount_fd, F_DUPFD_CLOEXEC, 3);
+    return grown[sandbox->readonly_count++] < 0 ? -1 : 0;
+}
+
+int mounts_make_readonly(struct sandbox *sandbox, struct error *err)
+{
+    for (size_t i = 0; i < sandbox->readonly_count; i++) {
+        _cleanup_close_ int fd = sandbox->readonly_fds[i];
+        if (mount_set_attributes(fd, MOUNT_ATTR_RDONLY, 0, false) < 0)
+            return sandbox_fail(err, "cannot make a mount read-only");
+    }
+    free(sandbox->readonly_fds);
+    sandbox->readonly_fds = NULL;
+    sandbox->readonly_count = 0;
+    return 0;
+}
+
 static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err)
 {
+    const bool later = is_filled_later(mount);
+    const unsigned long flags = mount->flags & ~(later ? (unsigned long)MS_RDONLY : 0);
     _cleanup_close_ int source = -1;
     char judged[32];
     const char *from = mount->source;
@@ -225,19 +279,25 @@ static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, st
         (void)snprintf(judged, sizeof judged, "/proc/self/fd/%d", source);
         from = judged;
     }
-    _cleanup_close_ int mount_fd = mount_make(mount->type, from, mount->data, mount->flags,
-                                              label_option(sandbox, mount->type), err);
+    _cleanup_close_ int mount_fd =
+        mount_make(mount->type, from, mount->data, flags, label_option(sandbox, mount->type), err);
     if (mount_fd < 0 || label_mount(sandbox, mount->type, mount_fd, err) < 0)
         return -1;
+    _cleanup_close_ int covered =
+        takes_mode(mount) ? path_open(sandbox->root_fd, mount->target, O_PATH | O_DIRECTORY) : -1;
     _cleanup_close_ int target =
         needs_real_directory(mount) ? path_make_real_directory(sandbox->root_fd, mount->target, err)
                                     : path_make_directory(sandbox->root_fd, mount->target, err);
     if (target < 0)
         return -1;
+    if (take_mode(mount_fd, covered) < 0)
+        return sandbox_fail(err, "cannot give the tmpfs on %s a mode", mount->target);
     if (mount->copy_up && directory_copy_up(target, mount_fd) < 0)
         return sandbox_fail(err, "cannot copy what is on %s (option tmpcopyup)", mount->target);
     if (attach_and_finish(mount_fd, target, mount, err) < 0)
         return -1;
+    if (later && keep_for_readonly(sandbox, mount_fd) < 0)
+        return sandbox_fail(err, "cannot keep the mount on %s", mount->target);
     if (strcmp(mount->type, "proc") == 0 && strcmp(mount->target, "/proc") == 0)
         return proc_adopt(sandbox, take_fd(&mount_fd), err);
     if (strcmp(mount->type, "sysfs") == 0 && strcmp(mount->target, "/sys") == 0) {

@@ -413,6 +413,8 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
 int root_enter(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     (void)step;
+    if (mounts_make_readonly(sandbox, err) < 0)
+        return -1;
     if (fchdir(sandbox->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
         return sandbox_fail(err, "cannot enter the root file system (pivot_root)");
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)

@@ -149,6 +149,25 @@ def root_stays_readonly(t):
         t.match("and", "read-only file system", result.err.lower())
 
 
+@test("bundle/modes-of-tmpfs", **CONTAINERS)
+def modes(t):
+    """A tmpfs without a mode has that of the directory it covers; a read-only one can be filled by the mounts that follow."""
+    bundle = Bundle(t, "stat -c %a /covered /new /given; touch /covered/x /dev/x; cat /covered/file; ls /dev/null /dev/pts/ptmx")
+    os.makedirs(bundle.path + "/rootfs/covered")
+    os.chmod(bundle.path + "/rootfs/covered", 0o710)
+    make_file(bundle.path + "/file", "filled\n")
+    bundle.config["mounts"][1]["options"].append("ro")
+    bundle.config["mounts"] += [
+        {"destination": "/covered", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+        {"destination": "/new", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/given", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "mode=0700"]},
+        bind("file", "/covered/file")]
+    bundle.write()
+    result = t.hybrid("run", "--bundle", bundle.path, bundle.id)
+    t.equal("modes, and what is there", "710\n1777\n700\nfilled\n/dev/null\n/dev/pts/ptmx\n", result.out)
+    t.equal("writes that were refused", 2, result.err.count("Read-only file system"))
+
+
 @test("bundle/mount-on-a-dangling-link", **CONTAINERS)
 def dangling(t):
     """Such as /etc/resolv.conf often is in images: the file is made where it leads, in the root."""
