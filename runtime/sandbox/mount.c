@@ -118,6 +118,45 @@ int mount_make(const char *type, const char *source, const char *data, unsigned 
     return mount_fd;
 }
 
+/* fsconfig(2) takes values of up to 255 bytes: too few for the layers of an overlay of an engine's.
+ */
+static bool is_too_long(const char *data)
+{
+    enum { LONGEST_VALUE = 255 };
+    for (const char *at = data ? data : ""; *at;) {
+        size_t length = strcspn(at, ",");
+        if (length > LONGEST_VALUE)
+            return true;
+        at += length + (at[length] == ',');
+    }
+    return false;
+}
+
+/* The same as mount_make by mount(2), whose options may fill a page: attached in the workshop, and
+ * taken off again. */
+static int mount_make_long(const struct sandbox *sandbox, const struct plan_mount *wanted,
+                           const char *source, unsigned long flags, const char *label,
+                           struct error *err)
+{
+    static const char name[] = "stage";
+    char place[64];
+    _cleanup_free_ char *data = NULL;
+    int length = label ? asprintf(&data, "%s,context=\"%s\"", wanted->data, label)
+                       : asprintf(&data, "%s", wanted->data);
+    if (length < 0)
+        return error_set(err, EXIT_OURS, "out of memory");
+    if (mkdirat(sandbox->workshop_fd, name, 0755) < 0 && errno != EEXIST)
+        return sandbox_fail(err, "cannot make a directory in a new tmpfs");
+    (void)snprintf(place, sizeof place, "/proc/self/fd/%d/%s", sandbox->workshop_fd, name);
+    if (mount(source, place, wanted->type, flags, data) < 0)
+        return sandbox_fail(err, "cannot mount %s with options %s", wanted->type, wanted->data);
+    int tree = open_tree(sandbox->workshop_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0)
+        (void)sandbox_fail(err, "cannot detach a new mount of %s", wanted->type);
+    (void)umount2(place, MNT_DETACH);
+    return tree;
+}
+
 /* Sets what is not part of making a mount: propagation and attributes of a whole tree. */
 static int finish(int fd, const struct plan_mount *mount, struct error *err)
 {
@@ -279,8 +318,10 @@ static int mount_new(struct sandbox *sandbox, const struct plan_mount *mount, st
         (void)snprintf(judged, sizeof judged, "/proc/self/fd/%d", source);
         from = judged;
     }
+    const char *label = label_option(sandbox, mount->type);
     _cleanup_close_ int mount_fd =
-        mount_make(mount->type, from, mount->data, flags, label_option(sandbox, mount->type), err);
+        is_too_long(mount->data) ? mount_make_long(sandbox, mount, from, flags, label, err)
+                                 : mount_make(mount->type, from, mount->data, flags, label, err);
     if (mount_fd < 0 || label_mount(sandbox, mount->type, mount_fd, err) < 0)
         return -1;
     _cleanup_close_ int covered =

@@ -168,6 +168,24 @@ def modes(t):
     t.equal("writes that were refused", 2, result.err.count("Read-only file system"))
 
 
+@test("bundle/overlay-of-long-paths", **CONTAINERS)
+def overlay(t):
+    """As podman has them for `-v DIRECTORY:/x:O`: more than one string of fsconfig(2) takes."""
+    bundle = Bundle(t, "cat /both/file /both/other; echo new >/both/file; touch /both/x")
+    directories = {}
+    for name in ("lower", "second", "upper", "work"):
+        directories[name] = f"{bundle.path}/{name}-{'x' * 200}"
+        os.makedirs(directories[name])
+    make_file(directories["lower"] + "/file", "file\n")
+    make_file(directories["second"] + "/other", "other\n")
+    os.mkdir(bundle.path + "/rootfs/both")
+    bundle.config["mounts"].append({"destination": "/both", "type": "overlay", "source": "overlay", "options": [
+        "nosuid", f"lowerdir={directories['lower']}:{directories['second']}",
+        f"upperdir={directories['upper']}", f"workdir={directories['work']}"]})
+    t.equal("what is in it", "file\nother\n", bundle.run())
+    t.equal("written", ["file", "x"], sorted(os.listdir(directories["upper"])))
+
+
 @test("bundle/mount-on-a-dangling-link", **CONTAINERS)
 def dangling(t):
     """Such as /etc/resolv.conf often is in images: the file is made where it leads, in the root."""
