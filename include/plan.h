@@ -24,6 +24,7 @@ enum plan_step_kind {
     PLAN_HOOKS,         /* the caller runs its hooks (prestart, createRuntime) now */
     PLAN_HOOK_CREATE,   /* one createContainer hook, found by its path on the host */
     PLAN_ROOT,          /* enter the root: pivot_root; later paths are the workload's own */
+    PLAN_CWD_MAKE,      /* what PLAN_CWD enters, if absent, while a read-only root is not yet */
     PLAN_MASK,          /* hide a path */
     PLAN_READONLY_PATH, /* make a path read-only */
     PLAN_READONLY_ROOT, /* make / read-only */
@@ -39,7 +40,7 @@ enum plan_step_kind {
     PLAN_RLIMIT,
     PLAN_UMASK,
     PLAN_USER,         /* resolve names, set groups, gid, uid */
-    PLAN_CWD,          /* made if absent, entered, checked to lie inside the root */
+    PLAN_CWD,          /* entered, checked to lie inside the root */
     PLAN_APPARMOR,     /* the profile that confines from exec on */
     PLAN_SELINUX,      /* the label that it has from exec on */
     PLAN_CAPABILITIES, /* five sets; bounding first, the others with PLAN_USER's change of ids */
@@ -179,7 +180,7 @@ struct plan_step {
         struct plan_capabilities capabilities;
         struct plan_exec exec;
         struct plan_hook hook; /* HOOK_CREATE, HOOK_START */
-        const char *path;      /* MASK, READONLY_PATH, CWD */
+        const char *path;      /* CWD_MAKE, MASK, READONLY_PATH, CWD */
         const char *name;      /* HOSTNAME, DOMAINNAME, APPARMOR, SELINUX */
         struct plan_oom_score oom_score;
         mode_t umask;              /* UMASK */

@@ -215,6 +215,7 @@ static const struct {
     [PLAN_HOOKS] = { "hooks", "prestart and createRuntime, outside", NULL },
     [PLAN_HOOK_CREATE] = { "hook", "", add_hook },
     [PLAN_ROOT] = { "root", "enter the new root, leave the old one", NULL },
+    [PLAN_CWD_MAKE] = { "directory", "", add_path },
     [PLAN_MASK] = { "mask", "", add_path },
     [PLAN_READONLY_PATH] = { "read-only", "", add_path },
     [PLAN_READONLY_ROOT] = { "read-only", "/", NULL },

@@ -154,17 +154,35 @@ static int parse_annotations(struct plan *plan, unsigned int flags, struct error
     return parse_rates(plan, annotations, PLAN_DISK_READ_BYTES, err);
 }
 
-/* Steps from the first mount to the read-only root. */
-static int parse_file_system(struct plan *plan, const json_t *linux_part, unsigned int flags,
-                             bool terminal, struct error *err)
+/* A working directory that the image lacks is made for the first process, as engines expect it,
+ * also where the root is read-only for the workload. parse_process judges what the member says. */
+static int make_cwd(struct plan *plan, const json_t *process, struct error *err)
 {
+    const char *cwd = json_string_value(json_object_get(process, "cwd"));
+    if (!cwd || *cwd != '/' || cwd[1] == '\0')
+        return 0;
+    struct plan_step *step = plan_add_step(plan, PLAN_CWD_MAKE, err);
+    if (!step)
+        return -1;
+    step->path = cwd;
+    return 0;
+}
+
+/* Steps from the first mount to the read-only root. */
+static int parse_file_system(struct plan *plan, const json_t *linux_part, const json_t *process,
+                             unsigned int flags, struct error *err)
+{
+    bool terminal = false;
+    if (json_read_boolean(process, "process", "terminal", &terminal, err) < 0)
+        return -1;
     json_auto_t *readonly = json_array();
     if (parse_mounts(plan, flags, readonly, err) < 0 || parse_devices(plan, linux_part, err) < 0)
         return -1;
     if (terminal && !plan_add_step(plan, PLAN_CONSOLE, err))
         return -1;
     if (parse_hooks(plan, err) < 0 || !plan_add_step(plan, PLAN_ROOT, err) ||
-        parse_identity(plan, linux_part, err) < 0 || parse_paths(plan, linux_part, err) < 0)
+        make_cwd(plan, process, err) < 0 || parse_identity(plan, linux_part, err) < 0 ||
+        parse_paths(plan, linux_part, err) < 0)
         return -1;
     size_t index;
     const json_t *path;
@@ -181,7 +199,6 @@ static int parse_file_system(struct plan *plan, const json_t *linux_part, unsign
 static int parse_document(struct plan *plan, unsigned int flags, struct error *err)
 {
     json_t *linux_part = NULL, *process = NULL, *seccomp = NULL;
-    bool terminal = false;
     if (!json_is_object((const json_t *)plan->document))
         return error_set(err, EXIT_OURS, "the configuration must be a JSON object");
     if (check_version(plan->document, err) < 0 ||
@@ -192,8 +209,7 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
         json_read_string(seccomp, "linux.seccomp", "listenerPath", &plan->listener_path, err) < 0 ||
         json_read_string(seccomp, "linux.seccomp", "listenerMetadata", &plan->listener_metadata,
                          err) < 0 ||
-        json_read_object(plan->document, "", "process", &process, err) < 0 ||
-        json_read_boolean(process, "process", "terminal", &terminal, err) < 0)
+        json_read_object(plan->document, "", "process", &process, err) < 0)
         return -1;
     if (parse_root(plan, flags, err) < 0 ||
         json_read_string(linux_part, "linux", "mountLabel", &plan->mount_label, err) < 0 ||
@@ -203,7 +219,7 @@ static int parse_document(struct plan *plan, unsigned int flags, struct error *e
         return -1;
     if (flags & PLAN_PARSE_SANDBOX)
         return parse_sandbox(plan, linux_part, process, err);
-    if (parse_file_system(plan, linux_part, flags, terminal, err) < 0)
+    if (parse_file_system(plan, linux_part, process, flags, err) < 0)
         return -1;
     /* Without a process a container can be created, but not started (runtime.md, "Start"). */
     return process ? parse_process(plan, process, NULL, seccomp != NULL, flags, err) : 0;

@@ -25,6 +25,7 @@ static sandbox_step *const step_table[PLAN_STEP_KINDS] = {
     [PLAN_HOOKS] = hooks_await,
     [PLAN_HOOK_CREATE] = hook_apply,
     [PLAN_ROOT] = root_enter,
+    [PLAN_CWD_MAKE] = cwd_make,
     [PLAN_MASK] = mask_path,
     [PLAN_READONLY_PATH] = path_make_readonly,
     [PLAN_READONLY_ROOT] = root_make_readonly,

@@ -130,7 +130,7 @@ sandbox_step user_resolve, capabilities_set, no_new_privs_set;
 int identity_assume(struct sandbox *sandbox, struct error *err);
 int identity_enter_user_namespace(struct error *err);
 uint64_t capabilities_held(void);
-sandbox_step rlimit_set, umask_set, cwd_enter;
+sandbox_step rlimit_set, umask_set, cwd_make, cwd_enter;
 sandbox_step personality_set, scheduler_set, io_priority_set;
 
 /* tty.c, seccomp.c, exec.c, pause.c, init.c */

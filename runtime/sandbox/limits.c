@@ -52,17 +52,21 @@ int umask_set(struct sandbox *sandbox, const struct plan_step *step, struct erro
     return 0;
 }
 
+int cwd_make(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
+{
+    _cleanup_close_ int fd = path_make_directory(sandbox->root_fd, step->path, err);
+    return fd < 0 ? -1 : 0;
+}
+
 /*
- * Makes the directory if it is absent and enters it by descriptor. The raw system call tells
+ * Enters it by descriptor. The raw system call tells
  * whether it lies inside the root: it gives "(unreachable)..." for a directory outside, as a leaked
  * descriptor would name (CVE-2024-21626).
  */
 int cwd_enter(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
-    _cleanup_close_ int fd = path_make_directory(sandbox->root_fd, step->path, err);
-    if (fd < 0)
-        return -1;
-    if (fchdir(fd) < 0)
+    _cleanup_close_ int fd = path_open(sandbox->root_fd, step->path, O_PATH | O_DIRECTORY);
+    if (fd < 0 || fchdir(fd) < 0)
         return sandbox_fail(err, "cannot enter the working directory %s", step->path);
     char path[PATH_MAX];
     long length = syscall(SYS_getcwd, path, sizeof path);

@@ -337,6 +337,34 @@ static void test_resources(void **state)
     plan_free(&plan);
 }
 
+/* A working directory is made before a root becomes read-only, and for no later process. */
+static void test_cwd_made(void **state)
+{
+    static const struct {
+        const char *document, *made;
+    } rows[] = {
+        { "{'root':{'path':'rootfs','readonly':true},'process':{'cwd':'/srv'}}", "/srv" },
+        { "{'root':{'path':'rootfs','readonly':true},'process':{'cwd':'/'}}", NULL },
+        { "{'root':{'path':'rootfs'},'process':{'cwd':'/srv'}}", "/srv" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        struct plan plan;
+        parse_well(rows[i].document, 0, &plan);
+        bool made = false;
+        for (size_t n = 0; n < plan.step_count; n++) {
+            if (plan.steps[n].kind == PLAN_READONLY_ROOT)
+                assert_int_equal(made, rows[i].made != NULL);
+            if (plan.steps[n].kind != PLAN_CWD_MAKE)
+                continue;
+            made = true;
+            assert_string_equal(plan.steps[n].path, rows[i].made ? rows[i].made : "nowhere");
+        }
+        assert_int_equal(made, rows[i].made != NULL);
+        plan_free(&plan);
+    }
+}
+
 static void test_process_members(void **state)
 {
     (void)state;
@@ -444,8 +472,8 @@ static void test_exec_process(void **state)
         "'uidMappings':[{'containerID':0,'hostID':7,'size':1}],'gidMappings':[{'containerID':"
         "0,'hostID':8,'size':1}]}}",
         0, &base);
-    assert_int_equal(plan_parse_process(load("{'cwd':'/','args':['id'],'terminal':true}"), &base, 0,
-                                        &plan, &error),
+    assert_int_equal(plan_parse_process(load("{'cwd':'/srv','args':['id'],'terminal':true}"), &base,
+                                        0, &plan, &error),
                      0);
     assert_order(&plan, order, ROWS(order));
     assert_true(plan.terminal);
@@ -468,12 +496,19 @@ static void test_exec_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),         cmocka_unit_test(test_printed),
-        cmocka_unit_test(test_json),          cmocka_unit_test(test_describe_bounds),
-        cmocka_unit_test(test_mount_options), cmocka_unit_test(test_binds),
-        cmocka_unit_test(test_namespaces),    cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_resources),     cmocka_unit_test(test_process_members),
-        cmocka_unit_test(test_extensions),    cmocka_unit_test(test_exec_process),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_describe_bounds),
+        cmocka_unit_test(test_mount_options),
+        cmocka_unit_test(test_binds),
+        cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_resources),
+        cmocka_unit_test(test_cwd_made),
+        cmocka_unit_test(test_process_members),
+        cmocka_unit_test(test_extensions),
+        cmocka_unit_test(test_exec_process),
         cmocka_unit_test(test_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

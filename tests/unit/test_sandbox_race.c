@@ -187,6 +187,7 @@ static void test_exchanged_targets(void **state)
         { .kind = PLAN_DEVICE,
           .device = { .path = "/a/node/null", .mode = S_IFCHR | 0666, .major = 1, .minor = 3 } },
         { .kind = PLAN_SYMLINK, .symlink = { .path = "/a/link/x", .target = "y" } },
+        { .kind = PLAN_CWD_MAKE, .path = "/a/cwd/made" },
         { .kind = PLAN_CWD, .path = "/a/cwd/made" },
         { .kind = PLAN_EXEC },
     };

@@ -911,6 +911,17 @@ def outside(t):
         t.equal(f"exec with descriptor {number}", 125, result.exit, result)
 
 
+@test("bundle/working-directory-of-a-read-only-root", **CONTAINERS)
+def made_in_time(t):
+    """Images name directories that they lack: kubelets run such with readOnlyRootFilesystem, and other runtimes make them."""
+    bundle = Bundle(t, "pwd; stat -c '%a %u' .; touch file || touch /file", cwd="/missing/too")
+    bundle.config["root"]["readonly"] = True
+    t.equal("what it prints", "/missing/too\n755 0\n", bundle.run(status=1))
+    bundle = Bundle(t, ["true"])
+    bundle.config["mounts"].append({"destination": "/bin", "source": "/etc/hostname", "type": "bind", "options": ["bind"]})
+    t.match("what dockerd adds advice to", "mount a file on /bin.*: Not a directory", bundle.create(status=125))
+
+
 @test("bundle/own-program-is-out-of-reach", **CONTAINERS)
 def own_program(t):
     """What a container executes of us is a read-only copy, for create, run and exec (CVE-2019-5736)."""

@@ -115,6 +115,8 @@ row("root/read-only", "touch /x; touch /etc/x; echo x >/dev/shm/x && cat /dev/sh
 row("root/read-only-with-tmpfs", "touch /tmp/x && stat -c %a /tmp && touch /x", options=["--read-only", "--tmpfs", "/tmp"],
     stdout="1777\n", exit=1, stderr=re.compile("(?i)read-only"))
 row("root/read-only-files-stay-readable", ["tail", "-n", "1", "/etc/hosts"], options=["--read-only"], stdout=re.compile("."))
+row("root/read-only-working-directory-is-made", "pwd; touch x", options=["--read-only", "--workdir", "/missing/too"],
+    stdout="/missing/too\n", exit=1, stderr=re.compile("(?i)read-only"))
 row("tmpfs/default", "grep ' /mnt/t ' /proc/self/mounts | cut -d' ' -f3,4 | tr ',' '\\n' | grep -E 'tmpfs|nosuid|nodev|noexec' | sort",
     options=["--tmpfs", "/mnt/t"], stdout=re.compile("(?s)nodev.*noexec.*nosuid"), compare=same)
 row("tmpfs/options", "df -k /mnt/t | awk 'NR==2{print $2}'; stat -c %a /mnt/t",

@@ -276,6 +276,16 @@ def exec_options(t):
     t.equal("stdout", "two words||1|/home/alice\n/opt\n1000\nGroups:\t6 29 1000 \n", out)
 
 
+@test("exec/directory-that-is-missing")
+def exec_directory(t):
+    """It is refused, as runc and crun do, not made: a slip of the finger would stay in the workload's files."""
+    name = t.detached(command=FOREVER)
+    result = t.hybrid("exec", "-w", "/missing", name, "pwd")
+    t.equal("status", 125, result.exit, result)
+    t.match("error", "working directory /missing: No such file", result.err)
+    t.equal("what is there", 1, t.hybrid("exec", name, "test", "-e", "/missing").exit)
+
+
 @test("exec/same-place")
 def exec_same(t):
     """The command sees the workload's files, processes and limits, and has its capabilities and filter."""
