@@ -258,6 +258,13 @@ static bool belongs_to_execution(enum plan_step_kind kind)
            kind == PLAN_PAUSE;
 }
 
+/* The filter may forbid that the limit of descriptors is set; but one with a listener, which needs
+ * a descriptor, sees to it itself. */
+static bool belongs_after_limit(const struct plan *plan, enum plan_step_kind kind)
+{
+    return kind == PLAN_EXEC || (kind == PLAN_SECCOMP && !filter_listens(plan));
+}
+
 static int apply_plan(struct sandbox *sandbox, struct error *err)
 {
     bool met = false;
@@ -274,6 +281,8 @@ static int apply_plan(struct sandbox *sandbox, struct error *err)
             if (sandbox->plan->init)
                 init_conceal(sandbox);
         }
+        if (belongs_after_limit(sandbox->plan, step->kind) && descriptors_limit(sandbox, err) < 0)
+            return -1;
         if (step_table[step->kind](sandbox, step, err) < 0)
             return -1;
     }

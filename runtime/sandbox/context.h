@@ -6,6 +6,8 @@
 #ifndef HYBRID_SANDBOX_CONTEXT_H
 #define HYBRID_SANDBOX_CONTEXT_H
 
+#include <sys/resource.h>
+
 #include "cleanup.h"
 #include "sandbox.h"
 
@@ -78,6 +80,8 @@ struct sandbox {
     bool user_namespace;        /* it has one of its own */
     uint64_t held_capabilities; /* that the caller had when the child was born */
     struct identity identity;
+    struct rlimit descriptors; /* RLIMIT_NOFILE of the command, */
+    bool descriptors_limited;  /* if it is to have one that is not set yet */
     bool terminal_taken;
 };
 
@@ -131,9 +135,12 @@ int identity_assume(struct sandbox *sandbox, struct error *err);
 int identity_enter_user_namespace(struct error *err);
 uint64_t capabilities_held(void);
 sandbox_step rlimit_set, umask_set, cwd_make, cwd_enter;
+/* Sets what rlimit_set left for the end. After it hardly anything can be opened. */
+int descriptors_limit(struct sandbox *sandbox, struct error *err);
 sandbox_step personality_set, scheduler_set, io_priority_set;
 
 /* tty.c, seccomp.c, exec.c, pause.c, init.c */
+bool filter_listens(const struct plan *plan); /* whether it leaves decisions to an agent */
 sandbox_step console_make, filter_load, command_execute, namespaces_hold;
 int terminal_make(struct sandbox *sandbox, struct error *err);
 int terminal_take(struct sandbox *sandbox, struct error *err);
@@ -148,7 +155,8 @@ struct listener_page;
 struct listener_page *listener_announce(struct sandbox *sandbox, struct error *err);
 void listener_offer(struct listener_page *page, int listener);
 
-/* listener.c, in the caller: takes what was announced and passes it on. Returns 0, also if the
+/* listener.c, in the caller: takes what was announced and passes it on, and sets the limit that
+ * rlimit_set left for the end. Returns 0, also if the
  * child has failed, which it will say; or -1 with *err. */
 int listener_accept(const struct sandbox_child *child, int page_fd, struct error *err);
 

@@ -6,6 +6,11 @@
 
 #include "context.h"
 
+bool filter_listens(const struct plan *plan)
+{
+    return plan->filter && (plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER);
+}
+
 int filter_load(struct sandbox *sandbox, const struct plan_step *step, struct error *err)
 {
     (void)step;
@@ -20,7 +25,7 @@ int filter_load(struct sandbox *sandbox, const struct plan_step *step, struct er
     struct sock_fprog program = { .len = (unsigned short)count,
                                   .filter = (struct sock_filter *)(void *)plan->filter };
     struct listener_page *page = NULL;
-    bool listens = plan->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    bool listens = filter_listens(plan);
     if (listens && !(page = listener_announce(sandbox, err)))
         return -1;
     long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->filter_flags, &program);
