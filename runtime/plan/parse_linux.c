@@ -79,10 +79,12 @@ static int check_namespaces(const struct plan *plan, struct error *err)
         return error_set(err, EXIT_OURS,
                          "linux.namespaces has a user namespace, but "
                          "linux.uidMappings or gidMappings is empty");
-    if (!new_user && (plan->uid_map_count > 0 || plan->gid_map_count > 0))
+    /* Beside a path, engines tell what the namespace has: compared when it is joined. */
+    if (!has_namespace(plan, CLONE_NEWUSER, PLAN_NS_USER) &&
+        (plan->uid_map_count > 0 || plan->gid_map_count > 0))
         return error_set(err, EXIT_OURS,
-                         "linux.uidMappings and gidMappings need a new user "
-                         "namespace in linux.namespaces");
+                         "linux.uidMappings and gidMappings need a user namespace in "
+                         "linux.namespaces");
     return 0;
 }
 

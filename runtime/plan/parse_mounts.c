@@ -127,9 +127,10 @@ static int parse_mount_maps(struct plan *plan, const json_t *entry, const char *
                          "%s must have both uidMappings and gidMappings, or neither", path);
     if (mount->uid_map_count > 0)
         mount->idmap = true;
-    if (mount->idmap && mount->uid_map_count == 0 && !(plan->namespaces.create & CLONE_NEWUSER))
+    if (mount->idmap && mount->uid_map_count == 0 && !(plan->namespaces.create & CLONE_NEWUSER) &&
+        !plan->namespaces.path[PLAN_NS_USER])
         return error_set(err, EXIT_OURS,
-                         "mount on %.200s: option idmap needs mappings, or a new user namespace in "
+                         "mount on %.200s: option idmap needs mappings, or a user namespace in "
                          "linux.namespaces",
                          mount->target);
     return 0;

@@ -155,7 +155,7 @@ static int prepare(struct sandbox *sandbox, struct error *err)
         affinity_settle(request, err) < 0 || namespaces_enter(request, sandbox->joined, err) < 0)
         return -1;
     sandbox->user_namespace = namespaces_have_user(request);
-    if (sandbox->user_namespace && identity_enter_user_namespace(err) < 0)
+    if (sandbox->user_namespace && identity_enter_user_namespace(sandbox, err) < 0)
         return -1;
     sandbox->held_capabilities = capabilities_held();
     if (request->root)

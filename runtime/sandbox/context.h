@@ -132,7 +132,10 @@ int proc_adopt(struct sandbox *sandbox, int mount_fd, struct error *err);
 /* ids.c, caps.c, limits.c, scheduler.c */
 sandbox_step user_resolve, capabilities_set, no_new_privs_set;
 int identity_assume(struct sandbox *sandbox, struct error *err);
-int identity_enter_user_namespace(struct error *err);
+int identity_enter_user_namespace(const struct sandbox *sandbox, struct error *err);
+/* Whenever its ids change, and when it joins a user namespace, the kernel forgets a process's death
+ * signal and, with fs.suid_dumpable = 1, allows that it is traced: anew. 0, or -1 with *err. */
+int identity_protect(int death_signal, struct error *err);
 uint64_t capabilities_held(void);
 sandbox_step rlimit_set, umask_set, cwd_make, cwd_enter;
 /* Sets what rlimit_set left for the end. After it hardly anything can be opened. */
@@ -159,6 +162,13 @@ void listener_offer(struct listener_page *page, int listener);
  * rlimit_set left for the end. Returns 0, also if the
  * child has failed, which it will say; or -1 with *err. */
 int listener_accept(const struct sandbox_child *child, int page_fd, struct error *err);
+
+/*
+ * birth.c, in the caller: the child, on the processors that the plan says, and its pidfd. Returns
+ * its pid; 0 in it; or -1 with *err and none.
+ */
+int birth_on_processors(const struct sandbox_request *request,
+                        const struct namespaces_joined *joined, int *pidfd, struct error *err);
 
 /* affinity.c: in the caller, around the birth of the child: 1 where `before` is to be restored, 0,
  * or -1 with *err; and in the child, when it is in its cgroups. */

@@ -151,6 +151,14 @@ int user_resolve(struct sandbox *sandbox, const struct plan_step *step, struct e
     return give_stdio(identity->uid, err);
 }
 
+int identity_protect(int death_signal, struct error *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) < 0 ||
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return sandbox_fail(err, "cannot protect the process");
+    return 0;
+}
+
 /* Becomes the user; capabilities that the kernel takes on the way must have been kept by the
  * caller. */
 int identity_assume(struct sandbox *sandbox, struct error *err)
@@ -166,20 +174,13 @@ int identity_assume(struct sandbox *sandbox, struct error *err)
         return error_set(err, EXIT_OURS, "cannot become user %u, group %u: %s%s", identity->uid,
                          identity->gid, strerror(cause), hint);
     }
-    /* The kernel forgets the death signal and may allow dumps whenever ids change. */
-    if (prctl(PR_SET_PDEATHSIG, sandbox->request->death_signal, 0, 0, 0) < 0 ||
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        return sandbox_fail(err, "cannot protect the process");
-    return 0;
+    return identity_protect(sandbox->request->death_signal, err);
 }
 
 /* In a new user namespace the process is nobody until it takes the namespace's root. */
-int identity_enter_user_namespace(struct error *err)
+int identity_enter_user_namespace(const struct sandbox *sandbox, struct error *err)
 {
     if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
         return sandbox_fail(err, "cannot become root of the user namespace");
-    /* With fs.suid_dumpable = 1, the change of ids has allowed what child_run forbade. */
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        return sandbox_fail(err, "cannot protect the process");
-    return 0;
+    return identity_protect(sandbox->request->death_signal, err);
 }

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -19,9 +21,10 @@ static const struct {
     int flag;
     const char *name;
 } namespace_table[] = {
-    { PLAN_NS_USER, CLONE_NEWUSER, "user" },       { PLAN_NS_NETWORK, CLONE_NEWNET, "network" },
-    { PLAN_NS_IPC, CLONE_NEWIPC, "ipc" },          { PLAN_NS_UTS, CLONE_NEWUTS, "uts" },
-    { PLAN_NS_CGROUP, CLONE_NEWCGROUP, "cgroup" }, { PLAN_NS_TIME, CLONE_NEWTIME, "time" },
+    /* Time first: it is made by hybrid, and so belongs to the user namespace of the host. */
+    { PLAN_NS_TIME, CLONE_NEWTIME, "time" },      { PLAN_NS_USER, CLONE_NEWUSER, "user" },
+    { PLAN_NS_NETWORK, CLONE_NEWNET, "network" }, { PLAN_NS_IPC, CLONE_NEWIPC, "ipc" },
+    { PLAN_NS_UTS, CLONE_NEWUTS, "uts" },         { PLAN_NS_CGROUP, CLONE_NEWCGROUP, "cgroup" },
     { PLAN_NS_MOUNT, CLONE_NEWNS, "mount" },
 };
 
@@ -29,18 +32,12 @@ enum { NAMESPACE_COUNT = sizeof namespace_table / sizeof *namespace_table };
 
 /*
  * What unshare(2) has to make later: the cgroup namespace after the v1 hierarchies are joined,
- * since its root is the cgroup of that moment; everything if the user namespace that shall own it
- * is joined by path.
+ * since its root is the cgroup of that moment.
  */
 static int made_later(const struct sandbox_request *request)
 {
     const struct plan_namespaces *namespaces = &request->plan->namespaces;
-    int later = 0;
-    if (request->task_fd_count > 0)
-        later |= namespaces->create & CLONE_NEWCGROUP;
-    if (namespaces->path[PLAN_NS_USER])
-        later |= namespaces->create & ~(CLONE_NEWPID | CLONE_NEWTIME);
-    return later;
+    return request->task_fd_count > 0 ? namespaces->create & CLONE_NEWCGROUP : 0;
 }
 
 uint64_t namespaces_at_birth(const struct sandbox_request *request)
@@ -56,6 +53,17 @@ bool namespaces_have_user(const struct sandbox_request *request)
 {
     const struct plan_namespaces *namespaces = &request->plan->namespaces;
     return (namespaces->create & CLONE_NEWUSER) || namespaces->path[PLAN_NS_USER];
+}
+
+bool namespaces_join_early(const struct sandbox_request *request)
+{
+    const struct plan_namespaces *namespaces = &request->plan->namespaces;
+    if (request->join_pidfd >= 0 || !namespaces_have_user(request))
+        return false;
+    for (int i = 0; i < NAMESPACES_MAX; i++)
+        if (namespaces->path[i] && i != PLAN_NS_MOUNT)
+            return true;
+    return false;
 }
 
 /* The enum plan_namespace that a step needs for itself; -1: none. */
@@ -90,6 +98,45 @@ static bool is_namespace_of(const char *process, int index, const struct stat *o
     (void)snprintf(name, sizeof name, "/proc/%s/ns/%s", process, namespace_files[index]);
     return stat(name, &theirs) == 0 && theirs.st_ino == opened->st_ino &&
            theirs.st_dev == opened->st_dev;
+}
+
+/* Whether the namespace belongs to that user namespace (a descriptor; -1: none). */
+static bool is_owned_by(int fd, int user)
+{
+    struct stat opened, wanted;
+    _cleanup_close_ int owner = user < 0 ? -1 : ioctl(fd, NS_GET_USERNS);
+    return owner >= 0 && fstat(owner, &opened) == 0 && fstat(user, &wanted) == 0 &&
+           opened.st_ino == wanted.st_ino && opened.st_dev == wanted.st_dev;
+}
+
+int namespaces_join_first(const struct sandbox_request *request,
+                          const struct namespaces_joined *joined, struct error *err)
+{
+    const char *const *paths = request->plan->namespaces.path;
+    int user = joined->fds[PLAN_NS_USER];
+    if (joined->fds[PLAN_NS_PID] >= 0 && setns(joined->fds[PLAN_NS_PID], CLONE_NEWPID) < 0)
+        return sandbox_fail(err, "cannot join the pid namespace %s", paths[PLAN_NS_PID]);
+    for (int i = 0; i < NAMESPACE_COUNT; i++) {
+        enum plan_namespace index = namespace_table[i].index;
+        if (index == PLAN_NS_USER || index == PLAN_NS_MOUNT || joined->fds[index] < 0)
+            continue;
+        /*
+         * With nsdelegate, nobody in it is moved into a cgroup that is not below its root, as the
+         * child is at birth: where the child can join it by itself, it does so afterwards.
+         */
+        if (index == PLAN_NS_CGROUP && is_owned_by(joined->fds[index], user))
+            continue;
+        /* What is refused here, namespaces_enter tries again with the user namespace's rights. */
+        (void)setns(joined->fds[index], namespace_table[i].flag);
+    }
+    if (user < 0 || setns(user, CLONE_NEWUSER) == 0)
+        return 0;
+    struct stat opened; /* the own one cannot be joined, and need not */
+    int cause = errno;
+    if (fstat(user, &opened) == 0 && is_namespace_of("self", PLAN_NS_USER, &opened))
+        return 0;
+    errno = cause;
+    return sandbox_fail(err, "cannot join the user namespace %s", paths[PLAN_NS_USER]);
 }
 
 /* Whether it is the caller's own, or that of the first process that the caller sees. */
@@ -219,12 +266,8 @@ static int prepare_time(const struct plan_namespaces *namespaces, int *restore_f
 static int prepare_pid(const struct sandbox_request *request, int opened, int *restore_fd,
                        struct error *err)
 {
-    const struct plan_namespaces *namespaces = &request->plan->namespaces;
-    if (namespaces->path[PLAN_NS_USER] && (namespaces->create & CLONE_NEWPID))
-        return error_set(err, EXIT_OURS,
-                         "cannot make a pid namespace owned by the user namespace %s: join both, "
-                         "or make both",
-                         namespaces->path[PLAN_NS_USER]);
+    if (namespaces_join_early(request))
+        return 0; /* namespaces_join_first does, for the child alone */
     int joined = request->join_pidfd >= 0 ? request->join_pidfd : opened;
     if (joined < 0)
         return 0;
@@ -233,7 +276,8 @@ static int prepare_pid(const struct sandbox_request *request, int opened, int *r
         return sandbox_fail(err, "cannot open /proc/self/ns/pid");
     if (setns(joined, CLONE_NEWPID) < 0)
         return sandbox_fail(err, "cannot join the pid namespace %s",
-                            opened >= 0 ? namespaces->path[PLAN_NS_PID] : "of the workload");
+                            opened >= 0 ? request->plan->namespaces.path[PLAN_NS_PID]
+                                        : "of the workload");
     *restore_fd = take_fd(&own);
     return 0;
 }
@@ -286,6 +330,43 @@ int namespaces_write_maps(const struct plan *plan, pid_t pid, struct error *err)
     return write_map(pid, "gid_map", plan->gid_maps, plan->gid_map_count, err);
 }
 
+/* Whether a map of the process's, as this process sees it, is the one that is expected. */
+static int check_map(pid_t pid, const char *name, const char *key, const struct plan_id_map *maps,
+                     size_t count, const char *path, struct error *err)
+{
+    char file[64];
+    (void)snprintf(file, sizeof file, "/proc/%d/%s", (int)pid, name);
+    FILE *map = fopen(file, "re");
+    if (!map)
+        return sandbox_fail(err, "cannot read the id mapping (%s)", name);
+    size_t same = 0, lines = 0;
+    unsigned int container, host, size;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers, of 32 bits */
+    while (fscanf(map, "%u %u %u", &container, &host, &size) == 3) {
+        lines++;
+        for (size_t i = 0; i < count; i++)
+            same += maps[i].container == container && maps[i].host == host && maps[i].size == size;
+    }
+    (void)fclose(map);
+    return lines == count && same == count
+               ? 0
+               : error_set(err, EXIT_OURS,
+                           "linux.%s is not the mapping of the user namespace %s, which is joined: "
+                           "leave it out",
+                           key, path);
+}
+
+int namespaces_check_maps(const struct plan *plan, pid_t pid, struct error *err)
+{
+    const char *path = plan->namespaces.path[PLAN_NS_USER];
+    if (plan->uid_map_count > 0 && check_map(pid, "uid_map", "uidMappings", plan->uid_maps,
+                                             plan->uid_map_count, path, err) < 0)
+        return -1;
+    return plan->gid_map_count > 0 ? check_map(pid, "gid_map", "gidMappings", plan->gid_maps,
+                                               plan->gid_map_count, path, err)
+                                   : 0;
+}
+
 /* exec: all namespaces of the workload in one call; the pid namespace is the child's by birth. */
 static int join_workload(const struct sandbox_request *request, struct error *err)
 {
@@ -309,8 +390,15 @@ int namespaces_enter(const struct sandbox_request *request, const struct namespa
         return sandbox_fail(err, "cannot read the working directory");
     for (int i = 0; i < NAMESPACE_COUNT; i++) {
         int fd = joined->fds[namespace_table[i].index];
-        if (fd >= 0 && setns(fd, namespace_table[i].flag) < 0)
-            return sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
+        if (fd < 0 || setns(fd, namespace_table[i].flag) == 0)
+            continue;
+        /* After a user namespace, that of the host needs rights that are gone; but it is ours. */
+        int cause = errno;
+        struct stat opened;
+        if (fstat(fd, &opened) == 0 && is_namespace_of("self", namespace_table[i].index, &opened))
+            continue;
+        errno = cause;
+        return sandbox_fail(err, "cannot join the %s namespace", namespace_table[i].name);
     }
     /* Joining a mount namespace leads to its root; relative paths of a bundle begin where we were.
      */

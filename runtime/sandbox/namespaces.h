@@ -27,6 +27,15 @@ struct namespaces_joined {
 };
 
 /*
+ * Whether the child is to be born of a process that has joined namespaces for it (birth.c); and
+ * what that process does: it joins them, and its children will be born in the pid namespace.
+ * Returns 0, or -1 with *err.
+ */
+bool namespaces_join_early(const struct sandbox_request *request);
+int namespaces_join_first(const struct sandbox_request *request,
+                          const struct namespaces_joined *joined, struct error *err);
+
+/*
  * In the caller, whose rights to look at the host's namespaces are not in question: opens all of
  * them, once, and refuses the host's where a policy judged that it is not (PLAN_NOT_HOSTS_KEY), or
  * where the plan would change, or show, what belongs to it. What was looked at is what the child
@@ -37,9 +46,10 @@ int namespaces_open(const struct sandbox_request *request, struct namespaces_joi
 void namespaces_close(struct namespaces_joined *joined);
 
 /*
- * In the caller: makes its next child be born in the pid namespace to be joined, and in a new time
- * namespace. *restore (-1, -1 before) is to be given to namespaces_restore after clone3, also on
- * failure. Returns 0, or -1 with *err.
+ * In the caller: makes its next child be born in the pid namespace to be joined, if that is not
+ * left to namespaces_join_first (where namespaces_join_early), and in a new time namespace.
+ * *restore (-1, -1 before) is to be given to namespaces_restore after clone3, also on failure.
+ * Returns 0, or -1 with *err.
  */
 int namespaces_prepare(const struct sandbox_request *request,
                        const struct namespaces_joined *joined, struct namespaces_restore *restore,
@@ -48,6 +58,13 @@ int namespaces_restore(struct namespaces_restore *restore, struct error *err);
 
 /* In the caller: writes the id maps of a new user namespace. Returns 0, or -1 with *err. */
 int namespaces_write_maps(const struct plan *plan, pid_t pid, struct error *err);
+
+/*
+ * In the caller: whether a user namespace that was joined by path has the mappings that the plan
+ * gives beside it, as podman, containerd and CRI-O do. Returns 0, also if there are none; or -1
+ * with *err.
+ */
+int namespaces_check_maps(const struct plan *plan, pid_t pid, struct error *err);
 
 /* In the child: joins the others, and makes those that could not be made at birth. */
 int namespaces_enter(const struct sandbox_request *request, const struct namespaces_joined *joined,

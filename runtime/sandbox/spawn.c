@@ -1,6 +1,5 @@
 /* The caller's side: make the child, let it go on step by step, learn what went wrong. */
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,45 +15,6 @@
 #include "namespaces.h"
 #include "path.h"
 
-static int clone_child(const struct sandbox_request *request, int *pidfd, struct error *err)
-{
-    struct clone_args arguments = {
-        .flags = CLONE_PIDFD | namespaces_at_birth(request),
-        .pidfd = (uint64_t)(uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
-    };
-    if (request->cgroup_fd >= 0) {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = (uint64_t)request->cgroup_fd;
-    }
-    long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-    int cause = errno;
-    if (pid >= 0)
-        return (int)pid;
-    (void)sandbox_fail(err, "cannot make a process in new namespaces (clone3 with flags %#llx)",
-                       (unsigned long long)arguments.flags);
-    /* Those two are limits of the workload, or the moment's. */
-    return cause == EAGAIN || cause == ENOMEM ? -1 : error_see_doctor(err, "namespaces");
-}
-
-/* The same, born on the processors that the plan says. */
-static int clone_on_processors(const struct sandbox_request *request, int *pidfd, struct error *err)
-{
-    struct plan_processors before;
-    int moved = affinity_begin(request, &before, err);
-    if (moved < 0)
-        return -1;
-    int pid = clone_child(request, pidfd, err);
-    struct error lost;
-    if (pid != 0 && moved && affinity_end(&before, &lost) < 0 && pid > 0) {
-        *err = lost;
-        (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0);
-        return -1;
-    }
-    return pid;
-}
-
 static int send_request(int sync_fd, uint32_t type, const int *fd, struct error *err)
 {
     struct sandbox_message message = { .type = type };
@@ -68,7 +28,10 @@ static int send_request(int sync_fd, uint32_t type, const int *fd, struct error 
 static int equip_user_namespace(const struct sandbox_request *request,
                                 const struct sandbox_child *child, struct error *err)
 {
-    if (namespaces_write_maps(request->plan, child->pid, err) < 0)
+    int mapped = request->plan->namespaces.path[PLAN_NS_USER]
+                     ? namespaces_check_maps(request->plan, child->pid, err)
+                     : namespaces_write_maps(request->plan, child->pid, err);
+    if (mapped < 0)
         return -1;
     if (!request->root || request->root->layer_count == 0)
         return 0;
@@ -94,7 +57,7 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
     int pid = namespaces_open(request, &joined, err) < 0 ||
                       namespaces_prepare(request, &joined, &restore, err) < 0
                   ? -1
-                  : clone_on_processors(request, &child->pidfd, err);
+                  : birth_on_processors(request, &joined, &child->pidfd, err);
     if (pid == 0) {
         (void)close(pair[0]);
         child_run(request, &joined, other);
@@ -104,9 +67,8 @@ static int spawn(const struct sandbox_request *request, struct sandbox_child *ch
         child->pid = pid;
     if (namespaces_restore(&restore, err) < 0 || pid < 0)
         return -1;
-    return (namespaces_at_birth(request) & CLONE_NEWUSER)
-               ? equip_user_namespace(request, child, err)
-               : 0;
+    bool equip = request->join_pidfd < 0 && namespaces_have_user(request);
+    return equip ? equip_user_namespace(request, child, err) : 0;
 }
 
 int sandbox_spawn(const struct sandbox_request *request, struct sandbox_child *child,

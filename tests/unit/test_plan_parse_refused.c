@@ -99,7 +99,7 @@ static const struct {
     { "{'mounts':[{'destination':'/x','source':'/y','options':['bind','noexce']}]}",
       "mount on /x: noexce is not an option of a bind mount; did you mean noexec" },
     { "{'mounts':[{'destination':'/x','source':'/y','options':['bind','idmap']}]}",
-      "mount on /x: option idmap needs mappings, or a new user namespace in linux.namespaces" },
+      "mount on /x: option idmap needs mappings, or a user namespace in linux.namespaces" },
     { "{'mounts':[{'destination':'/"
       "x','type':'tmpfs','uidMappings':[{'containerID':0,'hostID':1,'size':1}],"
       "'gidMappings':[{'containerID':0,'hostID':1,'size':1}]}]}",
@@ -119,7 +119,7 @@ static const struct {
     { "{'linux':{'namespaces':[{'type':'mount'},{'type':'user'}]}}",
       "linux.namespaces has a user namespace, but linux.uidMappings or gidMappings is empty" },
     { "{'linux':{'uidMappings':[{'containerID':0,'hostID':1,'size':1}]}}",
-      "linux.uidMappings and gidMappings need a new user namespace in linux.namespaces" },
+      "linux.uidMappings and gidMappings need a user namespace in linux.namespaces" },
     { "{'linux':{'uidMappings':[{'containerID':0,'hostID':1,'size':0}]}}",
       "linux.uidMappings[0].size must be a whole number from 1 to 4294967295" },
     { "{'linux':{'devices':[{'path':'/dev/x','type':'z'}]}}",

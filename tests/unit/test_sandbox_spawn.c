@@ -3,6 +3,8 @@
 /* link: sandbox program */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -349,6 +354,122 @@ static void test_an_abandoned_child_ends(void **state)
     sandbox_abandon(&child); /* twice is fine */
 }
 
+/* A process in a user namespace of its own, for others to join. */
+static pid_t hold_user_namespace(char path[64])
+{
+    int ready[2];
+    char byte = 0, name[64];
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        byte = unshare(CLONE_NEWUSER) == 0 ? 1 : 0;
+        (void)!write(ready[1], &byte, 1);
+        (void)pause();
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_true(byte);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(name, sizeof name, "/proc/%d/%s", (int)pid, i ? "gid_map" : "uid_map");
+        _cleanup_close_ int fd = open(name, O_WRONLY | O_CLOEXEC);
+        assert_int_equal(write(fd, "0 100000 1000", 13), 13);
+    }
+    (void)snprintf(path, 64, "/proc/%d/ns/user", (int)pid);
+    return pid;
+}
+
+/* From now on, whoever asks for this system call is killed. */
+static int forbid(unsigned int number)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = sizeof filter / sizeof *filter, .filter = filter };
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                   syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0
+               ? -1
+               : 0;
+}
+
+/* What is wrong; NULL: nothing. In a process of its own, which has no other children. */
+static const char *spawn_in_user_namespace(const struct sandbox_request *request,
+                                           unsigned int forbidden, bool succeeds)
+{
+    struct sandbox_child child;
+    struct error error = { 0 };
+    char path[64], parent[16], seen[512] = "";
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 }) < 0 || forbid(forbidden) < 0)
+        return "cannot forbid a system call";
+    int result = sandbox_spawn(request, &child, &error);
+    if (!succeeds) {
+        if (result == 0 || !strstr(error.message, "was ended"))
+            return "an end is not told";
+    } else {
+        if (result < 0)
+            return error.message[0] ? "refused" : "refused without a word";
+        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)child.pid);
+        (void)snprintf(parent, sizeof parent, " %d ", (int)getpid());
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (read(fd, seen, sizeof seen - 1) <= 0 || !strstr(seen, parent))
+            return "it is not our child";
+        sandbox_abandon(&child);
+    }
+    return waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD ? NULL : "a process is left";
+}
+
+/* Whoever is killed meanwhile: no process is left, and a child that was made is known. */
+static void test_births_in_a_joined_user_namespace(void **state)
+{
+    (void)state;
+    const struct {
+        const char *what;
+        unsigned int forbidden;
+        bool succeeds;
+    } table[] = {
+        { "nobody is killed", SYS_reboot, true },
+        { "the one between, at first", SYS_setpgid, false },
+        { "the one between, before the child is made", SYS_setns, false },
+        { "the one between, when the child is made", SYS_exit_group, true },
+        { "the child, before it says that it is there", SYS_sendto, false },
+    };
+    struct fixture fixture;
+    char path[64];
+    begin(&fixture, "/");
+    use_shell(&fixture, "echo must not run");
+    pid_t holder = hold_user_namespace(path);
+    fixture.plan.namespaces.path[PLAN_NS_USER] = path;
+    struct sandbox_root root = { 0 };
+    struct sandbox_request request = { .plan = &fixture.plan,
+                                       .root = &root,
+                                       .stdio = { 0, 1, 2 },
+                                       .cgroup_fd = -1,
+                                       .join_pidfd = -1 };
+    const char *failed = NULL;
+    for (size_t i = 0; !failed && i < sizeof table / sizeof *table; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            const char *wrong =
+                spawn_in_user_namespace(&request, table[i].forbidden, table[i].succeeds);
+            if (wrong)
+                print_error("%s: %s\n", table[i].what, wrong);
+            (void)kill(getpid(), wrong ? SIGKILL : SIGTERM); /* exit_group may be forbidden */
+        }
+        int status = 0;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        failed = WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? NULL : table[i].what;
+    }
+    (void)kill(holder, SIGKILL);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+    if (failed)
+        fail_msg("%s", failed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_named_users),
         cmocka_unit_test(test_init_forwards_and_reaps),
         cmocka_unit_test(test_an_abandoned_child_ends),
+        cmocka_unit_test(test_births_in_a_joined_user_namespace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

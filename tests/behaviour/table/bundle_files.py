@@ -202,3 +202,26 @@ def dangling(t):
     bundle.config["mounts"].append(bind("file", "/etc/loop"))
     bundle.write()
     t.match("a loop", "symbolic link", t.hybrid("run", "--bundle", bundle.path, bundle.id).err)
+
+
+@test("bundle/joins-user-and-time", **CONTAINERS)
+def joins(t):
+    """All namespaces of another container, also the time namespace, which is older than its user namespace."""
+    if not os.path.exists("/proc/self/ns/time"):
+        raise Skip("this kernel has no time namespaces")
+    first = Bundle(t, ["sleep", "1000"])
+    map_users(first)
+    first.config["linux"]["namespaces"].append({"type": "time"})
+    first.config["linux"]["timeOffsets"] = {"boottime": {"secs": 500000000}}
+    first.create()
+    pid = first.state()["pid"]
+    second = Bundle(t, "cat /proc/uptime /proc/self/uid_map")
+    map_users(second)
+    second.config["mounts"] = first.config["mounts"]
+    files = {"mount": None, "network": "net"}
+    second.config["linux"] = {"namespaces": [
+        {"type": each["type"], **({} if each["type"] == "mount" else {"path": f"/proc/{pid}/ns/{files.get(each['type'], each['type'])}"})}
+        for each in first.config["linux"]["namespaces"]]}
+    uptime, _, *maps = second.run().split()
+    t.check(float(uptime) > 500000000, f"it is up for {uptime} s")
+    t.equal("its users", ["0", "100000", "1000"], maps)
