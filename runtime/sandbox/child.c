@@ -111,6 +111,7 @@ static int set_stdio(const struct sandbox_request *request, struct error *err)
         high[i] = fcntl(request->stdio[i], F_DUPFD_CLOEXEC, 3 + request->keep_fds);
         if (high[i] < 0)
             return sandbox_fail(err, "cannot use descriptor %d as stream %d", request->stdio[i], i);
+        sandbox_guard_null(high[i]);
     }
     for (int i = 0; i < 3; i++) {
         if (dup2(high[i], i) < 0)
@@ -236,6 +237,7 @@ static int rendezvous(struct sandbox *sandbox, struct error *err)
 {
     if (use_terminal(sandbox, err) < 0)
         return -1;
+    null_settle(sandbox);
     bool held = sandbox->request->start_listener != NULL;
     /* Who starts the command later is not who can still choose another one: look now. */
     if (held && command_check(sandbox, err) < 0)

@@ -112,6 +112,10 @@ int directory_copy_up(int target_fd, int mount_fd);
 /* device.c, file.c, mask.c */
 sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
 
+/* mask.c: streams that are the null device become the workload's own /dev/null, if it has one:
+ * programs that ask for their name find it. */
+void null_settle(const struct sandbox *sandbox);
+
 /* label.c. The host's files are opened before its /proc is out of sight; the workload's might be
  * anything. */
 sandbox_step label_set;

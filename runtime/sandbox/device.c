@@ -30,7 +30,9 @@ static int bind_device(struct sandbox *sandbox, const struct plan_device *device
     _cleanup_close_ int target = path_make_file(sandbox->root_fd, device->path, err);
     if (target < 0)
         return -1;
-    if (path_attach(source, target) < 0)
+    /* The node is the host's: what it is, and whose, is not for root in here to change. */
+    if (mount_set_attributes(source, MOUNT_ATTR_RDONLY, 0, false) < 0 ||
+        path_attach(source, target) < 0)
         return sandbox_fail(err, "cannot bind the host's %s", device->path);
     return 0;
 }

@@ -2,6 +2,10 @@
  * Hidden and read-only paths. What hides them is prepared before the root is entered: the host's
  * /dev/null, checked to be the null device (CVE-2025-31133: the image's own may be a link to
  * anything), and an empty read-only directory.
+ *
+ * A node of the host's comes in by read-only mounts alone: reading and writing the device is the
+ * same by these, but its mode, owner and times, which everybody on the host would have then, cannot
+ * be changed by who is root in the container.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -46,15 +50,54 @@ static int open_target(const struct sandbox *sandbox, const char *path)
     return path_open(sandbox->root_fd, path, O_PATH);
 }
 
-static int open_null(struct error *err)
+static bool is_null(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3);
+}
+
+static int clone_null(struct error *err)
 {
     _cleanup_close_ int fd = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) < 0)
+    if (fd < 0)
         return sandbox_fail(err, "cannot open the host's /dev/null");
-    if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
+    if (!is_null(fd))
         return error_set(err, EXIT_OURS, "the host's /dev/null is not the null device (1:3)");
+    if (mount_set_attributes(fd, MOUNT_ATTR_RDONLY, 0, false) < 0)
+        return sandbox_fail(err, "cannot make a mount of /dev/null read-only");
     return take_fd(&fd);
+}
+
+void sandbox_guard_null(int fd)
+{
+    struct error ignored;
+    char path[32];
+    int flags = is_null(fd) ? fcntl(fd, F_GETFL) : -1, kept = fcntl(fd, F_GETFD);
+    _cleanup_close_ int mount = flags < 0 ? -1 : clone_null(&ignored);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", mount);
+    _cleanup_close_ int guarded = mount < 0 ? -1 : open(path, (flags & O_ACCMODE) | O_CLOEXEC);
+    if (guarded >= 0)
+        (void)dup3(guarded, fd, kept & FD_CLOEXEC ? O_CLOEXEC : 0);
+}
+
+/* One that is exchanged meanwhile is not waited for, and not taken. */
+static int open_own_null(const struct sandbox *sandbox, int flags)
+{
+    static const char path[] = "/dev/null";
+    _cleanup_close_ int found = path_open(sandbox->root_fd, path, O_PATH);
+    _cleanup_close_ int fd =
+        found < 0 || !is_null(found) ? -1 : path_open(sandbox->root_fd, path, flags | O_NONBLOCK);
+    return fd >= 0 && is_null(fd) && fcntl(fd, F_SETFL, flags) == 0 ? take_fd(&fd) : -1;
+}
+
+void null_settle(const struct sandbox *sandbox)
+{
+    for (int stream = 0; stream < 3; stream++) {
+        int flags = is_null(stream) ? fcntl(stream, F_GETFL) : -1;
+        _cleanup_close_ int own = flags < 0 ? -1 : open_own_null(sandbox, flags & O_ACCMODE);
+        if (own >= 0)
+            (void)dup2(own, stream); /* it has a right one in any case */
+    }
 }
 
 static int open_empty(const struct sandbox *sandbox, struct error *err)
@@ -68,7 +111,7 @@ static int open_empty(const struct sandbox *sandbox, struct error *err)
 
 int mask_prepare(struct sandbox *sandbox, struct error *err)
 {
-    sandbox->null_fd = open_null(err);
+    sandbox->null_fd = clone_null(err);
     if (sandbox->null_fd < 0)
         return -1;
     sandbox->empty_fd = open_empty(sandbox, err);

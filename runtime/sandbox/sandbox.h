@@ -100,6 +100,16 @@ int sandbox_release(struct sandbox_child *child, struct error *err);
 int sandbox_clone_tree(const char *path, const char *resolved, bool recursive);
 
 /*
+ * A descriptor of the host's null device, if it is one, becomes one of a mount that is read-only:
+ * by the other, whoever is root where it goes could change the node for everybody (fchmod). Where
+ * that cannot be had, it stays as it is: rules of a cgroup above deny all devices, or the caller is
+ * in a user namespace that does not own its mounts and so cannot clone one (a child that was born
+ * there without a mount namespace of its own; what the plan then gives it as /dev/null takes the
+ * place before the command starts).
+ */
+void sandbox_guard_null(int fd);
+
+/*
  * Runs one hook with `state` (JSON) on its standard input, and waits for it at most as long as it
  * may take. Returns 0, or -1 with *err: what it printed, if it failed.
  */

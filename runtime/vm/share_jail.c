@@ -2,6 +2,7 @@
 
 #include "cleanup.h"
 #include "error.h"
+#include "runtime/sandbox/sandbox.h"
 #include "vmm/landlock.h"
 #include "vmm/seccomp.h"
 
@@ -219,10 +220,18 @@ static int confine_files(void)
     return landlock_confine_to(trees, count, &version, &err);
 }
 
+/* Root as it is, and owner of all files: it is to reach none by what it begins with, either. */
+static void begin(void)
+{
+    (void)umask(0);
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        sandbox_guard_null(stream);
+}
+
 int share_jail_close(void *context)
 {
     struct error err;
-    (void)umask(0);
+    begin();
     if (make_root(context) < 0 || limit_resources() < 0 || setgroups(0, NULL) < 0 ||
         bound_capabilities(SERVING | CAPABILITY(CAP_SETPCAP) | CAPABILITY(CAP_SYS_CHROOT)) < 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || confine_files() < 0)
@@ -236,7 +245,7 @@ int share_jail_open(void *context)
     const uint64_t kept =
         SERVING | CAPABILITY(CAP_SETPCAP) | CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_SYS_CHROOT);
     const struct share_jail *jail = context;
-    (void)umask(0);
+    begin();
     _cleanup_close_ int directory = make_place(jail);
     if (directory < 0 || make_entries(directory, jail) < 0 || make_read_only(jail->place) < 0 ||
         limit_resources() < 0 || setgroups(0, NULL) < 0 || bound_capabilities(kept) < 0)

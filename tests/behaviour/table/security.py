@@ -1,10 +1,14 @@
 """Capabilities, no_new_privs, seccomp, rlimits: the same defences, and the same holes, in both isolations."""
 
+import ctypes
 import os
 import re
 
 import harness
 from table import row, same, test
+from table.bundles import Bundle
+
+PR_CAPBSET_DROP, CAP_MKNOD = 24, 27
 
 CAPABILITIES = ["grep", "^Cap", "/proc/self/status"]
 DOCKER = 0xa80425fb
@@ -216,3 +220,61 @@ def kernel(t):
     result = t.run(command=["cat", "/proc/sys/kernel/random/boot_id"])
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         t.equal("boot id is the host's", t.isolation == "container", file.read() == result.out, result)
+
+
+# Changes what leads to the host's null device, and tells what came of it.
+CHANGE_NULL = """for f in /proc/self/fd/0 $(grep ' /null ' /proc/self/mountinfo | cut -d' ' -f5); do
+    chmod 667 $f; chown 1 $f; touch $f; done 2>/dev/null; readlink /proc/self/fd/0; stat -c %a /dev/null; echo x >/dev/null && cat </dev/null"""
+
+
+def node_of(path):
+    status = os.stat(path)
+    return status.st_mode, status.st_uid, status.st_gid
+
+
+def keep_node(t, path):
+    """What a row that fails has made of it would be everybody's."""
+    before = node_of(path)
+
+    def restore():
+        os.chmod(path, before[0] & 0o7777)
+        os.chown(path, *before[1:])
+    t.closers.append(restore)
+    return before
+
+
+@test("security/null-device-of-the-host", isolations=("container",))
+def null_of_the_host(t):
+    """Root in a container cannot change its mode or owner: not by its standard input, nor by what hides files of /proc."""
+    before = keep_node(t, "/dev/null")
+    result = t.run(command=["sh", "-c", CHANGE_NULL])
+    t.equal("what it sees", "/dev/null\n667\n", result.out, result)  # that is its own
+    t.equal("the host's", before, node_of("/dev/null"))
+    name = t.detached(command=["sleep", "1000"])
+    t.equal("the same by exec", "/dev/null\n667\n", t.verb("exec", name, "sh", "-c", CHANGE_NULL))
+    t.equal("the host's", before, node_of("/dev/null"))
+    bundle = Bundle(t, CHANGE_NULL)  # created with it as its standard input, as by engines
+    bundle.config["linux"]["maskedPaths"] = ["/proc/version"]
+    bundle.config["process"]["args"] = ["busybox", *bundle.config["process"]["args"]]
+    for applet in ("chmod", "chown", "cut"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_status("stopped")
+    t.equal("what an engine's container sees", "/dev/null\n667\n", bundle.output())
+    t.equal("the host's", before, node_of("/dev/null"))
+
+
+@test("security/device-node-of-the-host", isolations=("container",))
+def node_of_the_host(t):
+    """Where no node can be made the host's is bound: it can be used, and not changed."""
+    before = keep_node(t, "/dev/full")
+    bundle = Bundle(t, "chmod 667 /dev/full; chown 1 /dev/full; (echo x >/dev/full) 2>&1; head -c 3 /dev/zero | wc -c")
+    for applet in ("chmod", "chown", "wc"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    bundle.write()
+    drop = ctypes.CDLL(None, use_errno=True).prctl
+    result = t.hybrid("run", "--bundle", bundle.path, bundle.id, preexec_fn=lambda: drop(PR_CAPBSET_DROP, CAP_MKNOD, 0, 0, 0))
+    t.match("what it says", "Read-only file system", result.err)
+    t.match("what becomes of its use", r"No space left on device[^\0]*3\n", result.out)
+    t.equal("the host's", before, node_of("/dev/full"))
