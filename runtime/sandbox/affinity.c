@@ -1,6 +1,8 @@
 /*
- * process.execCPUAffinity: where a further process of a container runs while it is on its way into
- * the container's cgroup, and from then on. For no other process (runtime-spec, config.md).
+ * The processors of a process. They are those of its cgroup, whatever those of the caller: an
+ * engine whose daemon is bound to some does not bind its containers to them. A further process of a
+ * container may have others, on its way into the cgroup and from then on: process.execCPUAffinity
+ * (runtime-spec, config.md).
  */
 #include <string.h>
 #include <sys/syscall.h>
@@ -37,14 +39,14 @@ int affinity_end(const struct plan_processors *before, struct error *err)
 
 int affinity_settle(const struct sandbox_request *request, struct error *err)
 {
-    const struct plan *plan = request->plan;
+    const struct plan_processors *final =
+        request->join_pidfd >= 0 ? request->plan->affinity_final : NULL;
     struct plan_processors every;
-    if (request->join_pidfd < 0 || (!plan->affinity_initial && !plan->affinity_final))
-        return 0;
-    /* Without `final`: those of the cgroup, which the kernel makes of all. */
     memset(&every, 0xff, sizeof every);
-    if (set_processors(plan->affinity_final ? plan->affinity_final : &every) < 0)
-        return sandbox_fail(err, "cannot run on the processors of process.execCPUAffinity.final; "
-                                 "are they among linux.resources.cpu.cpus?");
-    return 0;
+    if (set_processors(final ? final : &every) == 0)
+        return 0;
+    return final
+               ? sandbox_fail(err, "cannot run on the processors of process.execCPUAffinity.final; "
+                                   "are they among linux.resources.cpu.cpus?")
+               : sandbox_fail(err, "cannot run on the processors of the cgroup");
 }

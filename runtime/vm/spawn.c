@@ -41,8 +41,10 @@ static int place_fds(const struct spawn_request *request, int report_fd)
     return report;
 }
 
+/* Processors too: those of the cgroup, as in containers, not those that the caller may use. */
 static int join_cgroup(const struct cgroup *cgroup)
 {
+    unsigned char every[128];
     const int *task_fds;
     const char *const *hierarchies;
     size_t count = cgroup ? cgroup_task_fds(cgroup, &task_fds, &hierarchies) : 0;
@@ -50,7 +52,8 @@ static int join_cgroup(const struct cgroup *cgroup)
         if (write(task_fds[i], "0", 1) < 0)
             return -1;
     }
-    return 0;
+    memset(every, 0xff, sizeof every);
+    return cgroup ? (int)syscall(SYS_sched_setaffinity, 0, sizeof every, every) : 0;
 }
 
 static void reset_signals(void)

@@ -225,3 +225,22 @@ def joins(t):
     uptime, _, *maps = second.run().split()
     t.check(float(uptime) > 500000000, f"it is up for {uptime} s")
     t.equal("its users", ["0", "100000", "1000"], maps)
+
+
+@test("engine/processors-are-those-of-the-cgroup", processors=2, seconds=60)
+def processors(t):
+    """Those that the caller is bound to, as the daemon of an engine may be, bind no container and no machine."""
+    def allowed(process):
+        with open(f"/proc/{process}/status", encoding="ascii") as file:
+            return next(line.split()[1] for line in file if line.startswith("Cpus_allowed_list"))
+    first = min(os.sched_getaffinity(0))
+    bound = {"preexec_fn": lambda: os.sched_setaffinity(0, {first})}
+    if t.isolation == "container":
+        bundle = Bundle(t, ["grep", "Cpus_allowed_list", "/proc/self/status"])
+        t.equal("of a container", allowed("self"), bundle.run(**bound).split()[1])
+        return
+    bundle = in_vm(t, ["sleep", "1000"])
+    bundle.create(**bound)
+    t.hybrid("start", bundle.id, seconds=60, **bound)
+    monitors = [each for each in descendants(bundle.state()["pid"]) if (process_stat(each) or ("",))[0] == "hybrid-vmm"]
+    t.equal("of the machine", [allowed("self")], [allowed(each) for each in monitors])
