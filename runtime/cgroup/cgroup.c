@@ -63,11 +63,21 @@ void cgroup_close(struct cgroup *cgroup)
     free(cgroup);
 }
 
-/*
- * Makes each directory of the path that is missing. A cpuset of v1 starts empty and takes no
- * process before it has CPUs and memory nodes: it gets its parent's, at every level. Returns the
- * last one, and in *made whether it was missing; or -1 with errno.
- */
+/* A cpuset of v1 that is empty, as all are at first, takes no process: it gets its parent's. */
+static void fill_cpuset(int parent_fd, int directory_fd)
+{
+    static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char value[1024];
+        if (cgroup_read_file(directory_fd, files[i], value, sizeof value) >= 0 &&
+            strspn(value, "\n") == strlen(value) &&
+            cgroup_read_file(parent_fd, files[i], value, sizeof value) > 0)
+            (void)cgroup_write_file(directory_fd, files[i], value);
+    }
+}
+
+/* Makes each directory of the path that is missing, and fills cpusets. Returns the last one, and in
+ * *made whether it was missing; or -1 with errno. */
 static int make_directories(int root_fd, const char *name, bool cpuset, bool *made)
 {
     _cleanup_free_ char *path = strdup(name);
@@ -78,12 +88,8 @@ static int make_directories(int root_fd, const char *name, bool cpuset, bool *ma
         int next = *made || errno == EEXIST
                        ? openat(at, component, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
                        : -1;
-        static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-        for (size_t i = 0; next >= 0 && *made && cpuset && i < 2; i++) {
-            char value[1024];
-            if (cgroup_read_file(at, files[i], value, sizeof value) > 0)
-                (void)cgroup_write_file(next, files[i], value);
-        }
+        if (next >= 0 && cpuset)
+            fill_cpuset(at, next);
         (void)close(at);
         at = next;
     }

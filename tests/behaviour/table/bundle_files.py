@@ -227,6 +227,23 @@ def joins(t):
     t.equal("its users", ["0", "100000", "1000"], maps)
 
 
+@test("bundle/empty-cpuset-above", **CONTAINERS)
+def empty_cpuset(t):
+    """On v1, in a cgroup that somebody else made and gave no processors."""
+    if not os.path.exists("/sys/fs/cgroup/cpuset/cpuset.cpus"):
+        raise Skip("this host has no cpuset of cgroup v1")
+    bundle = Bundle(t, ["true"])
+    above = f"/sys/fs/cgroup/cpuset/{bundle.id}-above"
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}-above/it"
+    bundle.config["linux"]["resources"] = {"cpu": {"cpus": "0"}}
+    os.mkdir(above)
+    try:
+        bundle.run()
+    finally: # in each hierarchy, a runtime makes what is above
+        for directory in glob.glob(f"/sys/fs/cgroup/*/{os.path.basename(above)}"):
+            os.rmdir(directory)
+
+
 @test("engine/processors-are-those-of-the-cgroup", processors=2, seconds=60)
 def processors(t):
     """Those that the caller is bound to, as the daemon of an engine may be, bind no container and no machine."""
