@@ -121,6 +121,15 @@ static int refuse_shared(const struct cgroup *cgroup, const char *what, struct e
                      what, cgroup->name);
 }
 
+/* The container's first process would stop in there on its way, and who makes it would wait. */
+static int refuse_frozen(const struct cgroup *cgroup, struct error *err)
+{
+    return error_set(err, EXIT_OURS,
+                     "the cgroup %s is frozen, or one above it: nothing can start in there; thaw "
+                     "it, or choose another linux.cgroupsPath",
+                     cgroup->name);
+}
+
 /* Whether the directory is still the one of that name: it may have been removed before its lock. */
 static bool is_current(int root_fd, const char *name, int fd)
 {
@@ -146,10 +155,12 @@ static int claim(struct cgroup *cgroup, int root_fd, int fd, bool made, const ch
     if (!is_current(root_fd, cgroup->name, fd))
         return 1;
     /* Of a scope this was asked before there was one: now our own process is in there. */
-    if (!*cgroup->unit && cgroup_name_is_populated(cgroup->name)) {
+    bool populated = !*cgroup->unit && cgroup_name_is_populated(cgroup->name);
+    if (populated || cgroup_name_is_frozen(cgroup->name, fd, made)) {
         if (made)
             (void)unlinkat(root_fd, cgroup->name, AT_REMOVEDIR);
-        return refuse_shared(cgroup, "there are processes in", err);
+        return populated ? refuse_shared(cgroup, "there are processes in", err)
+                         : refuse_frozen(cgroup, err);
     }
     cgroup->claimed = true;
     if ((owner && fsetxattr(fd, CGROUP_OWNER, owner, strlen(owner), 0) < 0) ||
@@ -267,7 +278,10 @@ static struct cgroup *create(struct cgroup *cgroup, const char *owner,
     if (create_v1(cgroup, owner, resources, err) == 0 &&
         create_v2(cgroup, owner, resources, err) == 0) {
         if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
-            return resources_apply(cgroup, resources, err) == 0 ? cgroup : NULL;
+            return (!cgroup_is_frozen(cgroup) || refuse_frozen(cgroup, err) == 0) &&
+                           resources_apply(cgroup, resources, err) == 0
+                       ? cgroup
+                       : NULL;
         (void)error_set(err, EXIT_OURS,
                         "no cgroups: mount them on /sys/fs/cgroup (mount -t cgroup2 cgroup2 "
                         "/sys/fs/cgroup)");

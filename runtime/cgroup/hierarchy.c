@@ -112,6 +112,16 @@ int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE])
     return fd < 0 && errno == ENOTDIR ? follow_link(path, v1_table[n].directory, options) : fd;
 }
 
+int hierarchy_open_freezer(void)
+{
+    char options[CGROUP_OPTIONS_SIZE];
+    size_t n = 0;
+    while (n < HIERARCHY_V1_COUNT && strcmp(v1_table[n].directory, "freezer") != 0)
+        n++;
+    int fd = hierarchy_open_v1(n, options);
+    return fd >= 0 ? fd : hierarchy_open_any_v2();
+}
+
 bool hierarchy_has(const char *options, const char *controller)
 {
     size_t length = strlen(controller);

@@ -51,6 +51,9 @@ int hierarchy_open_any_v2(void);
  */
 int hierarchy_open_v1(size_t n, char options[CGROUP_OPTIONS_SIZE]);
 
+/* The root of the hierarchy by which cgroups are frozen: v1's, else that of v2; -1: none. */
+int hierarchy_open_freezer(void);
+
 /* Whether the workload gets a cgroup in the v1 hierarchy: some are joined only if a limit asks. */
 bool hierarchy_is_wanted(const char *options, const struct plan_resources *resources);
 
@@ -76,11 +79,21 @@ uint64_t cgroup_read_key(int directory_fd, const char *file, const char *key);
  * *err. */
 int cgroup_check_name(const char *name, struct error *err);
 
+/*
+ * Whether somebody's cgroup of that name is frozen. fd: of the first directory of ours. If we made
+ * it, that one is asked when it is complete; but the name may be somebody's in the hierarchy that
+ * freezes, if that is another one.
+ */
+bool cgroup_name_is_frozen(const char *name, int fd, bool made);
+
 /* Whether a process is in the directory's cgroup or in one below it. */
 bool cgroup_tree_is_populated(int directory_fd);
 
 /* The same in any of the host's hierarchies, for a cgroup of that name. */
 bool cgroup_name_is_populated(const char *name);
+
+/* Whether it, or one above it, is frozen: what comes in stops there. */
+bool cgroup_is_frozen(const struct cgroup *cgroup);
 
 /* Removes the cgroup of that name as far as no process is in it; ends none. */
 void cgroup_remove_empty(const char *name);

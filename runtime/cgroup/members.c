@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -186,6 +187,34 @@ static bool has_settled(const struct cgroup *cgroup, int v1_fd, bool frozen)
     char text[32];
     return cgroup_read_file(v1_fd, "freezer.state", text, sizeof text) > 0 &&
            strncmp(text, frozen ? "FROZEN" : "THAWED", 6) == 0;
+}
+
+bool cgroup_is_frozen(const struct cgroup *cgroup)
+{
+    int v1_fd = cgroup_v1_fd(cgroup, "freezer");
+    /* On v2 `frozen` comes a moment after the wish for it. */
+    char wish[8] = "";
+    return v1_fd >= 0
+               ? !has_settled(cgroup, v1_fd, false)
+               : cgroup->v2_fd >= 0 &&
+                     (has_settled(cgroup, -1, true) ||
+                      (cgroup_read_file(cgroup->v2_fd, "cgroup.freeze", wish, sizeof wish) > 0 &&
+                       *wish == '1'));
+}
+
+bool cgroup_name_is_frozen(const char *name, int fd, bool made)
+{
+    struct stat ours;
+    struct stat found;
+    struct error absent;
+    _cleanup_close_ int root = hierarchy_open_freezer();
+    if (root < 0 || fstatat(root, name, &found, AT_SYMLINK_NOFOLLOW) < 0 || fstat(fd, &ours) < 0 ||
+        (made && ours.st_dev == found.st_dev && ours.st_ino == found.st_ino))
+        return false;
+    struct cgroup *cgroup = cgroup_open(name, &absent);
+    const bool frozen = cgroup && cgroup_is_frozen(cgroup);
+    cgroup_close(cgroup);
+    return frozen;
 }
 
 int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct error *err)

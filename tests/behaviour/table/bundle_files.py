@@ -244,6 +244,31 @@ def empty_cpuset(t):
             os.rmdir(directory)
 
 
+@test("bundle/frozen-cgroup", **CONTAINERS)
+def frozen(t):
+    """Nothing could start in there: it is refused, and nobody waits for ever."""
+    bundle = Bundle(t, ["true"])
+    bundle.config["linux"]["cgroupsPath"] = "/" + bundle.id
+    for directory, file, text in (("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"), ("/sys/fs/cgroup", "cgroup.freeze", "1")):
+        place = f"{directory}/{bundle.id}"
+        if os.path.isdir(directory):
+            os.mkdir(place)
+            if os.path.exists(f"{place}/{file}"):
+                break
+            os.rmdir(place)
+    else:
+        raise Skip("this host has no cgroup to freeze")
+    try:
+        with open(f"{place}/{file}", "w", encoding="ascii") as state:
+            state.write(text)
+        t.match("stderr of create", f"the cgroup {bundle.id} is frozen", bundle.create(status=125))
+        t.check(os.path.isdir(place), "somebody else's cgroup has gone")
+    finally:
+        with open(f"{place}/{file}", "w", encoding="ascii") as state:
+            state.write("THAWED" if text == "FROZEN" else "0")
+        os.rmdir(place)
+
+
 @test("engine/processors-are-those-of-the-cgroup", processors=2, seconds=60)
 def processors(t):
     """Those that the caller is bound to, as the daemon of an engine may be, bind no container and no machine."""
