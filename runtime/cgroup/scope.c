@@ -83,8 +83,8 @@ static int read_path(const char *given, const char *id, struct cgroup_scope *sco
                                                   (int)(colon - given), given)
                                        : snprintf(scope->slice, sizeof scope->slice, DEFAULT_SLICE);
     int prefix = colon ? (int)(second - colon - 1) : 0;
-    int unit = given ? snprintf(scope->unit, sizeof scope->unit, "%.*s%s%s.scope", prefix,
-                                colon + 1, prefix > 0 ? "-" : "", second + 1)
+    int unit = given ? snprintf(scope->unit, sizeof scope->unit, "%.*s-%s.scope", prefix, colon + 1,
+                                second + 1)
                      : snprintf(scope->unit, sizeof scope->unit, "hybrid-%s.scope", id);
     if (slice < 0 || (size_t)slice >= sizeof scope->slice ||
         !scope_is_unit_name(scope->slice, ".slice"))

@@ -24,7 +24,7 @@ static void test_names(void **state)
         { "a-b-c.slice:cri:x", "a-b-c.slice", "cri-x.scope",
           "a.slice/a-b.slice/a-b-c.slice/cri-x.scope" },
         { ":runc:x", "system.slice", "runc-x.scope", "system.slice/runc-x.scope" },
-        { "user.slice::x", "user.slice", "x.scope", "user.slice/x.scope" },
+        { "user.slice::x", "user.slice", "-x.scope", "user.slice/-x.scope" },
         { "-.slice:p:x", "-.slice", "p-x.scope", "p-x.scope" },
         { NULL, "system.slice", "hybrid-id.scope", "system.slice/hybrid-id.scope" },
     };
