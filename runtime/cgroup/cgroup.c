@@ -293,7 +293,7 @@ static struct cgroup *create(struct cgroup *cgroup, const char *owner,
 struct cgroup *cgroup_create(const char *name, const char *owner,
                              const struct plan_resources *resources, struct error *err)
 {
-    struct cgroup *cgroup = cgroup_new(name, err);
+    struct cgroup *cgroup = cgroup_check_root(err) < 0 ? NULL : cgroup_new(name, err);
     if (!cgroup || create(cgroup, owner, resources, err))
         return cgroup;
     if (cgroup->claimed)
@@ -329,7 +329,7 @@ static struct cgroup *create_scope(struct cgroup *cgroup, const struct cgroup_sc
 struct cgroup *cgroup_create_in_scope(const struct cgroup_scope *scope, const char *owner,
                                       const struct plan_resources *resources, struct error *err)
 {
-    struct cgroup *cgroup = cgroup_new(scope->path, err);
+    struct cgroup *cgroup = cgroup_check_root(err) < 0 ? NULL : cgroup_new(scope->path, err);
     if (!cgroup || create_scope(cgroup, scope, owner, resources, err))
         return cgroup;
     cgroup_close(cgroup);

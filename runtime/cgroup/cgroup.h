@@ -128,4 +128,15 @@ int cgroup_remove(const char *name, struct error *err);
  */
 bool cgroup_belongs_to(const char *name, const char *owner);
 
+/*
+ * Whether we are root of a user namespace only, as a rootless engine's runtime is: in the first one
+ * every id is itself. Such a root can neither mark a cgroup nor ask the machine's systemd for one;
+ * both ways to make one are refused then.
+ */
+bool cgroup_root_is_mapped(void);
+
+/* Refuses that root, before whatever fails first: without cgroups nothing would limit, find or end
+ * the workload. Returns 0, or -1 with *err. */
+int cgroup_check_root(struct error *err);
+
 #endif

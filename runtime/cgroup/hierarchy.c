@@ -41,6 +41,25 @@ static const struct {
 
 _Static_assert(sizeof v1_table / sizeof *v1_table == HIERARCHY_V1_COUNT, "as announced");
 
+bool cgroup_root_is_mapped(void)
+{
+    unsigned int inside = 0, outside = 0, count = 0;
+    _cleanup_fclose_ FILE *file = fopen("/proc/self/uid_map", "re");
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
+    return file && fscanf(file, "%u %u %u", &inside, &outside, &count) == 3 &&
+           (inside != 0 || outside != 0 || count != UINT32_MAX);
+}
+
+int cgroup_check_root(struct error *err)
+{
+    if (!cgroup_root_is_mapped())
+        return 0;
+    (void)error_set(err, EXIT_OURS,
+                    "cannot make a cgroup as root of a user namespace, which hybrid is here (a "
+                    "rootless engine?): it needs root of the machine; run the engine as root");
+    return error_see_doctor(err, "root");
+}
+
 static bool is_file_system(int fd, long magic)
 {
     struct statfs status;

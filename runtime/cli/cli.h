@@ -81,6 +81,9 @@ struct verb {
     bool operand_ends_options;      /* what follows the first operand is a command (run, exec) */
     bool single_dash;               /* -name means --name too, as Go's flag package has it */
     bool joins_workload;            /* runs from a read-only copy of itself (CVE-2019-5736) */
+    /* Refuses what can be refused before that copy is made, which may fail for the same reason and
+     * not say so; NULL: nothing. Returns 0, or -1 with *err. */
+    int (*check)(const struct cli *cli, const void *settings, struct error *err);
     /* Returns the exit status 0..255, or -1 with *err. operands ends with NULL. */
     int (*run)(const struct cli *cli, const void *settings, char **operands, size_t count,
                struct error *err);

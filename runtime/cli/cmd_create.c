@@ -1,5 +1,6 @@
 /* hybrid create: a container from an OCI bundle, for engines. */
 #include "runtime/engine/engine.h"
+#include "runtime/launch/workload.h"
 #include "verbs.h"
 
 struct settings {
@@ -28,6 +29,12 @@ static const struct cli_option options[] = {
     { 0 },
 };
 
+static int check_create(const struct cli *cli, const void *settings, struct error *err)
+{
+    (void)settings;
+    return workload_check_root(&cli->runtime, err);
+}
+
 static int run_create(const struct cli *cli, const void *settings, char **operands, size_t count,
                       struct error *err)
 {
@@ -49,5 +56,6 @@ const struct verb verb_create = {
     .max_operands = 1,
     .single_dash = true,
     .joins_workload = true,
+    .check = check_create,
     .run = run_create,
 };

@@ -380,6 +380,12 @@ static int run_bundle(const struct cli *cli, const struct run_settings *settings
     return engine_run(&cli->runtime, operands[0], &options, err);
 }
 
+static int check_run(const struct cli *cli, const void *settings, struct error *err)
+{
+    const struct run_settings *chosen = settings;
+    return chosen->dry_run ? 0 : workload_check_root(&cli->runtime, err);
+}
+
 static int run_run(const struct cli *cli, const void *settings, char **operands, size_t count,
                    struct error *err)
 {
@@ -448,5 +454,6 @@ const struct verb verb_run = {
     .max_operands = -1,
     .operand_ends_options = true,
     .joins_workload = true,
+    .check = check_run,
     .run = run_run,
 };

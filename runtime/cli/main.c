@@ -123,6 +123,8 @@ static int run_verb(struct cli *cli, char **arguments, char **argv, struct error
     int result = cli_parse(verb, arguments, settings, &count, err);
     if (result == 1)
         cli_print_help(verb, cli->out);
+    if (result == 0 && verb->check)
+        result = verb->check(cli, settings, err);
     if (result == 0 && verb->joins_workload)
         result = self_become_read_only(argv, cli->runtime.exe_dir, err);
     else if (result == 1)

@@ -38,23 +38,13 @@ static void look_kernel(const struct runtime *runtime, struct finding *finding)
         finding_set(finding, FINDING_GOOD, NULL, "Linux %s, %s", name.release, name.machine);
 }
 
-/* In the first user namespace every id is itself. */
-static bool is_mapped(void)
-{
-    unsigned int inside = 0, outside = 0, count = 0;
-    _cleanup_fclose_ FILE *file = fopen("/proc/self/uid_map", "re");
-    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
-    return file && fscanf(file, "%u %u %u", &inside, &outside, &count) == 3 &&
-           (inside != 0 || outside != 0 || count != UINT32_MAX);
-}
-
 static void look_root(const struct runtime *runtime, struct finding *finding)
 {
     (void)runtime;
     if (geteuid() != 0)
         finding_set(finding, FINDING_MISSING, AS_ROOT, "user %u is not root",
                     (unsigned int)geteuid());
-    else if (is_mapped())
+    else if (cgroup_root_is_mapped())
         finding_set(finding, FINDING_MISSING, AS_ROOT " of the machine, outside of it",
                     "root of a user namespace: it may not mount images, nor mark cgroups");
     else
@@ -213,8 +203,9 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
                     cgroup_mode(), systemd);
     else
         finding_set(finding, FINDING_MISSING,
-                    geteuid() == 0 ? "mount /sys/fs/cgroup writable, with these controllers"
-                                   : AS_ROOT,
+                    geteuid() == 0 && !cgroup_root_is_mapped()
+                        ? "mount /sys/fs/cgroup writable, with these controllers"
+                        : AS_ROOT " of the machine",
                     "%s: %s", cgroup_mode(), doctor_plain(&err));
 }
 

@@ -35,6 +35,11 @@ void paths_free(struct paths *paths)
     free(paths->data_dir);
 }
 
+int workload_check_root(const struct runtime *runtime, struct error *err)
+{
+    return strcmp(runtime->cgroup_manager, "disabled") == 0 ? 0 : cgroup_check_root(err);
+}
+
 /* The path of linux.namespaces that says "network", malloc'd; NULL: the VM is joined to none. */
 static char *read_network_path(const struct workload_paths *paths, const char *id)
 {

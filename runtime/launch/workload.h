@@ -16,6 +16,12 @@ int paths_make(const struct runtime *runtime, const char *id, struct paths *path
                struct error *err);
 void paths_free(struct paths *paths);
 
+/*
+ * Refuses root of a user namespace, who can make no cgroup, unless there is to be none; before a
+ * state directory is made, which such a root may not write either. Returns 0, or -1 with *err.
+ */
+int workload_check_root(const struct runtime *runtime, struct error *err);
+
 /* The back end called `isolation`, or NULL with *err. */
 const struct workload_ops *workload_find_ops(const char *isolation, struct error *err);
 

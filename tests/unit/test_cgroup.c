@@ -2,6 +2,7 @@
 /* link: cgroup sandbox plan program */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -364,6 +365,39 @@ static void test_removal_leaves_another_owners(void **state)
     assert_int_equal(removed, 0);
 }
 
+/* Root of a user namespace, as which a rootless engine would call: a status that tells what is
+ * wrong. */
+static int ask_as_mapped_root(void)
+{
+    struct error err = { 0 };
+    if (cgroup_root_is_mapped() || unshare(CLONE_NEWUSER) < 0)
+        return 77;
+    _cleanup_close_ int map = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
+    if (map < 0 || write(map, "0 0 1", 5) != 5)
+        return 1;
+    if (!cgroup_root_is_mapped() || cgroup_create("hybrid-unit-mapped", NULL, &nothing, &err))
+        return 2;
+    return strstr(err.message, "root of a user namespace") &&
+                   strstr(err.message, "run the engine as root")
+               ? 0
+               : 3;
+}
+
+static void test_root_of_a_user_namespace_is_refused(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(ask_as_mapped_root());
+    assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("SKIP: no user namespace can be made here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_place, remove_place)
 
 int main(void)
@@ -380,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_hierarchy_names),
         cmocka_unit_test(test_removal_leaves_another_owners),
+        cmocka_unit_test(test_root_of_a_user_namespace_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,6 +182,7 @@ def pointed_at(t):
     """What the machine lacks ends a run with an error that names the row, and the row says that it is missing."""
     image, directory = t.host.image("test"), programs_without(t, "hybrid-image")
     run, data = ("run", "--rm", "--isolation=container", image, "true"), directory + "/data"
+    no_cgroup = ("--cgroup-manager=disabled", *run)
     os.mkdir(data)
     full = ["--data", data, "load", "-q", fixtures.archive_of("test")]
     store = [*IN_MOUNTS, f'mount -t tmpfs -o size=8k none {data} && exec "$@"', "sh"]
@@ -193,10 +194,11 @@ def pointed_at(t):
             ("cgroup", [*IN_MOUNTS, 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh"], run),
             ("root", ["unshare", "--user"], run),
             ("capabilities", ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"], run),
-            ("filesystems", ["unshare", "--user", "--map-root-user", "--mount"], run),
+            ("root", ["unshare", "--user", "--map-root-user"], run),  # a rootless engine's call
+            ("filesystems", ["unshare", "--user", "--map-root-user", "--mount"], no_cgroup),
             ("namespaces", [sys.executable, "-c", WITHOUT_CLONE3], run),
             ("namespaces", ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-                            'echo 0 >/proc/sys/user/max_mnt_namespaces && exec "$@"', "sh"], run),
+                            'echo 0 >/proc/sys/user/max_mnt_namespaces && exec "$@"', "sh"], no_cgroup),
             ("store", store, full)):
         command = point_at(t, row, lacking, arguments)
         if row == "store":

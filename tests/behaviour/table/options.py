@@ -56,6 +56,11 @@ def dry_run(t):
                    "echo.*two words"):
         t.match("the plan", wanted, result.out)
     t.equal("left behind", [], t.host.settled(2))
+    rootless = ["unshare", "--user", "--map-root-user", "--mount",
+                *t.command("run", "--dry-run", f"--isolation={t.isolation}", t.host.image("test"), "echo", "two words")]
+    seen = t.finish(rootless, None, 20, None)
+    t.equal("result as root of a user namespace", (0, ""), (seen.exit, seen.err))
+    t.match("the plan as root of a user namespace", "echo.*two words", seen.out)
 
 
 @test("option/dry-run-json")
