@@ -16,7 +16,9 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -202,11 +204,24 @@ static int jail_drop_privileges(int process, uid_t uid, gid_t gid,
     return landlock_confine(network->connect_port, &extras->landlock, err);
 }
 
+/*
+ * Descriptor 0, if it is /dev/null already, as who starts us leaves it: the rules of the cgroup
+ * that we are in may not let us open it.
+ */
+static int open_null(void)
+{
+    struct stat status;
+    if (fstat(STDIN_FILENO, &status) == 0 && S_ISCHR(status.st_mode) &&
+        status.st_rdev == makedev(1, 3) && (fcntl(STDIN_FILENO, F_GETFL) & O_ACCMODE) == O_RDWR)
+        return fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
 int jail_enter(int *fds, size_t fd_count, uid_t uid, gid_t gid, const struct jail_network *network,
                struct jail_extras *extras, struct error *err)
 {
     *extras = (struct jail_extras){ 0 };
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null_fd = open_null();
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(null_fd, STDOUT_FILENO) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     /* From here on null_fd is closed with the others. */

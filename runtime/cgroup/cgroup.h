@@ -129,6 +129,36 @@ int cgroup_remove(const char *name, struct error *err);
 bool cgroup_belongs_to(const char *name, const char *owner);
 
 /*
+ * open(2) of a device that hybrid itself needs, such as /dev/kvm, O_CLOEXEC. Where the rules of our
+ * cgroup deny it (EPERM), it is opened from the root of the hierarchy, for which there must be the
+ * right to move a process there. Returns the descriptor, or -1 with errno, that of the first try.
+ *
+ * Why that is no way around an administrator's rules: it is done with the caller's own rights
+ * (hybrid is not set-uid), and who may write to cgroup.procs of the root is root on this host, and
+ * can leave his cgroup whatever is done here. In a container the root is that container's own
+ * cgroup, if there is a cgroup file system at all: the same rules deny the device a second time.
+ * Rules of a cgroup are about what the workload reaches; a VM's, whose kernel is its own, reaches
+ * nothing by a descriptor that only hybrid-vmm holds. Whether VMs may be run is the policy's
+ * question. So this is for paths that are written in hybrid, never for one that a configuration
+ * names: those are devices for the workload. The exception is /dev/null, which a workload without
+ * input, of a container too, has as its descriptor 0: it leads nowhere, and the rules that hybrid
+ * sets for a workload always allow it (config-linux.md, "Default Devices").
+ *
+ * A loop device, too, is not the workload's: the kernel chooses a free one, it is made of a layer
+ * of the store, for reading only, and both descriptors are closed before anything of the image
+ * runs. What the workload has is files of a file system, as from kernel 6.12 on, where no device is
+ * asked for: a node of the device that it made would be denied it by the rules as before.
+ */
+int cgroup_open_device(const char *path, int flags);
+
+/*
+ * mount(2) of such a device, which opens it, and so asks the rules again. The same: for devices
+ * that hybrid has chosen. Returns 0, or -1 with errno.
+ */
+int cgroup_mount_device(const char *device, const char *target, const char *type,
+                        unsigned long flags);
+
+/*
  * Whether we are root of a user namespace only, as a rootless engine's runtime is: in the first one
  * every id is itself. Such a root can neither mark a cgroup nor ask the machine's systemd for one;
  * both ways to make one are refused then.

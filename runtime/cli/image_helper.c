@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 
 enum { OPTION_NAME = 32 }; /* bytes of "--NAME" */
 
@@ -95,16 +96,15 @@ int image_helper_verb(const struct cli *cli, const char *verb, const void *setti
 
 __attribute__((noreturn)) static void become_helper(const struct cli *cli,
                                                     const char *const *arguments,
-                                                    char *const *operands, const sigset_t *mask,
-                                                    pid_t parent)
+                                                    char *const *operands, int null,
+                                                    const sigset_t *mask, pid_t parent)
 {
     struct error err = { 0 };
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     (void)sigprocmask(SIG_SETMASK, mask, NULL);
     /* It cleans up after itself when it is told to end, not when it is killed. */
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
         _exit(EXIT_OURS);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         (void)error_set_errno(&err, EXIT_OURS, errno, "cannot prepare the streams of hybrid-image");
     else
         (void)image_helper_exec(cli, arguments, operands, &err);
@@ -130,6 +130,9 @@ int image_helper_run(const struct cli *cli, const char *const *arguments, char *
     static const int numbers[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
     sigset_t signals;
     sigset_t before;
+    _cleanup_close_ int null = cgroup_open_device("/dev/null", O_RDONLY);
+    if (null < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     (void)sigemptyset(&signals);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         (void)sigaddset(&signals, numbers[i]);
@@ -139,7 +142,7 @@ int image_helper_run(const struct cli *cli, const char *const *arguments, char *
     const pid_t self = getpid();
     pid_t child = fork();
     if (child == 0)
-        become_helper(cli, arguments, operands, &before, self);
+        become_helper(cli, arguments, operands, null, &before, self);
     int status = child < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot fork")
                            : wait_for_helper(child, &signals);
     (void)sigprocmask(SIG_SETMASK, &before, NULL);

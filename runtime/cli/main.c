@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "log_file.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/engine/console.h"
 #include "self.h"
 #include "verbs.h"
@@ -195,9 +196,18 @@ static void note(const void *log, const char *message)
 /* A closed 0, 1 or 2 would be taken by the next file we open, and receive what is written to it. */
 static void open_standard_descriptors(void)
 {
-    for (int fd = 0; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
-            (void)open("/dev/null", O_RDWR); /* NOLINT(android-cloexec-open): becomes fd itself */
+    for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        int null = cgroup_open_device("/dev/null", O_RDWR);
+        /* Without one, something that can neither be read nor written keeps the number taken. */
+        int opened = null >= 0 ? null : open("/", O_PATH | O_CLOEXEC);
+        (void)dup2(opened, fd);
+        if (opened == fd)
+            (void)fcntl(fd, F_SETFD, 0);
+        else
+            cleanup_close(&opened);
+    }
 }
 
 int main(int argc, char **argv)

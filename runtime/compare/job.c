@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "stamp.h"
 
 enum {
@@ -153,7 +154,7 @@ static int fork_job(const struct lab *lab, const struct job_spec *spec, struct j
     make_arguments(&arguments, lab, spec, job->name);
     if (arguments.lacking)
         return error_set(err, EXIT_OURS, "out of memory");
-    _cleanup_close_ int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int null = cgroup_open_device("/dev/null", O_RDONLY);
     const int fds[3] = { spec->input ? pipes[PIPE_IN][0] : null, pipes[PIPE_OUT][1],
                          pipes[PIPE_ERRORS][1] };
     pid_t parent = getpid();
@@ -382,7 +383,7 @@ int lab_call(const struct lab *lab, const char *const *words)
         return -1;
     pid_t child = fork();
     if (child == 0) {
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int null = cgroup_open_device("/dev/null", O_RDWR);
         (void)setpgid(0, 0);
         (void)sigprocmask(SIG_SETMASK, &lab->mask, NULL);
         for (int i = 0; i < 3 && null >= 0; i++)

@@ -14,6 +14,7 @@
 
 #include "cleanup.h"
 #include "loop.h"
+#include "runtime/cgroup/cgroup.h"
 
 #ifndef EROFS_SUPER_MAGIC_V1
 #define EROFS_SUPER_MAGIC_V1 0xE0F5E1E2
@@ -44,9 +45,11 @@ static int mount_layer(const char *file, const char *path, struct error *err)
     if (errno == ENOTBLK) {
         char device[32];
         _cleanup_close_ int loop = loop_attach(file, device, sizeof device, err);
-        if (loop < 0)
+        if (loop < 0) {
+            (void)rmdir(path);
             return error_see_doctor(err, "filesystems");
-        if (mount(device, path, "erofs", layer_flags, NULL) == 0)
+        }
+        if (cgroup_mount_device(device, path, "erofs", layer_flags) == 0)
             return 0;
     }
     int cause = errno;

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 
 enum { LOOP_ATTEMPTS = 64 };
 
@@ -13,7 +14,7 @@ int loop_attach(const char *file, char *device, size_t size, struct error *err)
     _cleanup_close_ int backing = open(file, O_RDONLY | O_CLOEXEC);
     if (backing < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open the layer %s", file);
-    _cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    _cleanup_close_ int control = cgroup_open_device("/dev/loop-control", O_RDWR);
     if (control < 0)
         return error_set_errno(err, EXIT_OURS, errno,
                                "cannot open /dev/loop-control (modprobe loop), and this kernel "
@@ -29,7 +30,7 @@ int loop_attach(const char *file, char *device, size_t size, struct error *err)
         if (number < 0)
             break;
         (void)snprintf(device, size, "/dev/loop%d", number);
-        _cleanup_close_ int loop = open(device, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int loop = cgroup_open_device(device, O_RDONLY);
         if (loop < 0)
             break;
         if (ioctl(loop, LOOP_CONFIGURE, &config) == 0)

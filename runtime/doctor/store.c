@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "doctor.h"
 #include "io.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/image/index.h"
 
 enum { LEAST_FREE_MIB = 4 }; /* the records of a workload, and the policy's */
@@ -18,7 +19,7 @@ __attribute__((noreturn)) static void become_check(const struct runtime *runtime
 {
     char program[4096];
     (void)snprintf(program, sizeof program, "%s/hybrid-image", runtime->exe_dir);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null = cgroup_open_device("/dev/null", O_RDWR);
     (void)signal(SIGPIPE, SIG_DFL); /* a check that is not read to its end is ended by it */
     if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
         dup2(null, STDERR_FILENO) >= 0)

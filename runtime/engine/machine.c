@@ -35,7 +35,7 @@ static int open_terminal(int *master, int *slave, struct error *err)
 {
     struct termios modes;
     int unlock = 0;
-    _cleanup_close_ int ours = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    _cleanup_close_ int ours = cgroup_open_device("/dev/ptmx", O_RDWR | O_NOCTTY);
     if (ours >= 0 && ioctl(ours, TIOCSPTLCK, &unlock) == 0)
         *slave = ioctl(ours, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (*slave < 0 || tcgetattr(*slave, &modes) < 0)

@@ -8,6 +8,7 @@
 #include "document.h"
 #include "index.h"
 #include "io.h"
+#include "runtime/cgroup/cgroup.h"
 #include "store.h"
 
 static const char embedded_reference[] = "docker.io/library/busybox:latest";
@@ -20,10 +21,9 @@ bool store_name_is_embedded(const char *name)
 
 /* In the child: only async-signal-safe calls, whatever threads the caller has. */
 __attribute__((noreturn)) static void exec_helper(const char *helper, const char *const *arguments,
-                                                  int stderr_fd)
+                                                  int null, int stderr_fd)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 &&
+    if (dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 &&
         dup2(stderr_fd, STDERR_FILENO) >= 0)
         execv(helper, (char *const *)arguments);
     _exit(EXIT_NOT_FOUND);
@@ -33,6 +33,9 @@ __attribute__((noreturn)) static void exec_helper(const char *helper, const char
 static int run_helper(const char *helper, const char *const *arguments, struct error *err)
 {
     int pipe_fds[2];
+    _cleanup_close_ int null = cgroup_open_device("/dev/null", O_RDWR);
+    if (null < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     _cleanup_close_ int reader = pipe_fds[0];
@@ -41,7 +44,7 @@ static int run_helper(const char *helper, const char *const *arguments, struct e
     if (child < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot fork");
     if (child == 0)
-        exec_helper(helper, arguments, writer);
+        exec_helper(helper, arguments, null, writer);
     cleanup_close(&writer);
     writer = -1;
     char said[1024];

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/cgroup/scope.h"
 #include "runtime/container/container.h"
 #include "runtime/monitor/attach.h"
@@ -80,13 +81,16 @@ static int take_over(const struct runtime *runtime, const struct launch *launch,
  * Our copies of the caller's 0 and 1 would keep its pipes open after the workload has closed its
  * side. Messages go to 2.
  */
-static void leave_streams(void)
+static void leave_streams(const struct runtime *runtime)
 {
-    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
+    struct error err;
+    _cleanup_close_ int null = cgroup_open_device("/dev/null", O_RDWR);
+    if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0)
         return;
-    (void)dup2(null, STDIN_FILENO);
-    (void)dup2(null, STDOUT_FILENO);
+    (void)error_set_errno(&err, EXIT_OURS, errno,
+                          "standard input and output stay open until the command has ended, also "
+                          "where it closes its own: cannot replace them by /dev/null");
+    runtime->warn(err.message); /* the command runs already, and is not ended for that */
 }
 
 static int follow(const struct runtime *runtime, struct launch *launch, int socket, pid_t monitor,
@@ -102,7 +106,7 @@ static int follow(const struct runtime *runtime, struct launch *launch, int sock
                              .warn = runtime->warn };
     struct attach_end end;
     if (!request->detached && !request->spec.plan->terminal)
-        leave_streams();
+        leave_streams(runtime);
     terminal_make_raw(terminal);
     enum attach_result result = attach_run(&attach, request->detached, &end, err);
     terminal_restore(terminal);
@@ -258,7 +262,7 @@ int launch_exec_remote(const struct runtime *runtime, int socket, int process_fi
                              .warn = runtime->warn };
     struct attach_end end;
     if (!plan->terminal)
-        leave_streams();
+        leave_streams(runtime);
     terminal_make_raw(&terminal);
     enum attach_result result = attach_run(&attach, false, &end, err);
     terminal_restore(&terminal);

@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "io.h"
 #include "monitor_parts.h"
+#include "runtime/cgroup/cgroup.h"
 #include "stamp.h"
 
 /* What a command has to end by itself after its terminal was hung up, before it is killed. */
@@ -76,7 +77,7 @@ static int prepare(struct monitor *monitor, struct error *err)
 {
     struct monitor_request *request = monitor->request;
     /* Before we may stand in for a workload, whose /dev/null could be anything. */
-    monitor->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    monitor->null = cgroup_open_device("/dev/null", O_RDWR);
     if (monitor->null < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     if (request->detached || request->hold) {

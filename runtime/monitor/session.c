@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "runtime/cgroup/cgroup.h"
 
 enum { INPUT, OUTPUT, ERROR_OUTPUT };
 
@@ -67,7 +68,7 @@ static int open_pipes(struct session *session, const struct session_caller *call
     } else {
         ends[INPUT] = caller->standard_is_null
                           ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
-                          : open("/dev/null", O_RDONLY | O_CLOEXEC);
+                          : cgroup_open_device("/dev/null", O_RDONLY);
         if (ends[INPUT] < 0)
             return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     }

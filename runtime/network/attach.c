@@ -18,6 +18,7 @@
 
 #include "cleanup.h"
 #include "netlink.h"
+#include "runtime/cgroup/cgroup.h"
 
 enum {
     VIRTIO_HEADER = 12, /* struct virtio_net_hdr_v1: what hybrid-vmm expects before each frame */
@@ -199,7 +200,7 @@ static int make_tap(char name[IFNAMSIZ], struct error *err)
 {
     struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
     (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", TAP_NAME);
-    _cleanup_close_ int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_close_ int fd = cgroup_open_device("/dev/net/tun", O_RDWR | O_NONBLOCK);
     if (fd < 0) {
         (void)error_set(err, EXIT_OURS,
                         "cannot open /dev/net/tun: %s; a VM with a network needs it: modprobe tun",

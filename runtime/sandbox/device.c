@@ -16,8 +16,7 @@ static bool is_device(int fd, const struct plan_device *device)
            (S_ISFIFO(status.st_mode) || status.st_rdev == makedev(device->major, device->minor));
 }
 
-/* In a user namespace mknod(2) is not allowed: the host's node of the same name is bound instead.
- */
+/* Where mknod(2) is not allowed: the host's node of the same name is bound instead. */
 static int bind_device(struct sandbox *sandbox, const struct plan_device *device, struct error *err)
 {
     _cleanup_close_ int source =
@@ -77,9 +76,14 @@ int device_make(struct sandbox *sandbox, const struct plan_step *step, struct er
     int parent = open_parent(sandbox, device->path, &leaf, err);
     if (parent < 0)
         return -1;
-    if (mknodat(parent, leaf, device->mode, makedev(device->major, device->minor)) < 0)
-        return errno == EEXIST ? accept_existing(parent, leaf, device, err)
-                               : sandbox_fail(err, "cannot make the device %s", device->path);
+    if (mknodat(parent, leaf, device->mode, makedev(device->major, device->minor)) < 0) {
+        if (errno == EEXIST)
+            return accept_existing(parent, leaf, device, err);
+        /* The rules of a cgroup above ours (podman 4.3 denies all devices to pods): the node is
+         * there, whoever opens it is asked by the same rules. */
+        return errno == EPERM ? bind_device(sandbox, device, err)
+                              : sandbox_fail(err, "cannot make the device %s", device->path);
+    }
     if ((device->uid != 0 || device->gid != 0) &&
         fchownat(parent, leaf, device->uid, device->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return sandbox_fail(err, "cannot set the owner of the device %s", device->path);

@@ -4,6 +4,7 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "runtime/cgroup/cgroup.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,7 +20,7 @@ enum { PROBE_TIMEOUT = 20 * 1000 }; /* milliseconds; under 5 on hardware, second
 
 static int open_device(struct error *err)
 {
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int fd = cgroup_open_device("/dev/kvm", O_RDWR);
     if (fd >= 0)
         return fd;
     const char *remedy =

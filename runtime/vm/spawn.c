@@ -12,14 +12,11 @@
 #include <sys/wait.h>
 
 /* In the child: the descriptors at their numbers, inheritable; all others are close-on-exec. */
-static int place_fds(const struct spawn_request *request, int report_fd)
+static int place_fds(const struct spawn_request *request, int null, int report_fd)
 {
     const int after = SPAWN_FIRST_FD + (int)request->fd_count;
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int streams[] = { null, request->stdout_fd < 0 ? null : request->stdout_fd,
                       request->stderr_fd < 0 ? null : request->stderr_fd };
-    if (null < 0)
-        return -1;
     /* First all out of the way, then each to its place: no one overwrites another. */
     int report = fcntl(report_fd, F_DUPFD_CLOEXEC, after);
     if (report < 0)
@@ -80,7 +77,7 @@ struct report {
     bool preparing; /* request->prepare failed */
 };
 
-__attribute__((noreturn)) static void run_child(const struct spawn_request *request,
+__attribute__((noreturn)) static void run_child(const struct spawn_request *request, int null,
                                                 const int report_fds[2])
 {
     char *const no_environment[] = { NULL }; /* may hold secrets, and no helper needs it */
@@ -89,7 +86,7 @@ __attribute__((noreturn)) static void run_child(const struct spawn_request *requ
     (void)close(report_fds[0]);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && !is_orphan(report) &&
         join_cgroup(request->cgroup) == 0) {
-        int placed = place_fds(request, report);
+        int placed = place_fds(request, null, report);
         if (placed >= 0) {
             report = placed;
             (void)setsid(); /* Ctrl-C at the terminal is not for it */
@@ -121,13 +118,16 @@ static pid_t clone_child(const struct spawn_request *request, int *pidfd)
 int spawn_program(const struct spawn_request *request, struct spawned *spawned, struct error *err)
 {
     int report[2];
+    _cleanup_close_ int null = cgroup_open_device("/dev/null", O_RDWR);
+    if (null < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot open /dev/null");
     if (pipe2(report, O_CLOEXEC) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     _cleanup_close_ int report_read = report[0];
     *spawned = (struct spawned){ .pidfd = -1 };
     spawned->pid = clone_child(request, &spawned->pidfd);
     if (spawned->pid == 0)
-        run_child(request, report);
+        run_child(request, null, report);
     int cause = errno;
     (void)close(report[1]);
     if (spawned->pid < 0)

@@ -1,5 +1,5 @@
 /* compare: statistics, traces, and what is made of a document. */
-/* link: compare */
+/* link: compare cgroup program */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

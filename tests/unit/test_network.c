@@ -1,6 +1,6 @@
 /* Netlink messages, the description of a network on the wire, and, as root, namespaces of our own.
  */
-/* link: network */
+/* link: network cgroup program */
 #include "runtime/network/netlink.h"
 #include "runtime/network/network.h"
 #include "test_namespace.h"

@@ -1,6 +1,6 @@
 /* What a VM makes of packet filter rules and ports of its namespace: as root, in namespaces of our
  * own. */
-/* link: network */
+/* link: network cgroup program */
 #include "cleanup.h"
 #include "runtime/network/netlink.h"
 #include "runtime/network/network.h"

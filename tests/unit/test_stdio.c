@@ -1,5 +1,5 @@
 /* The relay of streams: exact bytes, half-close, back pressure, readers that leave, terminals. */
-/* link: monitor */
+/* link: monitor cgroup program */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -10,14 +11,16 @@ import platform
 import re
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import threading
 
-from harness import Skip
+from harness import Session, Skip
 from table import test
 from table.bundles import CONTAINERS, Bundle
+from table.networks import Network
 
 
 @test("engine/one-cgroup-for-one-container", **CONTAINERS)
@@ -89,6 +92,148 @@ def strangers_cgroup(t):
             t.equal("the stranger's exit status", None, sleeper.poll())
             t.equal("directories", sorted(places),
                     sorted(f"{parent}/{name}" for parent, names, _ in os.walk("/sys/fs/cgroup") if name in names))
+
+
+DENIED = "Operation not permitted\n" * 2
+# Shows what is denied, then runs a command. A cgroup of its own below the rules: on v2 one with processes has no children that
+# have controllers.
+INSIDE_DENIED = """mkdir -p "$0/caller" && echo $$ >"$0/caller/cgroup.procs"
+(: <>/dev/ptmx) 2>&1 | grep -o "Operation not permitted"; (: <>/dev/null) 2>&1 | grep -o "Operation not permitted"; exec "$@" """
+
+
+def deny_on_v2(place):
+    """Attaches the shortest program of type CGROUP_DEVICE: the answer is 0 (bpf(2), the system's numbers of PROG_LOAD, ATTACH).
+    Others may be beside it, as engines do it."""
+    number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xb7, 0, 0, 0, 0x95, 0, 0, 0))
+    text = ctypes.create_string_buffer(b"GPL")
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def bpf(command, attributes):
+        result = libc.syscall(number, command, attributes, len(attributes))
+        if result < 0:
+            raise OSError(ctypes.get_errno(), f"bpf({command})")
+        return result
+    program = bpf(5, struct.pack("=IIQQ", 15, 2, ctypes.addressof(code), ctypes.addressof(text)))
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        bpf(8, struct.pack("=IIII", directory, program, 6, 2))
+    finally:
+        os.close(directory)
+        os.close(program)
+
+
+def deny_devices(t):
+    """A cgroup that denies every device, as an engine's rules for a workload may: its name, and what a command is to be called
+    by to be below it."""
+    name = f"hybrid-denied-{t.name()}"
+
+    def is_removed():
+        places = [path for path, _, _ in os.walk("/sys/fs/cgroup", topdown=False) if f"/{name}" in path]
+        for path in places:
+            with open(path + "/cgroup.procs", encoding="ascii") as file, contextlib.suppress(ProcessLookupError):
+                for pid in file.read().split():  # a row that failed, or whose run was killed
+                    os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+        return not places
+    v1 = os.path.isdir("/sys/fs/cgroup/devices")
+    place = f"/sys/fs/cgroup/{'devices/' if v1 else ''}{name}"
+    t.closers.append(lambda: t.eventually("the cgroups are gone", is_removed))
+    os.mkdir(place)
+    if v1:
+        with open(place + "/devices.deny", "w", encoding="ascii") as file:
+            file.write("a")
+    else:
+        deny_on_v2(place)
+    return name, ["sh", "-c", INSIDE_DENIED, place]
+
+
+@test("engine/run-where-devices-are-denied", seconds=60)
+def run_without_devices(t):
+    """An engine's rules for the workload, whose cgroup it may call hybrid in, leave hybrid what it needs itself."""
+    _, inside = deny_devices(t)
+    # Its caller's pipe is closed when the command has closed it, not at its end.
+    command = t.run_arguments("-i", "--name", t.name(), command=["sh", "-c", "cat; exec >&-; sleep 1000"])
+    session = Session(t, t.spawn([*inside, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    session.send(b"through\n")
+    session.close_stdin()
+    session.readers[0].join(40 * t.slow)
+    t.equal("what the shell, then the workload says", DENIED + "through\n", session.seen[1].decode())
+    t.check(not session.readers[0].is_alive(), "standard output is still open")
+    session.signal(9)
+    session.wait()
+    # What loads images is started with it as its input: the one that comes along, and one that is not there.
+    data = t.file("data", "") + ".d"
+    os.mkdir(data)
+    t.closers.append(lambda: shutil.rmtree(data))
+    loads = t.command("--data", data, "run", "--dry-run", f"--isolation={t.isolation}", "busybox", "true")
+    result = t.finish([*inside, *loads], None, 60, None)
+    t.equal("the embedded image", (0, ""), (result.exit, result.err))
+    result = t.finish([*inside, *t.command("run", "--pull=always", "127.0.0.1:1/nosuch")], None, 60, None)
+    t.match("an image that cannot be had", "127.0.0.1:1", result.err)
+    t.check("not permitted" not in result.err, f"the helper was not started: {result.err}")
+
+
+@test("engine/no-streams-where-devices-are-denied", isolations=("container",))
+def streams_without_devices(t):
+    """A stream that the caller has closed is not taken by the next file that hybrid opens, the log or its state."""
+    _, inside = deny_devices(t)
+    log = t.file("log", "")
+    closing = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    result = t.finish([*inside, *closing, *t.command("--log", log, "version")], None, 20, None)
+    t.equal("what the shell says", DENIED, result.out)
+    with open(log, encoding="utf-8") as file:
+        t.check("hybrid" not in file.read(), "standard output went into the log")
+    result = t.finish([*inside, *t.command("doctor", "--json")], None, 60, None)
+    rows = json.loads(result.out[result.out.index("{"):])["findings"]
+    t.equal("the store", ["good"], [row["status"] for row in rows if row["name"] == "store"])
+
+
+@test("engine/container-where-devices-are-denied", isolations=("container",), seconds=60)
+def container_without_devices(t):
+    """On v2, as podman's pods are: it starts, its devices are there, and the rules hold when it opens them."""
+    if os.path.isdir("/sys/fs/cgroup/devices"):
+        raise Skip("on cgroup v1 a cgroup cannot allow what the one above it denies")
+    name, _ = deny_devices(t)
+    bundle = Bundle(t, "stat -c %F /dev/null; (: >/dev/null) 2>&1; sleep 1000")
+    bundle.config["linux"]["cgroupsPath"] = f"/{name}/it"
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("/dev/null: Operation not permitted")
+    t.check(bundle.output().startswith("character special file\n"), f"what it found: {bundle.output()}")
+
+
+@test("engine/machine-where-devices-are-denied", isolations=("vm",), seconds=90)
+def machine_without_devices(t):
+    """The same of a VM in a cgroup below that one: its monitor, its terminal and its interface."""
+    network = Network(t)
+    bundle = Bundle(t, "tty; cat /sys/class/net/net0/address; echo to-the-terminal; exec sleep 1000", terminal=True)
+    bundle.config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs"})
+    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
+    name, inside = deny_devices(t)
+    bundle.config["linux"]["cgroupsPath"] = f"/{name}/vm"
+    for namespace in bundle.config["linux"]["namespaces"]:
+        if namespace["type"] == "network":
+            namespace["path"] = network.path
+    bundle.write()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    t.closers.append(listener.close)
+    listener.bind(bundle.path + "/console")
+    listener.listen()
+    create = t.command("create", "--bundle", bundle.path, "--console-socket", bundle.path + "/console", bundle.id)
+    result = t.finish([*inside, *create], None, 60, None, stderr=subprocess.STDOUT)
+    t.equal("what the shell says, and create", (0, DENIED), (result.exit, result.out))
+    with listener.accept()[0] as connection:
+        _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+    master = array.array("i", ancillary[0][2])[0]
+    t.closers.append(lambda: os.close(master))
+    t.verb("start", bundle.id, seconds=60)
+    seen = b""
+    while b"to-the-terminal" not in seen:
+        seen += os.read(master, 4096)
+    t.match("its terminal and interface", r"/dev/pts/0\r\n[0-9a-f:]{17}\r\n", seen.decode())
+    t.verb("delete", "--force", bundle.id)
 
 
 @test("engine/signal-to-all", **CONTAINERS)
