@@ -21,10 +21,7 @@ enum limit {
     LIMITS,
 };
 
-/*
- * In the order in which they must be written: v1 wants the period before the quota. On v2, quota
- * and period are one file.
- */
+/* apply_limits has the order in which they are written. On v2, quota and period are one file. */
 static const struct {
     const char *what; /* for messages */
     const char *v1_controller, *v1_file;
@@ -184,22 +181,22 @@ static int apply_limit(const struct cgroup *cgroup, const struct plan_resources 
 }
 
 /*
- * v1 wants memory never above memory plus swap: which of the two is written first depends on
- * whether they grow or shrink.
+ * v1 bounds one number by the other: memory by memory plus swap, the quota of each period by what
+ * the cgroup above has. Which of the two is written first depends on whether they grow or shrink.
  */
-static int apply_memory(const struct cgroup *cgroup, const struct plan_resources *resources,
-                        struct error *err)
+static int apply_pair(const struct cgroup *cgroup, const struct plan_resources *resources,
+                      enum limit one, enum limit other, struct error *err)
 {
     struct error first;
-    if (apply_limit(cgroup, resources, LIMIT_MEMORY, &first) == 0)
-        return apply_limit(cgroup, resources, LIMIT_SWAP, err);
-    if (resources->memory_swap < 0) {
+    if (apply_limit(cgroup, resources, one, &first) == 0)
+        return apply_limit(cgroup, resources, other, err);
+    if (number_of(resources, other, false) < 0) {
         *err = first;
         return -1;
     }
-    return apply_limit(cgroup, resources, LIMIT_SWAP, err) < 0
+    return apply_limit(cgroup, resources, other, err) < 0
                ? -1
-               : apply_limit(cgroup, resources, LIMIT_MEMORY, err);
+               : apply_limit(cgroup, resources, one, err);
 }
 
 /* memory.checkBeforeUpdate: the kernel would reclaim, or kill, until the limit holds. */
@@ -253,10 +250,33 @@ static int64_t number_in_force(const struct cgroup *cgroup, const char *controll
     return strtoll(text, NULL, 10);
 }
 
+/* The period that a quota is of; the default one where none can be read. */
+static int64_t period_in_force(const struct cgroup *cgroup)
+{
+    char text[64];
+    int v1_fd = cgroup_v1_fd(cgroup, "cpu");
+    const char *file = v1_fd >= 0 ? "cpu.cfs_period_us" : "cpu.max";
+    ssize_t length = cgroup_read_file(v1_fd >= 0 ? v1_fd : cgroup->v2_fd, file, text, sizeof text);
+    const char *space = length > 0 ? strchr(text, ' ') : NULL;
+    int64_t period =
+        length > 0 && (v1_fd >= 0 || space) ? strtoll(space ? space : text, NULL, 10) : 0;
+    return period > 0 ? period : DEFAULT_PERIOD;
+}
+
+/* Whether v1's limit of memory and swap together is below this one of memory alone. */
+static bool exceeds_swap_in_force(const struct cgroup *cgroup, int64_t memory)
+{
+    char text[64];
+    int v1_fd = cgroup_v1_fd(cgroup, "memory");
+    return v1_fd >= 0 &&
+           cgroup_read_file(v1_fd, "memory.memsw.limit_in_bytes", text, sizeof text) > 0 &&
+           strtoll(text, NULL, 10) < memory;
+}
+
 /*
- * An update names one of two numbers that mean something only together: a quota alone is of the
- * default period, on v1 too; and where v2 keeps both in one file, or one counted without the
- * other, the one that is in force is taken.
+ * An update names one of two numbers that mean something only together, and the other is taken as
+ * it is in force: a quota's period on v1 and v2; a period's quota, and memory and swap, on v2,
+ * which keeps both in one file, or counts one without the other.
  */
 int resources_complete(const struct cgroup *cgroup, struct plan_resources *resources,
                        struct error *err)
@@ -266,9 +286,15 @@ int resources_complete(const struct cgroup *cgroup, struct plan_resources *resou
     int64_t old_memory = number_in_force(cgroup, "memory", "memory.max");
     int64_t old_swap = number_in_force(cgroup, "memory", "memory.swap.max");
     int64_t total; /* stays what it is, as on v1 */
+    /* Without a limit of memory none of memory and swap together makes sense; v1 refuses it. */
+    if (resources->memory_limit == PLAN_UNLIMITED && resources->memory_swap < 0)
+        resources->memory_swap = PLAN_UNLIMITED;
     if (memory && resources->memory_swap < 0 && old_memory >= 0 && old_swap >= 0 &&
         !__builtin_add_overflow(old_memory, old_swap, &total))
         resources->memory_swap = total > resources->memory_limit ? total : resources->memory_limit;
+    if (memory && resources->memory_swap < 0 &&
+        exceeds_swap_in_force(cgroup, resources->memory_limit))
+        resources->memory_swap = resources->memory_limit; /* as on v2 */
     if (swap && resources->memory_limit < 0)
         resources->memory_limit = old_memory;
     if (swap && resources->memory_limit != PLAN_UNLIMITED &&
@@ -281,7 +307,7 @@ int resources_complete(const struct cgroup *cgroup, struct plan_resources *resou
         resources->cpu_quota = number_in_force(cgroup, "cpu", "cpu.max");
     if (resources->cpu_quota > 0 && resources->cpu_quota != PLAN_UNLIMITED &&
         resources->cpu_period <= 0)
-        resources->cpu_period = DEFAULT_PERIOD;
+        resources->cpu_period = period_in_force(cgroup);
     return 0;
 }
 
@@ -333,16 +359,70 @@ int resources_settle(struct cgroup *cgroup, struct error *err)
     return cgroup->exact_pids > 0 ? write_pids_limit(cgroup, cgroup->exact_pids, err) : 0;
 }
 
-/* A group with cpu.idle has no weight: the kernel refuses one then, and forgets an earlier one. */
-static bool makes_idle(const struct plan_resources *resources)
+/* By its file of v2; NULL: there is none. */
+static const struct plan_cgroup_setting *find_setting(const struct plan_resources *resources,
+                                                      const char *v2_file)
 {
     for (size_t i = 0; i < resources->setting_count; i++) {
         const struct plan_cgroup_setting *setting = &resources->settings[i];
-        if (setting->v2_file && strcmp(setting->v2_file, "cpu.idle") == 0 &&
-            strcmp(setting->v2_value, "1") == 0)
-            return true;
+        if (setting->v2_file && strcmp(setting->v2_file, v2_file) == 0)
+            return setting;
     }
-    return false;
+    return NULL;
+}
+
+/* A group with cpu.idle has no weight: the kernel refuses one then, and forgets an earlier one. */
+static bool makes_idle(const struct plan_resources *resources)
+{
+    const struct plan_cgroup_setting *idle = find_setting(resources, "cpu.idle");
+    return idle && strcmp(idle->v2_value, "1") == 0;
+}
+
+/* A quota may not be below the burst in force: where both shrink, the burst does so first. */
+static int apply_quota(const struct cgroup *cgroup, const struct plan_resources *resources,
+                       struct error *err)
+{
+    struct error ignored;
+    if (apply_pair(cgroup, resources, LIMIT_PERIOD, LIMIT_QUOTA, err) == 0)
+        return 0;
+    const struct plan_cgroup_setting *burst = find_setting(resources, "cpu.max.burst");
+    if (!burst || apply_setting(cgroup, burst, &ignored) < 0)
+        return -1;
+    return apply_pair(cgroup, resources, LIMIT_PERIOD, LIMIT_QUOTA, err);
+}
+
+static int apply_limits(const struct cgroup *cgroup, const struct plan_resources *resources,
+                        struct error *err)
+{
+    static const enum limit alone[] = { LIMIT_RESERVATION, LIMIT_SHARES, LIMIT_PIDS, LIMIT_CPUS,
+                                        LIMIT_MEMS };
+    if (apply_pair(cgroup, resources, LIMIT_MEMORY, LIMIT_SWAP, err) < 0 ||
+        apply_quota(cgroup, resources, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++)
+        if (!(alone[i] == LIMIT_SHARES && makes_idle(resources)) &&
+            apply_limit(cgroup, resources, alone[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* Two that bound each other, such as the real-time period and its run time, stand beside each
+ * other. */
+static int apply_settings(const struct cgroup *cgroup, const struct plan_resources *resources,
+                          struct error *err)
+{
+    const struct plan_cgroup_setting *settings = resources->settings;
+    for (size_t i = 0; i < resources->setting_count; i++) {
+        struct error ignored;
+        if (apply_setting(cgroup, &settings[i], err) == 0)
+            continue;
+        if (i + 1 == resources->setting_count ||
+            apply_setting(cgroup, &settings[i + 1], &ignored) < 0 ||
+            apply_setting(cgroup, &settings[i], err) < 0)
+            return -1;
+        i++;
+    }
+    return 0;
 }
 
 int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, struct error *err)
@@ -350,15 +430,9 @@ int resources_apply(struct cgroup *cgroup, const struct plan_resources *given, s
     struct plan_resources completed = *given;
     const struct plan_resources *resources = &completed;
     if (check_memory(cgroup, given, err) < 0 || resources_complete(cgroup, &completed, err) < 0 ||
-        tell_systemd(cgroup, resources, err) < 0 || apply_memory(cgroup, resources, err) < 0)
+        tell_systemd(cgroup, resources, err) < 0 || apply_limits(cgroup, resources, err) < 0 ||
+        apply_settings(cgroup, resources, err) < 0)
         return -1;
-    for (int limit = LIMIT_RESERVATION; limit < LIMITS; limit++)
-        if (!(limit == LIMIT_SHARES && makes_idle(resources)) &&
-            apply_limit(cgroup, resources, (enum limit)limit, err) < 0)
-            return -1;
-    for (size_t i = 0; i < resources->setting_count; i++)
-        if (apply_setting(cgroup, &resources->settings[i], err) < 0)
-            return -1;
     if (make_room(cgroup, err) < 0)
         return -1;
     if (resources->device_count == 0)

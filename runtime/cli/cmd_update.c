@@ -11,20 +11,29 @@ struct settings {
     const char *resources;
     const char *memory, *memory_swap, *memory_reservation;
     int64_t cpu_period, cpu_quota, cpu_share, pids_limit, blkio_weight;
+    int64_t cpu_burst, cpu_idle, cpu_rt_period, cpu_rt_runtime;
+    double cpus;
     const char *cpuset_cpus, *cpuset_mems;
 };
 
-static const struct settings defaults = { .pids_limit = INT64_MIN, .cpu_quota = INT64_MIN };
+static const struct settings defaults = { .pids_limit = INT64_MIN,
+                                          .cpu_quota = INT64_MIN,
+                                          .cpu_burst = INT64_MIN,
+                                          .cpu_idle = INT64_MIN,
+                                          .cpu_rt_runtime = INT64_MIN,
+                                          .cpus = -1 };
 
 static const struct cli_option options[] = {
     CLI_OPTION(CLI_TEXT, struct settings, resources, "resources", 'r', "FILE",
                "Read them from FILE, the linux.resources of a configuration; -: standard input"),
-    CLI_OPTION(CLI_TEXT, struct settings, memory, "memory", 0, "SIZE",
+    CLI_OPTION(CLI_TEXT, struct settings, memory, "memory", 'm', "SIZE",
                "Limit of memory, such as 64m; -1: none"),
     CLI_OPTION(CLI_TEXT, struct settings, memory_swap, "memory-swap", 0, "SIZE",
                "Limit of memory plus swap; -1: none"),
     CLI_OPTION(CLI_TEXT, struct settings, memory_reservation, "memory-reservation", 0, "SIZE",
                "Memory that is not taken away as long as there is other"),
+    CLI_OPTION(CLI_DECIMAL, struct settings, cpus, "cpus", 0, "NUMBER",
+               "Processors to use at most, such as 1.5: sets --cpu-quota and --cpu-period"),
     { .name = "cpu-period",
       .kind = CLI_NUMBER,
       .argument = "MICROSECONDS",
@@ -43,6 +52,31 @@ static const struct cli_option options[] = {
       .argument = "SHARES",
       .help = "Weight against other containers, 2 to 262144",
       .offset = offsetof(struct settings, cpu_share),
+      .maximum = INT64_MAX - 1 },
+    { .name = "cpu-burst",
+      .kind = CLI_NUMBER,
+      .argument = "MICROSECONDS",
+      .help = "What may be saved of --cpu-quota and spent in a later period",
+      .offset = offsetof(struct settings, cpu_burst),
+      .maximum = INT64_MAX - 1 },
+    { .name = "cpu-idle",
+      .kind = CLI_NUMBER,
+      .argument = "0|1",
+      .help = "1: have processor time only where no other wants it",
+      .offset = offsetof(struct settings, cpu_idle),
+      .maximum = 1 },
+    { .name = "cpu-rt-period",
+      .kind = CLI_NUMBER,
+      .argument = "MICROSECONDS",
+      .help = "Period that --cpu-rt-runtime is counted in (cgroup v1)",
+      .offset = offsetof(struct settings, cpu_rt_period),
+      .maximum = INT64_MAX - 1 },
+    { .name = "cpu-rt-runtime",
+      .kind = CLI_NUMBER,
+      .argument = "MICROSECONDS",
+      .help = "Time in each of these for real-time processes (cgroup v1)",
+      .offset = offsetof(struct settings, cpu_rt_runtime),
+      .minimum = -1,
       .maximum = INT64_MAX - 1 },
     CLI_OPTION(CLI_TEXT, struct settings, cpuset_cpus, "cpuset-cpus", 0, "LIST",
                "Processors to run on, such as 0-2,5"),
@@ -63,8 +97,6 @@ static const struct cli_option options[] = {
       .maximum = 1000 },
     CLI_OPTION_REFUSED("kernel-memory", 0, "kernels have no such limit any more"),
     CLI_OPTION_REFUSED("kernel-memory-tcp", 0, "--memory counts it"),
-    CLI_OPTION_REFUSED("cpu-rt-period", 0, "use --resources"),
-    CLI_OPTION_REFUSED("cpu-rt-runtime", 0, "use --resources"),
     CLI_OPTION_REFUSED("l3-cache-schema", 0, "Intel RDT is not supported"),
     CLI_OPTION_REFUSED("mem-bw-schema", 0, "Intel RDT is not supported"),
     { 0 },
@@ -111,7 +143,16 @@ static json_t *compose(const struct settings *settings, struct error *err)
                             : json_object();
     if (!resources)
         return NULL;
-    if (add_size(resources, "limit", settings->memory, "--memory", err) < 0 ||
+    bool twice = settings->cpu_period != 0 || settings->cpu_quota != defaults.cpu_quota;
+    bool given = settings->cpus != defaults.cpus;
+    if (given && twice) {
+        (void)error_set(err, EXIT_OURS,
+                        "--cpus sets --cpu-quota and --cpu-period: give it or them, not both");
+        json_decref(resources);
+        return NULL;
+    }
+    if ((given && oci_compose_cpus(part(resources, "cpu"), settings->cpus, err) < 0) ||
+        add_size(resources, "limit", settings->memory, "--memory", err) < 0 ||
         add_size(resources, "swap", settings->memory_swap, "--memory-swap", err) < 0 ||
         add_size(resources, "reservation", settings->memory_reservation, "--memory-reservation",
                  err) < 0) {
@@ -121,7 +162,15 @@ static json_t *compose(const struct settings *settings, struct error *err)
     add_number(resources, "cpu", "period", settings->cpu_period, 0);
     add_number(resources, "cpu", "quota", settings->cpu_quota, defaults.cpu_quota);
     add_number(resources, "cpu", "shares", settings->cpu_share, 0);
-    add_number(resources, "pids", "limit", settings->pids_limit, defaults.pids_limit);
+    add_number(resources, "cpu", "burst", settings->cpu_burst, defaults.cpu_burst);
+    add_number(resources, "cpu", "idle", settings->cpu_idle, defaults.cpu_idle);
+    add_number(resources, "cpu", "realtimePeriod", settings->cpu_rt_period, 0);
+    add_number(resources, "cpu", "realtimeRuntime", settings->cpu_rt_runtime,
+               defaults.cpu_rt_runtime);
+    /* In a document 0 is what nobody asked for. As a limit it is as good as 1, and systemd has none
+     * of 0: no process more than there is. */
+    add_number(resources, "pids", "limit", settings->pids_limit == 0 ? 1 : settings->pids_limit,
+               defaults.pids_limit);
     add_number(resources, "blockIO", "weight", settings->blkio_weight, 0);
     add_text(resources, "cpus", settings->cpuset_cpus);
     add_text(resources, "mems", settings->cpuset_mems);

@@ -109,6 +109,12 @@ json_t *oci_compose_process(const json_t *config, const struct run_options *opti
                             struct error *err);
 
 /*
+ * --cpus, a number of processors such as 1.5, into `cpu` (linux.resources.cpu) as quota and period.
+ * Returns 0, or -1 with *err.
+ */
+int oci_compose_cpus(json_t *cpu, double cpus, struct error *err);
+
+/*
  * Compiles linux.seccomp of an OCI configuration to BPF for this architecture. *program is
  * malloc'd, the caller's. No profile: *program NULL, length 0. Returns 0, or -1 with *err.
  * System calls newer than those libseccomp knows answer ENOSYS, so that programs fall back.

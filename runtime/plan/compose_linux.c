@@ -150,18 +150,22 @@ static bool is_cpu_list(const char *text)
     }
 }
 
+int oci_compose_cpus(json_t *cpu, double cpus, struct error *err)
+{
+    if (!isfinite(cpus) || cpus < 0.01 || cpus > MAX_CPUS)
+        return error_set(err, EXIT_OURS, "--cpus: %g is not a number of CPUs from 0.01 to %d", cpus,
+                         MAX_CPUS);
+    json_int_t quota = (json_int_t)(cpus * CPU_PERIOD + 0.5);
+    if (compose_set(cpu, "quota", json_integer(quota), err) < 0)
+        return -1;
+    return compose_set(cpu, "period", json_integer(CPU_PERIOD), err);
+}
+
 static int add_cpu(json_t *resources, const struct run_options *options, struct error *err)
 {
     json_auto_t *cpu = json_object();
-    if (options->cpus != 0) {
-        if (!isfinite(options->cpus) || options->cpus < 0.01 || options->cpus > MAX_CPUS)
-            return error_set(err, EXIT_OURS, "--cpus: %g is not a number of CPUs from 0.01 to %d",
-                             options->cpus, MAX_CPUS);
-        json_int_t quota = (json_int_t)(options->cpus * CPU_PERIOD + 0.5);
-        if (compose_set(cpu, "quota", json_integer(quota), err) < 0 ||
-            compose_set(cpu, "period", json_integer(CPU_PERIOD), err) < 0)
-            return -1;
-    }
+    if (options->cpus != 0 && oci_compose_cpus(cpu, options->cpus, err) < 0)
+        return -1;
     if (options->cpuset_cpus) {
         if (!is_cpu_list(options->cpuset_cpus))
             return error_set(err, EXIT_OURS,

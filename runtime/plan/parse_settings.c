@@ -62,8 +62,8 @@ static const struct number_member {
     { "memory", "swappiness", 0, 200, true, "memory", "memory.swappiness", NULL },
     { "cpu", "realtimePeriod", 0, INT64_MAX, false, "cpu", "cpu.rt_period_us", NULL },
     { "cpu", "realtimeRuntime", -1, INT64_MAX, false, "cpu", "cpu.rt_runtime_us", NULL },
-    { "cpu", "burst", 0, INT64_MAX, false, "cpu", "cpu.cfs_burst_us", "cpu.max.burst" },
-    { "cpu", "idle", 0, 1, false, "cpu", "cpu.idle", "cpu.idle" },
+    { "cpu", "burst", 0, INT64_MAX, true, "cpu", "cpu.cfs_burst_us", "cpu.max.burst" },
+    { "cpu", "idle", 0, 1, true, "cpu", "cpu.idle", "cpu.idle" },
 };
 
 static int parse_numbers(struct settings *settings, const json_t *all, struct error *err)
@@ -90,6 +90,8 @@ static int parse_numbers(struct settings *settings, const json_t *all, struct er
             .v1_value = value,
             .v2_file = member->v2_file,
             .v2_value = value,
+            /* A kernel without burst and idle has no other value of them. */
+            .optional = number == 0 && member->v2_file,
         };
         if (add(settings, &setting, err) < 0)
             return -1;

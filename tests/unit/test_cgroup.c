@@ -178,9 +178,12 @@ static void test_updates_of_one_number(void **state)
     put(place, "cpu.cfs_period_us", "1000");
     resources.cpu_quota = 50000;
     assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
-    expect(place, "cpu.cfs_period_us", "100000");
+    expect(place, "cpu.cfs_period_us", "1000");
     expect(place, "cpu.cfs_quota_us", "50000");
     cgroup = v2_cgroup(place);
+    put(place, "cpu.max", "max 10000");
+    assert_int_equal(resources_apply(&cgroup, &resources, &err), 0);
+    expect(place, "cpu.max", "50000 10000");
     resources = nothing;
     put(place, "memory.max", "1000000");
     put(place, "cpu.max", "5000 10000");

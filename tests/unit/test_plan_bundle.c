@@ -87,6 +87,8 @@ static void test_settings(void **state)
         { "'memory':{'disableOOMKiller':true}", "memory", "memory.oom_control", "1", NULL, NULL },
         { "'cpu':{'burst':500}", "cpu", "cpu.cfs_burst_us", "500", "cpu.max.burst", "500" },
         { "'cpu':{'idle':1}", "cpu", "cpu.idle", "1", "cpu.idle", "1" },
+        { "'cpu':{'idle':0}", "cpu", "cpu.idle", "0", "cpu.idle", "0" }, /* an update's way back */
+        { "'cpu':{'burst':0}", "cpu", "cpu.cfs_burst_us", "0", "cpu.max.burst", "0" },
         { "'cpu':{'realtimeRuntime':5}", "cpu", "cpu.rt_runtime_us", "5", NULL, NULL },
         { "'blockIO':{'weight':10}", "blkio", "blkio.weight", "10", "io.weight", "default 1" },
         { "'blockIO':{'weight':1000}", "blkio", "blkio.weight", "1000", "io.weight",

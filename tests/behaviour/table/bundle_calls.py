@@ -16,6 +16,49 @@ from table.bundles import CONTAINERS, Bundle, cgroup_file
 STATUS = "grep -E '^(Cap(Bnd|Eff|Prm|Amb)|NoNewPrivs):' /proc/self/status; echo $(id -G) $(pwd)"
 
 
+@test("bundle/update-of-what-bounds-each-other", **CONTAINERS)
+def update_pairs(t):
+    """Numbers that v1 compares as each is written, and those that an update sets back to 0."""
+    bundle = Bundle(t, ["sleep", "1000"])
+    name = bundle.id
+    bundle.config["linux"]["cgroupsPath"] = "/" + name
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 64 << 20, "swap": 96 << 20}, "pids": {"limit": 20}}
+    bundle.create()
+    t.verb("update", "--memory", "128m", "--memory-swap", "160m", name)
+    t.verb("update", "--memory", "-1", name)
+    t.check(int(cgroup_file(name, "memory.limit_in_bytes", "memory.max").replace("max", str(1 << 62))) > 1 << 60, "memory is limited")
+    t.verb("update", "--pids-limit", "0", name)
+    t.equal("pids", "1", cgroup_file(name, "pids.max", "pids.max"))
+    t.verb("update", "--cpu-period", "1000000", "--cpu-quota", "500000", name)
+    t.verb("update", "--cpu-period", "10000", "--cpu-quota", "3000", name)
+    t.equal("quota", "3000", cgroup_file(name, "cpu.cfs_quota_us", "cpu.max").split()[0])
+    for quota, burst in (("6000", "6000"), ("3000", "2000"), ("4000", "4000")):  # both shrink, and grow
+        t.verb("update", "--cpu-quota", quota, "--cpu-burst", burst, name)
+        t.equal("quota and burst", (quota, burst), (cgroup_file(name, "cpu.cfs_quota_us", "cpu.max").split()[0],
+                                                    cgroup_file(name, "cpu.cfs_burst_us", "cpu.max.burst")))
+    for option, v1, v2, value in (("--cpu-burst", "cpu.cfs_burst_us", "cpu.max.burst", "2000"), ("--cpu-idle", "cpu.idle", "cpu.idle", "1")):
+        for number in (value, "0", value):
+            t.verb("update", option, number, name)
+            t.equal(option, number, cgroup_file(name, v1, v2))
+
+
+@test("bundle/update-within-a-limited-parent", **CONTAINERS)
+def update_in_parent(t):
+    """On v1 a quota may not be beyond the parent's: period and quota are written in the order that keeps it so."""
+    bundle = Bundle(t, ["sleep", "1000"])
+    parent = "/sys/fs/cgroup/cpu/" + bundle.id
+    if not os.path.exists("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
+        raise Skip("no cgroup v1 with processor time")
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}/inner"
+    bundle.config["linux"]["resources"] = {"cpu": {"quota": 500000, "period": 1000000}}
+    bundle.create()
+    with open(parent + "/cpu.cfs_quota_us", "w", encoding="ascii") as file:
+        file.write("50000")
+    t.match("beyond it", "cannot set the CPU quota to 600000", t.hybrid("update", "--cpu-quota", "600000", bundle.id).err)
+    t.verb("update", "--cpu-period", "10000", "--cpu-quota", "3000", bundle.id)
+    t.equal("quota", "3000", cgroup_file(bundle.id + "/inner", "cpu.cfs_quota_us", "cpu.max"))
+
+
 @test("bundle/few-descriptors", seconds=60)
 def few_descriptors(t):
     """The limit is the command's: what is done before, names of groups and a hook among it, needs more."""

@@ -244,6 +244,16 @@ def empty_cpuset(t):
             os.rmdir(directory)
 
 
+@test("bundle/quota-keeps-the-period", **CONTAINERS)
+def quota(t):
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.config["linux"]["cgroupsPath"] = "/" + bundle.id
+    bundle.config["linux"]["resources"] = {"cpu": {"quota": 50000, "period": 90000}}
+    bundle.create()
+    t.verb("update", "--cpu-quota", "60000", bundle.id)
+    t.match("the period", r"(^|\s)90000$", cgroup_file(bundle.id, "cpu.cfs_period_us", "cpu.max"))
+
+
 @test("bundle/frozen-cgroup", **CONTAINERS)
 def frozen(t):
     """Nothing could start in there: it is refused, and nobody waits for ever."""

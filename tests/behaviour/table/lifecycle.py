@@ -510,12 +510,14 @@ def update(t):
     """Processors and I/O of both; memory and processes of containers, since a VM's are its own kernel's."""
     name = t.detached("-m", "64m", "--pids-limit", "20", command=["sleep", "1000"])
     cgroup = "hybrid-" + name
-    t.verb("update", "--cpu-quota", "50000", "--cpu-period", "100000", name)
-    if os.path.exists(f"/sys/fs/cgroup/{cgroup}/cpu.max"):
-        t.equal("quota", "50000 100000", cgroup_file(cgroup, "cpu.cfs_quota_us", "cpu.max"))
-    else:
-        t.equal("quota", "50000", cgroup_file(cgroup, "cpu.cfs_quota_us", "cpu.max"))
+    for options, quota in (("--cpu-quota", "50000", "--cpu-period", "100000"), "50000"), (("--cpus", "0.25"), "25000"):
+        t.verb("update", *options, name)
+        expected = f"{quota} 100000" if os.path.exists(f"/sys/fs/cgroup/{cgroup}/cpu.max") else quota
+        t.equal(f"quota by {options}", expected, cgroup_file(cgroup, "cpu.cfs_quota_us", "cpu.max"))
+    t.match("none", "--cpus: 0 is not a number of CPUs", t.hybrid("update", "--cpus", "0", name).err)
+    t.match("both", "--cpus sets --cpu-quota and --cpu-period", t.hybrid("update", "--cpus", "1", "--cpu-period", "5000", name).err)
     for options, v1, v2, value in ((("--memory", "96m", "--memory-swap", "96m"), "memory.limit_in_bytes", "memory.max", str(96 << 20)),
+                                   (("-m", "128m"), "memory.limit_in_bytes", "memory.max", str(128 << 20)),
                                    (("--pids-limit", "30"), "pids.max", "pids.max", "30")):
         result = t.hybrid("update", *options, name)
         if t.isolation == "vm":
