@@ -1,4 +1,6 @@
 /* hybrid kill: a signal to the first process of workloads. */
+#include <string.h>
+
 #include "runtime/engine/engine.h"
 #include "runtime/launch/signals.h"
 #include "verbs.h"
@@ -16,6 +18,12 @@ static const struct cli_option options[] = {
     { 0 },
 };
 
+/* 0, as to kill(2): nothing is sent, but whether something could be is told. */
+static int parse_signal(const char *text, const char *option, struct error *err)
+{
+    return strcmp(text, "0") == 0 ? 0 : signal_parse(text, option, err);
+}
+
 static int kill_one(const struct cli *cli, const char *name, const void *context, struct error *err)
 {
     return workload_signal(&cli->runtime, name, *(const int *)context, err);
@@ -30,7 +38,7 @@ static int kill_container(const struct cli *cli, const struct settings *settings
                          "kill: %s was created from a bundle: one id and one signal, please",
                          operands[0]);
     const char *name = settings->signal ? settings->signal : count == 2 ? operands[1] : "TERM";
-    int signal = signal_parse(name, "kill", err);
+    int signal = parse_signal(name, "kill", err);
     return signal < 0 ? -1 : engine_signal(&cli->runtime, operands[0], signal, settings->all, err);
 }
 
@@ -42,7 +50,7 @@ static int refuse_signal(const struct cli *cli, char **operands, size_t count, s
 {
     struct error ignored = { 0 };
     struct state state = { 0 };
-    if (count != 2 || signal_parse(operands[1], "kill", &ignored) < 0)
+    if (count != 2 || parse_signal(operands[1], "kill", &ignored) < 0)
         return 0;
     int found = workload_read(&cli->runtime, operands[1], &state, &ignored);
     state_free(&state);
@@ -69,7 +77,7 @@ static int run_kill(const struct cli *cli, const void *settings, char **operands
             "a workload with everything in it");
     if (refuse_signal(cli, operands, count, err) < 0)
         return -1;
-    int signal = signal_parse(chosen->signal ? chosen->signal : "KILL", "--signal", err);
+    int signal = parse_signal(chosen->signal ? chosen->signal : "KILL", "--signal", err);
     return signal < 0 ? -1 : cli_each(cli, operands, count, true, kill_one, &signal);
 }
 
@@ -80,7 +88,8 @@ const struct verb verb_kill = {
     .summary = "Send a signal to the first process of workloads",
     .description =
         "The second form is for a container that was created from a bundle; there the default\n"
-        "is TERM.",
+        "is TERM, and KILL ends all of its processes if its pid namespace is not its own.\n"
+        "Signal 0 is none: the exit status tells whether the workload runs.",
     .examples = "  hybrid kill -s HUP web",
     .options = options,
     .settings_size = sizeof(struct settings),

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,7 +226,31 @@ static int signal_machine(const struct runtime *runtime, const struct state *sta
                           bool all, struct error *err)
 {
     _cleanup_close_ int pidfd = engine_open_process(state, err);
-    return pidfd < 0 ? -1 : machine_signal(runtime, state, signal, all, err);
+    if (pidfd < 0)
+        return -1;
+    return signal == 0 ? 0 : machine_signal(runtime, state, signal, all, err);
+}
+
+/*
+ * The end of the first process of a pid namespace is that of all others, but not of one that is not
+ * the container's own: others are left, perhaps longer than the first.
+ */
+static bool leaves_others(const struct runtime *runtime, const struct state *state)
+{
+    struct plan plan = { 0 };
+    struct error ignored;
+    pid_t *pids = NULL;
+    size_t count = 0;
+    bool shared = state->cgroup && *state->cgroup &&
+                  load_plan(runtime, state, &plan, &ignored) == 0 &&
+                  !(plan.namespaces.create & CLONE_NEWPID);
+    plan_free(&plan);
+    struct cgroup *cgroup = shared ? cgroup_open(state->cgroup, &ignored) : NULL;
+    if (cgroup)
+        (void)cgroup_list_processes(cgroup, &pids, &count, &ignored);
+    cgroup_close(cgroup);
+    free(pids);
+    return count > 0;
 }
 
 int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
@@ -238,7 +263,7 @@ int engine_signal(const struct runtime *runtime, const char *id, int signal, boo
         return -1;
     if (is_machine(&state))
         return signal_machine(runtime, &state, signal, all, err);
-    if (all)
+    if (all || (signal == SIGKILL && leaves_others(runtime, &state)))
         return signal_all(&state, signal, err);
     _cleanup_close_ int pidfd = engine_open_process(&state, err);
     if (pidfd < 0)

@@ -48,7 +48,10 @@ int engine_lock(const struct runtime *runtime, const char *id, int *lock, struct
 /* Executes the command of a created container. Returns 0, or -1 with *err. */
 int engine_start(const struct runtime *runtime, const char *id, struct error *err);
 
-/* Sends a signal to the first process, or to all. Returns 0, or -1 with *err. */
+/*
+ * Sends a signal to the first process, or to all, as SIGKILL goes where the pid namespace is not
+ * the container's own; 0: only tells whether it could. Returns 0, or -1 with *err.
+ */
 int engine_signal(const struct runtime *runtime, const char *id, int signal, bool all,
                   struct error *err);
 

@@ -118,6 +118,10 @@ int workload_request(const struct runtime *runtime, const char *name, uint32_t t
 
 int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err)
 {
+    if (signal == 0) {
+        _cleanup_close_ int socket = connect_running(runtime, name, err);
+        return socket == -2 ? workload_refuse_stopped(name, err) : socket < 0 ? -1 : 0;
+    }
     return workload_request(runtime, name, CONTROL_SIGNAL, signal, err);
 }
 

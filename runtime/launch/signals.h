@@ -20,7 +20,8 @@ int workload_request(const struct runtime *runtime, const char *name, uint32_t t
                      struct error *err);
 
 /*
- * Sends a signal to the first process of a running workload. Returns 0, or -1 with *err.
+ * Sends a signal to the first process of a running workload; 0: only tells whether it runs. Returns
+ * 0, or -1 with *err.
  */
 int workload_signal(const struct runtime *runtime, const char *name, int signal, struct error *err);
 

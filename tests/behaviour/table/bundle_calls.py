@@ -16,6 +16,72 @@ from table.bundles import CONTAINERS, Bundle, cgroup_file
 STATUS = "grep -E '^(Cap(Bnd|Eff|Prm|Amb)|NoNewPrivs):' /proc/self/status; echo $(id -G) $(pwd)"
 
 
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@test("kill/probe")
+def probe(t):
+    """Signal 0 is none: nothing happens but the answer."""
+    name = t.detached(command=["sleep", "1000"])
+    t.verb("kill", "-s", "0", name)
+    t.match("as a second operand", "0 is a signal", t.hybrid("kill", name, "0").err)
+    t.equal("status", "running", json.loads(t.verb("inspect", name))[0]["status"])
+    t.verb("stop", "-t", "0", name)
+    t.match("stopped", "is not running", t.hybrid("kill", "-s", "0", name).err)
+
+
+@test("bundle/kill-probe", seconds=60)
+def bundle_probe(t):
+    bundle = Bundle(t, ["sleep", "1000"])
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    bundle.create()
+    t.verb("kill", bundle.id, "0")
+    t.verb("start", bundle.id)
+    t.verb("kill", bundle.id, "0")
+    bundle.await_status("running")
+    t.verb("kill", bundle.id, "KILL")
+    bundle.await_status("stopped")
+    t.match("stopped", "not running", t.hybrid("kill", bundle.id, "0").err)
+
+
+@test("bundle/kill-where-the-pid-namespace-is-shared", **CONTAINERS)
+def kill_shared(t):
+    """No pid namespace that ends with the first process: KILL and delete --force end all that are in the cgroup."""
+    def start():
+        bundle = Bundle(t, "setsid sleep 999 & echo $! >/other; echo up; exec sleep 1000")
+        spaces = bundle.config["linux"]["namespaces"]
+        bundle.config["linux"]["namespaces"] = [each for each in spaces if each["type"] != "pid"]
+        bundle.create()
+        t.verb("start", bundle.id)
+        bundle.await_output("up\n")
+        other = int(bundle.read("other"))
+        t.check(alive(other), "the other process runs")
+        return bundle, other
+
+    bundle, other = start()
+    t.verb("kill", bundle.id, "TERM")
+    bundle.await_status("stopped")
+    t.check(alive(other), "TERM went to the first process only")
+    t.verb("kill", bundle.id, "KILL")
+    t.eventually("the other one ends, though the first has gone", lambda: not alive(other))
+    t.match("nobody left", "not running", t.hybrid("kill", bundle.id, "KILL").err)
+    bundle, other = start()
+    t.verb("pause", bundle.id)
+    t.verb("kill", bundle.id, "KILL")
+    t.eventually("all end, also of one that is paused", lambda: not alive(other))
+    bundle.await_status("stopped")
+    t.verb("delete", bundle.id)
+    bundle, other = start()
+    t.verb("delete", "--force", bundle.id)
+    t.check(not alive(other), "a process is left")
+    t.equal("what is left", [], t.host.traces(bundle.id))
+
+
 @test("bundle/update-of-what-bounds-each-other", **CONTAINERS)
 def update_pairs(t):
     """Numbers that v1 compares as each is written, and those that an update sets back to 0."""
