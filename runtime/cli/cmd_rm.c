@@ -1,7 +1,5 @@
 /* hybrid rm: workloads that have stopped, with what they wrote. */
-#include <errno.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "runtime/engine/engine.h"
@@ -39,15 +37,8 @@ static int end_running(const struct cli *cli, const char *name, bool force, stru
     return state.remove ? 1 : 0;
 }
 
-static int remove_one(const struct cli *cli, const char *name, const void *context,
-                      struct error *err)
+static int remove_present(const struct cli *cli, const char *name, bool force, struct error *err)
 {
-    bool force = ((const struct settings *)context)->force;
-    _cleanup_free_ char *directory = state_directory(cli->runtime.root, name, err);
-    if (!directory)
-        return -1;
-    if (force && access(directory, F_OK) < 0 && errno == ENOENT)
-        return state_sweep(cli->runtime.root, err); /* as docker rm -f */
     if (engine_owns(&cli->runtime, name))
         return engine_delete(&cli->runtime, name, force, err);
     int ended = end_running(cli, name, force, err);
@@ -62,6 +53,17 @@ static int remove_one(const struct cli *cli, const char *name, const void *conte
         (state.abandoned && workload_clean_up(&cli->runtime, &state, err) < 0))
         return -1;
     return workload_remove(&cli->runtime, &state, err);
+}
+
+static int remove_one(const struct cli *cli, const char *name, const void *context,
+                      struct error *err)
+{
+    bool force = ((const struct settings *)context)->force;
+    if (force && state_is_absent(cli->runtime.root, name))
+        return state_sweep(cli->runtime.root, err); /* as docker rm -f */
+    int result = remove_present(cli, name, force, err);
+    /* What was to be done has been, by another command or by clearing up after a killed --rm. */
+    return result < 0 && force && state_is_absent(cli->runtime.root, name) ? 0 : result;
 }
 
 static int run_rm(const struct cli *cli, const void *settings, char **operands, size_t count,

@@ -366,12 +366,12 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
     _cleanup_free_ char *directory = state_directory(runtime->root, id, err);
     if (!directory)
         return -1;
-    if (force && access(directory, F_OK) < 0 && errno == ENOENT)
+    if (force && state_is_absent(runtime->root, id))
         return state_sweep(runtime->root, err);
     if (force)
         kill_process(runtime, id);
-    if (engine_lock(runtime, id, &lock, &state, err) < 0)
-        return -1;
+    if (engine_lock(runtime, id, &lock, &state, err) < 0) /* or another command has deleted it */
+        return force && state_is_absent(runtime->root, id) ? 0 : -1;
     if (!force && state.status != STATE_STOPPED)
         return error_set(err, EXIT_OURS,
                          "cannot delete %s: it is %s; stop it first, or kill and delete it: hybrid "

@@ -82,6 +82,9 @@ int state_read(const char *root, const char *id, struct state *state, struct err
 /* The same for the holder of the lock, whose own lock does not count as a living monitor. */
 int state_read_locked(const char *root, const char *id, struct state *state, struct error *err);
 
+/* Whether there is no <root>/<id>/ at all; not where nobody can tell. */
+bool state_is_absent(const char *root, const char *id);
+
 /* Writes state.json anew. Only the holder of the lock may. Returns 0, or -1 with *err. */
 int state_write(const char *root, const struct state *state, struct error *err);
 

@@ -208,6 +208,13 @@ static int open_directory(const char *root, const char *id, struct error *err)
     return directory;
 }
 
+bool state_is_absent(const char *root, const char *id)
+{
+    struct error unknown;
+    _cleanup_free_ char *path = state_directory(root, id, &unknown);
+    return path && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 int state_lock(const char *root, const char *id, int *lock, struct error *err)
 {
     _cleanup_close_ int directory = open_directory(root, id, err);

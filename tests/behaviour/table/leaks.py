@@ -112,21 +112,32 @@ for milliseconds in (0, 2, 4, 8, 16):
         kill_at("workload", milliseconds / 1000))
 
 
+def monitor_of(name):
+    """Of a detached workload, which was adopted by this test: our only child whose arguments name it."""
+    monitor, = (pid for pid in harness.descendants(os.getpid()) if name.encode() in harness.arguments_of(pid)
+                and (harness.process_stat(pid) or (0, 0, 0))[2] == os.getpid())
+    return monitor
+
+
 @test("kill-9/of-a-detached-monitor")
 def detached_monitor(t):
     """rm, or the next start, clears away what a killed monitor left."""
     name = t.detached(command=COMMAND)
-    # The workload was adopted by this test: the monitor is our child whose arguments name it.
-    monitors = [pid for pid in harness.descendants(os.getpid())
-                if (harness.process_stat(pid) or ("", "", 0))[2] == os.getpid()
-                and name.encode() in open(f"/proc/{pid}/cmdline", "rb").read()]
-    t.equal("monitors", 1, len(monitors))
-    os.kill(monitors[0], signal.SIGKILL)
+    os.kill(monitor_of(name), signal.SIGKILL)
     t.eventually("ps says that it stopped",
                  lambda: not re.search(rf"(?m)^{name}$", t.verb("ps", "-q")))
     t.verb("start", name)
     t.eventually("it runs again", lambda: re.search(rf"(?m)^{name}$", t.verb("ps", "-q")))
     t.verb("rm", "-f", name)
+    t.eventually("nothing is left of it", lambda: not t.host.traces(name))
+
+
+@test("kill-9/of-a-monitor-that-should-have-removed")
+def monitor_with_rm(t):
+    """With --rm, whoever notices first that its monitor is dead removes it: rm -f says that it is gone, not that it never was."""
+    name = t.detached("--rm", command=COMMAND)
+    os.kill(monitor_of(name), signal.SIGKILL)
+    t.equal("rm -f", f"{name}\n", t.verb("rm", "-f", name))
     t.eventually("nothing is left of it", lambda: not t.host.traces(name))
 
 
