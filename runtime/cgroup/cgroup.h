@@ -10,6 +10,7 @@
 #ifndef HYBRID_CGROUP_H
 #define HYBRID_CGROUP_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -127,6 +128,13 @@ int cgroup_remove(const char *name, struct error *err);
  * its cgroup to whoever asks for the same one; one that was refused never had it.
  */
 bool cgroup_belongs_to(const char *name, const char *owner);
+
+/*
+ * Looks through all cgroups for one that was last made for this owner: there may be several, a
+ * sandbox's and that of its pod's machine, and which is found first is not said; nothing below it
+ * is looked at. 1: name is it, 0: there is none, and name is "", -1: *err.
+ */
+int cgroup_find(const char *owner, char name[PATH_MAX], struct error *err);
 
 /*
  * open(2) of a device that hybrid itself needs, such as /dev/kvm, O_CLOEXEC. Where the rules of our

@@ -3,6 +3,7 @@
 
 #include "cleanup.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/salvage.h"
 #include "runtime/launch/signals.h"
 #include "verbs.h"
 
@@ -39,6 +40,9 @@ static int end_running(const struct cli *cli, const char *name, bool force, stru
 
 static int remove_present(const struct cli *cli, const char *name, bool force, struct error *err)
 {
+    int salvaged = force ? engine_salvage(&cli->runtime, name, err) : 1;
+    if (salvaged != 1)
+        return salvaged;
     if (engine_owns(&cli->runtime, name))
         return engine_delete(&cli->runtime, name, force, err);
     int ended = end_running(cli, name, force, err);

@@ -21,6 +21,7 @@
 #include "runtime/network/network.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/local_socket.h"
+#include "salvage.h"
 
 enum { KILL_PATIENCE_MS = 10000 };
 
@@ -368,6 +369,9 @@ int engine_delete(const struct runtime *runtime, const char *id, bool force, str
         return -1;
     if (force && state_is_absent(runtime->root, id))
         return state_sweep(runtime->root, err);
+    int salvaged = force ? engine_salvage(runtime, id, err) : 1;
+    if (salvaged != 1)
+        return salvaged;
     if (force)
         kill_process(runtime, id);
     if (engine_lock(runtime, id, &lock, &state, err) < 0) /* or another command has deleted it */

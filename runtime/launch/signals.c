@@ -222,6 +222,19 @@ int workload_stop(const struct runtime *runtime, const char *name,
     return 0;
 }
 
+int workload_kill_by_monitor(const struct runtime *runtime, const char *name, struct error *err)
+{
+    struct control_message message;
+    _cleanup_close_ int socket = workload_connect(runtime, name, err);
+    if (socket < 0)
+        return errno == ENOENT || errno == ECONNREFUSED ? 0 : -1;
+    if (control_send_simple(socket, CONTROL_WAIT, 0) < 0 ||
+        control_send_simple(socket, CONTROL_SIGNAL, SIGKILL) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot reach the monitor of %s", name);
+    (void)await_end(socket, &message);
+    return 0;
+}
+
 int workload_wait(const struct runtime *runtime, const char *name, struct error *err)
 {
     int connected = connect_running(runtime, name, err);

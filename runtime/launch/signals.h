@@ -38,6 +38,12 @@ int workload_stop(const struct runtime *runtime, const char *name,
                   const struct stop_options *options, struct error *err);
 
 /*
+ * Kills a workload by whoever listens as its monitor, whatever its state says, and waits until that
+ * has ended. Where nobody listens, nothing is done. Returns 0, or -1 with *err.
+ */
+int workload_kill_by_monitor(const struct runtime *runtime, const char *name, struct error *err);
+
+/*
  * Waits for the end. Returns the exit status 0..255, or -1 with *err. A stopped workload gives its
  * last status.
  */

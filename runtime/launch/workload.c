@@ -119,6 +119,18 @@ static int clean_backend(const struct runtime *runtime, const struct state *stat
     return result;
 }
 
+int workload_clean_unknown(const struct runtime *runtime, const char *id, struct error *err)
+{
+    struct paths paths;
+    int result = paths_make(runtime, id, &paths, err);
+    if (result == 0)
+        result = clean_container(&paths.paths, id, "", err);
+    if (result == 0)
+        result = clean_vm(&paths.paths, id, "", err);
+    paths_free(&paths);
+    return result;
+}
+
 int workload_remove(const struct runtime *runtime, struct state *state, struct error *err)
 {
     struct paths paths;

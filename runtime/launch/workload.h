@@ -38,6 +38,12 @@ int workload_read(const struct runtime *runtime, const char *name, struct state 
  */
 int workload_clean_up(const struct runtime *runtime, struct state *state, struct error *err);
 
+/*
+ * Removes what is left, besides its cgroups, of a workload of which nobody knows what ran it. The
+ * same.
+ */
+int workload_clean_unknown(const struct runtime *runtime, const char *id, struct error *err);
+
 /* Removes a workload that is not running, with its writable layer and log. As workload_clean_up. */
 int workload_remove(const struct runtime *runtime, struct state *state, struct error *err);
 

@@ -82,6 +82,14 @@ int state_read(const char *root, const char *id, struct state *state, struct err
 /* The same for the holder of the lock, whose own lock does not count as a living monitor. */
 int state_read_locked(const char *root, const char *id, struct state *state, struct error *err);
 
+/*
+ * Whether <root>/<id>/ is a workload's whose state is lost: it has the other files of one (a lock
+ * and a configuration), and a state.json that is none, or none at all. 1: it is; 0: its state is
+ * right, or it is no workload's, or there is no such directory; -1 with *err: nobody can tell, such
+ * as for want of descriptors.
+ */
+int state_is_damaged(const char *root, const char *id, struct error *err);
+
 /* Whether there is no <root>/<id>/ at all; not where nobody can tell. */
 bool state_is_absent(const char *root, const char *id);
 

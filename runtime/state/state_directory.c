@@ -252,6 +252,19 @@ static char *read_file(int directory, const char *name)
     return text;
 }
 
+static int parse_state(const char *text, struct state *state, struct error *err)
+{
+    json_error_t where;
+    json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, &where);
+    if (!document)
+        return error_set(err, EXIT_OURS, "%s", where.text);
+    int result = state_from_json(document, state, err);
+    json_decref(document);
+    if (result < 0)
+        state_free(state);
+    return result;
+}
+
 /* ours: we hold the lock ourselves. */
 static int read_state(const char *root, const char *id, bool ours, struct state *state,
                       struct error *err)
@@ -267,16 +280,12 @@ static int read_state(const char *root, const char *id, bool ours, struct state 
         return refuse_absent(id, err); /* being removed just now */
     if (!text)
         return error_set_errno(err, EXIT_OURS, errno, "cannot read %s/%s/" STATE_FILE, root, id);
-    json_error_t where;
-    json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, &where);
-    if (!document)
-        return error_set(err, EXIT_OURS, "%s/%s/" STATE_FILE ": %s", root, id, where.text);
-    int result = state_from_json(document, state, err);
-    json_decref(document);
-    if (result < 0) {
-        state_free(state);
-        return -1;
-    }
+    struct error why;
+    if (parse_state(text, state, &why) < 0)
+        return error_set(err, EXIT_OURS,
+                         "%s/%s/" STATE_FILE " cannot be read: %s; `hybrid rm -f %s` removes the "
+                         "workload as far as it is known",
+                         root, id, why.message, id);
     if (state->bundle && state->status != STATE_CREATING) {
         if (!state_process_lives(state->pid, state->pid_start))
             state->status = STATE_STOPPED;
@@ -295,6 +304,46 @@ int state_read(const char *root, const char *id, struct state *state, struct err
 int state_read_locked(const char *root, const char *id, struct state *state, struct error *err)
 {
     return read_state(root, id, true, state, err);
+}
+
+/* 1: a file of a workload's is there, 0: not, -1: errno. */
+static int has_file(int directory, const char *name)
+{
+    struct stat status;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -1;
+    return S_ISREG(status.st_mode);
+}
+
+/* As state_is_damaged; -1 with errno. */
+static int is_damaged(int directory)
+{
+    int others = has_file(directory, LOCK_FILE);
+    if (others > 0)
+        others = has_file(directory, CONFIG_FILE);
+    if (others <= 0)
+        return others;
+    _cleanup_free_ char *text = read_file(directory, STATE_FILE);
+    _cleanup_state_ struct state state = { 0 };
+    struct error why;
+    if (!text)
+        return errno == ENOENT ? 1 : -1;
+    errno = 0; /* only a lack of memory sets it */
+    if (parse_state(text, &state, &why) == 0)
+        return 0;
+    return errno == ENOMEM ? -1 : 1;
+}
+
+int state_is_damaged(const char *root, const char *id, struct error *err)
+{
+    _cleanup_free_ char *path = state_directory(root, id, err);
+    if (!path)
+        return -1;
+    _cleanup_close_ int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 0;
+    int damaged = directory < 0 ? -1 : is_damaged(directory);
+    return damaged < 0 ? error_set_errno(err, EXIT_OURS, errno, "cannot read %s", path) : damaged;
 }
 
 int state_write(const char *root, const struct state *state, struct error *err)

@@ -1,4 +1,4 @@
-/* state.json: the table of its members. */
+/* The state as JSON: the table of its members. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,13 +136,13 @@ int state_from_json(const json_t *document, struct state *state, struct error *e
     while (status && i < known && strcmp(status_names[i], status) != 0)
         i++;
     if (!status || i == known)
-        return error_set(err, EXIT_OURS, "state.json: status is missing or unknown");
+        return error_set(err, EXIT_OURS, "status is missing or unknown");
     state->status = (enum state_status)i;
     for (i = 0; i < MEMBER_COUNT; i++)
         if (!member_from_json(json_object_get(document, members[i].name), state, &members[i]))
-            return error_set(err, EXIT_OURS, "state.json: %s has the wrong type", members[i].name);
+            return error_set(err, EXIT_OURS, "%s has the wrong type", members[i].name);
     if (!state->id || !state->isolation)
-        return error_set(err, EXIT_OURS, "state.json: id or isolation is missing");
+        return error_set(err, EXIT_OURS, "id or isolation is missing");
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,6 +126,54 @@ static void test_name_in_use(void **context)
     assert_int_equal(state_remove(place->root, "one", &err), 0);
     (void)close(lock);
     assert_int_equal(state_create(place->root, &state, "{}", &lock, &err), 0);
+    (void)close(lock);
+    state_free(&state);
+}
+
+static void change(const struct place *place, const char *name, const char *text)
+{
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/%s", place->root, name);
+    if (!text) {
+        assert_int_equal(unlink(path), 0);
+        return;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    (void)close(fd);
+}
+
+/* What rm -f removes without a state must be a workload's, and its state beyond doubt none. */
+static void test_lost(void **context)
+{
+    struct place *place = *context;
+    struct error err = { 0 };
+    struct state state = sample("one");
+    char path[160];
+    int lock = -1;
+    assert_int_equal(state_is_damaged(place->root, "one", &err), 0);
+    assert_int_equal(state_create(place->root, &state, "{}", &lock, &err), 0);
+    assert_int_equal(state_is_damaged(place->root, "one", &err), 0);
+    change(place, "one/state.json", "{\"id\": \"");
+    assert_int_equal(state_is_damaged(place->root, "one", &err), 1);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit few = { .rlim_cur = (rlim_t)lock + 1, .rlim_max = before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0); /* for the directory alone */
+    assert_int_equal(state_is_damaged(place->root, "one", &err), -1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    change(place, "one/state.json", NULL);
+    assert_int_equal(state_is_damaged(place->root, "one", &err), 1);
+    change(place, "one/lock", NULL);
+    assert_int_equal(state_is_damaged(place->root, "one", &err), 0);
+    /* Somebody else's, such as another runtime's. */
+    (void)snprintf(path, sizeof path, "%s/www", place->root);
+    assert_int_equal(mkdir(path, 0700), 0);
+    change(place, "www/index.html", "hello");
+    change(place, "www/state.json", "{\"id\": \"www\"}");
+    assert_int_equal(state_is_damaged(place->root, "www", &err), 0);
+    change(place, "file", "");
+    assert_int_equal(state_is_damaged(place->root, "file", &err), 0);
     (void)close(lock);
     state_free(&state);
 }
@@ -389,10 +438,11 @@ static void test_process_lives(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_ids),    TEST(test_round_trip), TEST(test_name_in_use),
-        TEST(test_absent), TEST(test_abandoned),  TEST(test_damaged),
-        TEST(test_list),   TEST(test_remains),    TEST(test_process_start),
-        TEST(test_tree),   TEST(test_bundle),     TEST(test_process_lives),
+        TEST(test_ids),           TEST(test_round_trip), TEST(test_name_in_use),
+        TEST(test_lost),          TEST(test_absent),     TEST(test_abandoned),
+        TEST(test_damaged),       TEST(test_list),       TEST(test_remains),
+        TEST(test_process_start), TEST(test_tree),       TEST(test_bundle),
+        TEST(test_process_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,10 +29,11 @@ static int visit_one(const char *root, int root_fd, const char *id,
         return visit->visit(id, state, visit->context, err);
     if (errnum == ENOENT || errnum == ENOTDIR) /* it comes or goes, or is no workload */
         return 0;
-    return error_set(err, EXIT_OURS,
-                     "what workload %s uses of the image store is not known: %s; mend the file, or "
-                     "remove its directory in %s if nothing is left of the workload",
-                     document_printable(id, printable, sizeof printable), cause.message, root);
+    return error_set(
+        err, EXIT_OURS,
+        "what workload %s uses of the image store is not known: %s, below %s; mend the "
+        "file, or remove the workload as far as it is known: hybrid rm -f %s",
+        document_printable(id, printable, sizeof printable), cause.message, root, printable);
 }
 
 int users_visit(const char *root, const struct workload_visit *visit, struct error *err)

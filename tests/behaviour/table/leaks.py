@@ -9,6 +9,7 @@ import time
 
 import harness
 from table import test
+from table.bundles import Bundle
 
 COMMAND = ["sh", "-c", "echo ready; while :; do sleep 0.1; done"]
 
@@ -170,3 +171,95 @@ def namesake(t):
     finally:
         for directory in (root, data):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def damage(t, name):
+    """Cuts its state short, as no process of ours does. What needs it says so, and how to go on."""
+    with open(f"{t.host.root}/{name}/state.json", "w", encoding="ascii") as file:
+        file.write('{"id": "')
+    for verb in (("rm", name), ("stop", name), ("state", name)):
+        t.match(f"{verb[0]} of it", f"{name}/state.json cannot be read: .*`hybrid rm -f {name}`", t.hybrid(*verb).err)
+    t.match("prune beside it", f"what workload {name} uses .* not known: .*hybrid rm -f {name}", t.hybrid("image", "prune", "-f").err)
+
+
+def await_nothing_left(t, name):
+    t.eventually(f"nothing is left of {name}", lambda: not t.host.traces(name))
+
+
+@test("kill-9/and-a-damaged-state", seconds=120, alone=True)
+def damaged_state(t):
+    """rm -f removes what it can know without a state, and tells what it cannot. A namesake of another root is not touched."""
+    running, killed, stopped = t.detached(command=COMMAND), t.detached(command=COMMAND), t.detached(command=["true"])
+    t.equal("stopped", 0, t.exit_of(stopped))
+    damage(t, running)
+    t.match("rm -f of a running one", f"^{running}\n$", t.verb("rm", "-f", running))
+    await_nothing_left(t, running)
+    os.kill(monitor_of(killed), signal.SIGKILL)
+    for name in (killed, stopped):
+        damage(t, name)
+        told = t.hybrid("rm", "-f", name)
+        t.equal("exit status", 0, told.exit, told)
+        t.match("what it could not know", f"the state of {name} could not be read; removed were its directories", told.err)
+        await_nothing_left(t, name)
+    t.verb("image", "prune", "-f")
+
+
+@test("kill-9/what-is-no-workload-stays", isolations=("container",))
+def no_workload(t):
+    """A directory beside workloads, be it somebody's by mistake in --root: no -f removes it."""
+    root = t.host.directory + "/others"
+    os.makedirs(root + "/www")
+    try:
+        for file in ("index.html", "state.json"):
+            with open(f"{root}/www/{file}", "w", encoding="ascii") as page:
+                page.write('{"mine": true}')
+            for verb in (("rm", "-f"), ("delete", "--force")):
+                t.check(t.hybrid("--root", root, *verb, "www").exit != 0, f"{verb} succeeds")
+        t.equal("what is there", ["index.html", "state.json"], sorted(os.listdir(root + "/www")))
+    finally:
+        shutil.rmtree(root)
+
+
+@test("bundle/damaged-state-of-a-sandbox", isolations=("container",))
+def damaged_sandbox(t):
+    """Its pod's machine has a cgroup of its own, which bears the same mark."""
+    bundle = Bundle(t, ["true"])
+    bundle.config["linux"]["cgroupsPath"] = "/" + bundle.id
+    bundle.config["annotations"] = {"hybrid.isolation": "vm", "io.kubernetes.cri.container-type": "sandbox",
+                                    "io.kubernetes.cri.sandbox-id": bundle.id}
+    bundle.create()
+    t.verb("start", bundle.id)
+    machine = t.spawn(["sleep", "1000"])
+    marked = [path for path in harness.cgroup_directories() if path.endswith("/" + bundle.id) and os.listxattr(path)]
+    for path in marked:
+        os.mkdir(path + "-vm")
+        for file in ("cpuset.cpus", "cpuset.mems"):  # on v1 nobody can be in there without
+            if os.path.exists(f"{path}/{file}"):
+                shutil.copyfile(f"{path}/{file}", f"{path}-vm/{file}")
+        for name in os.listxattr(path):
+            os.setxattr(path + "-vm", name, os.getxattr(path, name))
+        with open(path + "-vm/cgroup.procs", "w", encoding="ascii") as file:
+            file.write(str(machine.pid))
+    damage(t, bundle.id)
+    told = t.hybrid("rm", "-f", bundle.id)
+    t.equal("exit status", 0, told.exit, told)
+    t.equal("the process in it", -signal.SIGKILL, machine.wait(10))
+    t.equal("its cgroups", [], [path for path in marked if os.path.exists(path + "-vm")])
+    t.match("what was removed", f"its cgroups .*{bundle.id}-vm", told.err)
+    await_nothing_left(t, bundle.id)
+
+
+@test("bundle/damaged-state", seconds=90, alone=True)
+def damaged_bundle(t):
+    """The same of what engines made: created, running, stopped."""
+    for number, verbs in enumerate(((), ("start",), ("start", "kill"))):
+        bundle = Bundle(t, "exec sleep 1000")
+        bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+        bundle.create()
+        for verb in verbs:
+            t.verb(verb, bundle.id, *(["KILL"] if verb == "kill" else []), seconds=60)
+        damage(t, bundle.id)
+        told = t.hybrid(*(("delete", "--force") if number % 2 else ("rm", "-f")), bundle.id)
+        t.equal("exit status", 0, told.exit, told)
+        t.match("what it could not know", f"the state of {bundle.id} could not be read", told.err)
+        await_nothing_left(t, bundle.id)
