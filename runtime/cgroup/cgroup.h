@@ -63,6 +63,12 @@ struct cgroup *cgroup_open(const char *name, struct error *err);
 int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
                          struct error *err);
 
+/*
+ * Whether `below`, a cgroup in that of this name, can be joined in its place: it is there wherever
+ * that is. Returns 0, or -1 with *err.
+ */
+int cgroup_check_below(const char *name, const char *below, struct error *err);
+
 /* A copy of the name belongs to the cgroup. */
 const char *cgroup_name(const struct cgroup *cgroup);
 

@@ -59,3 +59,18 @@ int cgroup_find(const char *owner, char name[PATH_MAX], struct error *err)
                       : error_set_errno(err, EXIT_OURS, errno,
                                         "cannot look for the cgroup of %s among all", owner);
 }
+
+int cgroup_check_below(const char *name, const char *below, struct error *err)
+{
+    struct cgroup *own = cgroup_open(name, err);
+    struct cgroup *other = own ? cgroup_open(below, err) : NULL;
+    int result = other ? 0 : -1;
+    /* What is missing in one hierarchy would not be joined there: its limits would not hold. */
+    if (other && (own->v1_count != other->v1_count || (own->v2_fd >= 0) != (other->v2_fd >= 0)))
+        result = error_set(err, EXIT_OURS,
+                           "the cgroup %s is not in every hierarchy that %s is in: make it there",
+                           below, name);
+    cgroup_close(own);
+    cgroup_close(other);
+    return result;
+}

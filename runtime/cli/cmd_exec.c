@@ -5,11 +5,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "env.h"
+#include "exec_options.h"
 #include "io.h"
+#include "runtime/engine/console.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/exec.h"
 #include "runtime/engine/machine.h"
@@ -25,7 +28,8 @@ struct settings {
     struct run_options run;
     struct option_list env, env_files;
     struct engine_exec_options engine;
-    bool interactive;
+    struct exec_changes changes;
+    bool interactive, ignore_paused;
 };
 
 static const struct settings defaults = {
@@ -44,18 +48,33 @@ static const struct cli_option options[] = {
                "Run as this user (default: the workload's)"),
     CLI_OPTION(CLI_TEXT, struct settings, run.workdir, "workdir", 'w', "DIR",
                "Working directory (default: the workload's)"),
+    CLI_OPTION(CLI_TEXT, struct settings, run.workdir, "cwd", 0, "DIR", "The same as --workdir"),
+    CLI_OPTION(CLI_LIST, struct settings, changes.groups, "additional-gids", 'g', "GID[,GID...]",
+               "Groups that it is in as well"),
+    CLI_OPTION_FLAG(struct settings, changes.no_new_privileges, "no-new-privs", 0,
+                    "It can gain no privileges by what it executes"),
+    CLI_OPTION(CLI_LIST, struct settings, changes.capabilities, "cap", 'c', "CAPABILITY",
+               "One more capability (in a container of a bundle)"),
+    CLI_OPTION(CLI_TEXT, struct settings, changes.apparmor, "apparmor", 0, "PROFILE",
+               "Its AppArmor profile (in a container of a bundle)"),
+    CLI_OPTION(CLI_TEXT, struct settings, changes.label, "process-label", 0, "LABEL",
+               "Its SELinux label (in a container of a bundle)"),
+    CLI_OPTION(CLI_TEXT, struct settings, changes.cgroup, "cgroup", 0, "PATH",
+               "Join a cgroup below the container's (in a container of a bundle)"),
+    CLI_OPTION_FLAG(struct settings, ignore_paused, "ignore-paused", 0,
+                    "If the workload is paused: wait until it is resumed, instead of failing"),
     CLI_OPTION_FLAG(struct settings, engine.detach, "detach", 'd',
                     "Do not wait for the command (in a container of a bundle)"),
     CLI_OPTION(CLI_TEXT, struct settings, engine.process, "process", 'p', "FILE",
                "Run the OCI process object in FILE (in a container of a bundle)"),
     CLI_OPTION(CLI_TEXT, struct settings, engine.pid_file, "pid-file", 0, "FILE",
-               "With --detach: write the command's number to FILE"),
+               "Write the command's process id to FILE"),
     CLI_OPTION(CLI_TEXT, struct settings, engine.console_socket, "console-socket", 0, "PATH",
                "With --detach: send the terminal's master to this socket"),
     { .name = "preserve-fds",
       .kind = CLI_NUMBER,
       .argument = "N",
-      .help = "With --detach: pass descriptors 3 to N+2 on to the command",
+      .help = "Pass descriptors 3 to N+2 on to the command (not into a VM)",
       .offset = offsetof(struct settings, engine.preserve_fds),
       .maximum = 1024 },
     CLI_OPTION_REFUSED("privileged", 0, "a command has at most the capabilities of its workload"),
@@ -92,11 +111,15 @@ static int compose(struct exec *exec, char **operands, struct error *err)
     /* In a bundle's own process a user name is for Windows; -u is an extension of ours. */
     bool own = !exec->state.bundle || run.user;
     const char *file = exec->settings->engine.process;
+    const struct exec_changes *changes = &exec->settings->changes;
     json_t *process = file ? engine_read_json(file, "--process", err)
                            : oci_compose_process(exec->base.document, &run, err);
     if (!process)
         return -1;
-    if (file && run_policy_enforce_process(exec->runtime, exec->base.document, process, err) < 0) {
+    const uint64_t named = exec_changes_capabilities(changes);
+    if (exec_changes_make(changes, process, err) < 0 ||
+        ((file || named) &&
+         run_policy_enforce_process(exec->runtime, exec->base.document, named, process, err) < 0)) {
         json_decref(process);
         return -1;
     }
@@ -112,9 +135,17 @@ static int compose(struct exec *exec, char **operands, struct error *err)
     return exec->process_text ? 0 : error_set(err, EXIT_OURS, "out of memory");
 }
 
+static int write_pid_file(const void *context, pid_t pid, struct error *err)
+{
+    return pid_file_write(context, pid, err);
+}
+
 static int exec_in_container(struct exec *exec, struct error *err)
 {
     const struct engine_exec_options *engine = &exec->settings->engine;
+    char cgroup[PATH_MAX];
+    if (exec_changes_cgroup(&exec->settings->changes, &exec->state, cgroup, err) < 0)
+        return -1;
     _cleanup_close_ int pidfd = engine_open_process(&exec->state, err);
     if (pidfd < 0)
         return -1;
@@ -123,8 +154,11 @@ static int exec_in_container(struct exec *exec, struct error *err)
         .bundle = exec->state.bundle,
         .pid = exec->state.pid,
         .pidfd = pidfd,
-        .cgroup = exec->state.cgroup ? exec->state.cgroup : "",
+        .cgroup = cgroup,
         .base = &exec->base,
+        .keep_fds = (int)engine->preserve_fds,
+        .started = engine->pid_file ? write_pid_file : NULL,
+        .started_context = engine->pid_file,
     };
     if (engine->detach)
         return engine_exec_detached(&join, &exec->plan, engine, err);
@@ -194,21 +228,45 @@ static int check(const struct exec *exec, size_t count, struct error *err)
             err, EXIT_OURS,
             "--detach and --process are for containers of bundles: here a command lives "
             "as long as the `hybrid exec` that watches over it");
-    if (!engine->detach && (engine->pid_file || engine->console_socket || engine->preserve_fds))
+    if (!engine->detach && engine->console_socket)
+        return error_set(err, EXIT_OURS, "--console-socket needs --detach");
+    if (is_machine(exec) && engine->preserve_fds > 0)
+        return error_set(err, EXIT_OURS, "--preserve-fds: descriptors cannot be passed into a VM");
+    if (is_machine(exec) && engine->pid_file && !engine->detach)
         return error_set(err, EXIT_OURS,
-                         "--pid-file, --console-socket and --preserve-fds need --detach");
+                         "--pid-file: the process is one of a VM, and has no number here; with "
+                         "--detach one of this machine stands for it");
     if ((engine->process != NULL) == (count > 1))
         return error_set(err, EXIT_OURS,
                          engine->process ? "--process: it has the command, give none"
                                          : "exec: which command?");
-    return 0;
+    return exec_changes_check(&exec->settings->changes, state, engine->process != NULL, err);
+}
+
+/*
+ * What enters a frozen cgroup stops there, out of everybody's reach, and a guest that is paused
+ * answers nothing: whoever does not mind the pause waits for its end out here.
+ */
+static int read_state(struct exec *exec, const char *name, struct error *err)
+{
+    const struct timespec pause = { .tv_nsec = 20L * 1000 * 1000 };
+    for (;;) {
+        if (workload_read(exec->runtime, name, &exec->state, err) < 0)
+            return -1;
+        if (exec->state.status != STATE_PAUSED || !exec->settings->ignore_paused)
+            return 0;
+        state_free(&exec->state);
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 static int run_exec(const struct cli *cli, const void *settings, char **operands, size_t count,
                     struct error *err)
 {
     struct exec exec = { .runtime = &cli->runtime, .settings = settings };
-    int status = workload_read(&cli->runtime, operands[0], &exec.state, err);
+    int status = preserved_fds_check(exec.settings->engine.preserve_fds, err);
+    if (status == 0)
+        status = read_state(&exec, operands[0], err);
     if (status == 0)
         status = check(&exec, count, err);
     if (status == 0)

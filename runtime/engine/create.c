@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "console.h"
 #include "engine.h"
+#include "exec.h"
 #include "machine.h"
 #include "parts.h"
 #include "pod.h"
@@ -65,16 +66,6 @@ static int check_cgroup_manager(struct creation *creation, const char *id, struc
             err, EXIT_OURS,
             "--cgroup-manager=disabled: linux.resources has limits, which only a cgroup "
             "can enforce");
-    return 0;
-}
-
-/* A number of descriptors that are there: otherwise one of our own could take such a number. */
-static int check_preserved(int64_t count, struct error *err)
-{
-    for (int fd = 3; fd < 3 + count; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            return error_set(err, EXIT_OURS, "--preserve-fds=%lld: descriptor %d is not open",
-                             (long long)count, fd);
     return 0;
 }
 
@@ -136,7 +127,7 @@ static int prepare(struct creation *creation, const char *id,
 {
     creation->hold.keep_fds = (int)options->preserve_fds;
     creation->hold.keep_keyring = options->no_new_keyring;
-    if (state_check_id(id, err) < 0 || check_preserved(options->preserve_fds, err) < 0 ||
+    if (state_check_id(id, err) < 0 || preserved_fds_check(options->preserve_fds, err) < 0 ||
         path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
         bundle_load(creation->runtime, id, options->bundle, &creation->bundle, err) < 0 ||

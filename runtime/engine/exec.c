@@ -67,6 +67,15 @@ static int hand_over(const struct engine_exec_options *options, struct sandbox_c
     return options->pid_file ? pid_file_write(options->pid_file, pid, err) : 0;
 }
 
+int preserved_fds_check(int64_t count, struct error *err)
+{
+    for (int fd = 3; fd < 3 + count; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            return error_set(err, EXIT_OURS, "--preserve-fds=%lld: descriptor %d is not open",
+                             (long long)count, fd);
+    return 0;
+}
+
 int engine_exec_detached(const struct workload_join *join, const struct plan *plan,
                          const struct engine_exec_options *options, struct error *err)
 {
@@ -76,7 +85,7 @@ int engine_exec_detached(const struct workload_join *join, const struct plan *pl
         .notify = &notify,
         .plan = plan,
         .stdio = { -1, -1, -1 },
-        .keep_fds = (int)options->preserve_fds,
+        .keep_fds = join->keep_fds,
         .outlives = true,
     };
     if (console_check(options->console_socket, plan->terminal, err) < 0)

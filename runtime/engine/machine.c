@@ -255,8 +255,6 @@ int machine_exec_detached(const struct runtime *runtime, const struct state *sta
     int started[2];
     _cleanup_close_ int master = -1;
     _cleanup_close_ int slave = -1;
-    if (options->preserve_fds > 0)
-        return error_set(err, EXIT_OURS, "--preserve-fds: descriptors cannot be passed into a VM");
     if (console_check(options->console_socket, plan->terminal, err) < 0 ||
         (plan->terminal && open_terminal(&master, &slave, err) < 0))
         return -1;

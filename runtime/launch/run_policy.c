@@ -170,8 +170,8 @@ int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json
     return result;
 }
 
-int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, json_t *process,
-                               struct error *err)
+int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, uint64_t named,
+                               json_t *process, struct error *err)
 {
     struct run_policy policy = { 0 };
     if (policy_load(runtime->policy, &policy.policy, err) < 0)
@@ -181,7 +181,8 @@ int run_policy_enforce_process(const struct runtime *runtime, const json_t *conf
     json_t *copy = json_deep_copy(config); /* what is open already is not pinned anew */
     int result = identify_bundle(&policy, copy, false, err);
     if (result == 0)
-        result = policy_enforce_process(policy.policy, &policy.identity, config, process, err);
+        result =
+            policy_enforce_process(policy.policy, &policy.identity, config, named, process, err);
     json_decref(copy);
     run_policy_free(&policy);
     return result;

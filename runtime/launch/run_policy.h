@@ -44,10 +44,10 @@ int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json
 
 /*
  * Decides about a further process of an engine's, and writes the floors into it; config: of the
- * container. Returns 0, or -1 with *err.
+ * container; named: as in policy_enforce_process. Returns 0, or -1 with *err.
  */
-int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, json_t *process,
-                               struct error *err);
+int run_policy_enforce_process(const struct runtime *runtime, const json_t *config, uint64_t named,
+                               json_t *process, struct error *err);
 
 /* Whether limits that an engine changes keep the policy's. Returns 0, or -1 with *err. */
 int run_policy_check_resources(const struct runtime *runtime, const json_t *resources,

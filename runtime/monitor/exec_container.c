@@ -13,6 +13,7 @@
 struct workload {
     struct sandbox_child child;
     struct notify notify;
+    const struct workload_join *join;
     pid_t pid;
     int terminal_fd; /* our copy of the master, for resizing; -1 */
     bool ended;
@@ -36,6 +37,7 @@ static struct workload *create(const struct workload_spec *spec, int *terminal_f
     struct container_exec_request request = {
         .join = spec->join,
         .plan = spec->plan,
+        .keep_fds = spec->join->keep_fds,
         .stdio = { spec->stdio[0], spec->stdio[1], spec->stdio[2] },
         .rows = spec->rows,
         .columns = spec->columns,
@@ -47,6 +49,7 @@ static struct workload *create(const struct workload_spec *spec, int *terminal_f
         return NULL;
     }
     workload->terminal_fd = -1;
+    workload->join = spec->join;
     request.notify = &workload->notify;
     if (container_exec(&request, &workload->child, err) < 0) {
         notify_free(&workload->notify);
@@ -62,7 +65,10 @@ static struct workload *create(const struct workload_spec *spec, int *terminal_f
 
 static int start(struct workload *workload, struct error *err)
 {
-    return sandbox_execute(&workload->child, err);
+    const struct workload_join *join = workload->join;
+    if (sandbox_execute(&workload->child, err) < 0)
+        return -1;
+    return join->started ? join->started(join->started_context, workload->pid, err) : 0;
 }
 
 static pid_t pid_of(const struct workload *workload)

@@ -25,8 +25,13 @@ struct workload_join {
     const char *id, *bundle; /* bundle: NULL: made from an image */
     pid_t pid;               /* its first process, */
     int pidfd;               /* and a descriptor of it */
-    const char *cgroup;      /* as recorded in the state; "" if none */
+    const char *cgroup;      /* to be joined: as recorded in the state, or below; "" if none */
     const struct plan *base; /* its own plan */
+    int keep_fds;            /* descriptors 3..3+n-1 are the command's too */
+    /* Told of the command's process when it is executed; NULL: nobody asks. Returns 0, or -1 with
+     * *err and the process is ended. */
+    int (*started)(const void *context, pid_t pid, struct error *err);
+    const void *started_context;
 };
 
 /* Who may want an end of a workload while its creation still takes its time: a guest boots. */

@@ -88,15 +88,23 @@ uint64_t policy_bounding_set(const json_t *config)
 /* --- together ------------------------------------------------------------------------------------
  */
 
-static int check_asked(const struct policy_floors *floors, const struct policy_asked *asked,
-                       struct policy_decision *decision)
+int policy_check_named(const struct policy_floors *floors, uint64_t capabilities,
+                       const char *option, struct policy_decision *decision)
 {
     for (int i = 0; i <= MAX_CAPABILITY; i++) {
         const char *name = capability_name(i);
-        if (name && (asked->capabilities & floors->denied & BIT(i)))
-            return policy_refuse(decision, "the capability %s is denied; leave --cap-add out",
-                                 name);
+        if (name && (capabilities & floors->denied & BIT(i)))
+            return policy_refuse(decision, "the capability %s is denied; leave %s out", name,
+                                 option);
     }
+    return 0;
+}
+
+static int check_asked(const struct policy_floors *floors, const struct policy_asked *asked,
+                       struct policy_decision *decision)
+{
+    if (policy_check_named(floors, asked->capabilities, "--cap-add", decision) < 0)
+        return -1;
     if (asked->new_privileges && floors->no_new_privileges)
         return policy_refuse(decision,
                              "no-new-privileges always holds; leave no-new-privileges=false out");

@@ -77,6 +77,9 @@ bool policy_device_parse(const char *text, struct policy_device *device);
 int policy_apply_floors(const struct policy_floors *floors, const struct policy_identity *identity,
                         const struct policy_asked *asked, json_t *config,
                         struct policy_decision *decision);
+/* Refuses those that `option` names and the policy denies. */
+int policy_check_named(const struct policy_floors *floors, uint64_t capabilities,
+                       const char *option, struct policy_decision *decision);
 int policy_apply_process(const struct policy_floors *floors, json_t *process,
                          struct policy_decision *decision);
 

@@ -262,10 +262,12 @@ static int check_process(const struct policy *policy, const struct policy_identi
 }
 
 int policy_enforce_process(const struct policy *policy, const struct policy_identity *identity,
-                           const json_t *config, json_t *process, struct error *err)
+                           const json_t *config, uint64_t named, json_t *process, struct error *err)
 {
     struct policy_decision decision = { .floors = json_array() };
     int result = policy ? check_process(policy, identity, config, process, &decision) : 0;
+    if (policy && result == 0)
+        result = policy_check_named(&policy->floors, named, "--cap", &decision);
     if (policy && result == 0)
         result = policy_apply_process(&policy->floors, process, &decision);
     policy_decision_free(&decision);

@@ -117,10 +117,13 @@ int policy_enforce(const struct policy *policy, const struct policy_identity *id
 /*
  * A further process in a workload that runs already: refused if the rules would have given more
  * than they gave, had `config` asked for this process; and the floors of a process (capabilities,
- * no_new_privileges) written into it. Returns 0, or -1 with *err.
+ * no_new_privileges) written into it. named: capabilities that `exec --cap` asked for in so many
+ * words (bit n = capability n), which are refused if they are denied, not dropped. Returns 0, or -1
+ * with *err.
  */
 int policy_enforce_process(const struct policy *policy, const struct policy_identity *identity,
-                           const json_t *config, json_t *process, struct error *err);
+                           const json_t *config, uint64_t named, json_t *process,
+                           struct error *err);
 
 /* Whether new limits (linux.resources, those that change) keep the policy's. 0, or -1 with *err. */
 int policy_check_resources(const struct policy *policy, const json_t *resources, struct error *err);

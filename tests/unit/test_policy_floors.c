@@ -281,10 +281,16 @@ static void test_exec(void **state)
     json_t *process = load("{'capabilities':{'effective':['CAP_NET_RAW','CAP_KILL']}}");
     json_t *nothing = load("[]"), *config = load("{}");
     const struct policy_identity identity = { 0 };
-    assert_int_equal(policy_enforce_process(policy, &identity, config, process, NULL), 0);
+    assert_int_equal(policy_enforce_process(policy, &identity, config, 0, process, NULL), 0);
     assert_json(process, "{'capabilities':{'effective':['CAP_KILL']},'noNewPrivileges':true}");
-    assert_int_equal(policy_enforce_process(policy, &identity, config, nothing, NULL), -1);
-    assert_int_equal(policy_enforce_process(NULL, &identity, config, nothing, NULL), 0);
+    struct error error;
+    const uint64_t kill = 1U << 5, net_raw = 1U << 13;
+    assert_int_equal(policy_enforce_process(policy, &identity, config, kill, process, NULL), 0);
+    assert_int_equal(
+        policy_enforce_process(policy, &identity, config, kill | net_raw, process, &error), -1);
+    assert_non_null(strstr(error.message, "CAP_NET_RAW is denied; leave --cap out"));
+    assert_int_equal(policy_enforce_process(policy, &identity, config, 0, nothing, NULL), -1);
+    assert_int_equal(policy_enforce_process(NULL, &identity, config, 0, nothing, NULL), 0);
     json_decref(process);
     json_decref(nothing);
     json_decref(config);

@@ -82,6 +82,97 @@ def kill_shared(t):
     t.equal("what is left", [], t.host.traces(bundle.id))
 
 
+def start_sleeper(t, **process):
+    bundle = Bundle(t, ["sleep", "1000"], **process)
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    bundle.create()
+    t.verb("start", bundle.id)
+    return bundle
+
+
+@test("bundle/exec-options", seconds=60)
+def exec_options(t):
+    """The same in both isolations, in the words of runc and crun."""
+    sets = {each: ["CAP_KILL"] for each in ("bounding", "effective", "permitted")}
+    bundle = start_sleeper(t, capabilities=sets)
+    kill, both = 1 << 5, 1 << 5 | 1 << 10
+    seen = t.verb("exec", "--cwd", "/bin", "--cap", "CAP_NET_BIND_SERVICE", "-g", "7,8", "--additional-gids", "9",
+                  "--no-new-privs", "--user", "0:5", bundle.id, "sh", "-c", STATUS)
+    t.equal("changed", {"CapPrm": both, "CapEff": both, "CapBnd": both, "CapAmb": 0, "NoNewPrivs": 1, "": "5 7 8 9 /bin"}, parsed(seen))
+    seen = parsed(t.verb("exec", bundle.id, "sh", "-c", STATUS))
+    t.equal("not changed", {"CapPrm": kill, "CapEff": kill, "CapBnd": kill, "CapAmb": 0, "NoNewPrivs": 0, "": "0 /"}, seen)
+    for option, complaint in (("--cap=CAP_KIL", "did you mean CAP_KILL"), ("-g=x", "write numbers"), ("-g=1,", "write numbers"),
+                              ("--cgroup=../x", "VM" if t.isolation == "vm" else "refusing the cgroup path"),
+                              ("--cgroup=absent", "VM" if t.isolation == "vm" else "there is no cgroup")):
+        result = t.hybrid("exec", option, bundle.id, "true")
+        t.equal(f"exit status with {option}", 125, result.exit, result)
+        t.match(option, complaint, result.err)
+    for options in (("-g", "7"), ("--no-new-privs",), *([("--cgroup=x", "-g", "7")] if t.isolation == "container" else [])):
+        result = t.hybrid("exec", "--process=/dev/null", *options, bundle.id)
+        t.match(f"--process and {options}", "the object of --process has it", result.err)
+    result = t.hybrid("exec", "--preserve-fds=1", bundle.id, "true")
+    t.match("a descriptor that is not there", "descriptor 3 is not open", result.err)
+
+
+def parsed(text):
+    lines = [line.partition(":\t") for line in text.splitlines()]
+    return {key if rest else "": int(rest, 16) if rest else key for key, _, rest in lines}
+
+
+@test("exec/what-the-workload-has-not")
+def exec_own(t):
+    """A command in a workload of `hybrid run` has at most what that was given."""
+    name = t.detached(command=["sleep", "1000"])
+    for option in ("--cap=CAP_SYS_ADMIN", "--apparmor=unconfined", "--process-label=x", "--cgroup=x"):
+        result = t.hybrid("exec", option, name, "true")
+        t.equal(f"exit status with {option}", 125, result.exit, result)
+        t.match(option, "for containers of bundles", result.err)
+    t.equal("what it may say", "0 7 /tmp\n", t.verb("exec", "-u", "0:0", "--additional-gids", "7", "--cwd", "/tmp", "--no-new-privs", name,
+                                                    "sh", "-c", "echo $(id -G) $(pwd)"))
+
+
+@test("bundle/exec-while-paused", seconds=60)
+def exec_paused(t):
+    bundle = start_sleeper(t)
+    t.verb("pause", bundle.id)
+    t.match("refused", "is paused", t.hybrid("exec", bundle.id, "true").err)
+    session = t.spawn(t.command("exec", "--ignore-paused", bundle.id, "echo", "done"), stdout=subprocess.PIPE)
+    time.sleep(0.5)
+    t.equal("it waits", None, session.poll())
+    t.verb("resume", bundle.id)
+    t.equal("output", b"done\n", session.communicate(timeout=20 * t.slow)[0])
+    t.equal("exit status", 0, session.returncode)
+
+
+@test("bundle/exec-in-the-foreground", **CONTAINERS)
+def exec_foreground(t):
+    """Descriptors, a pid file and a cgroup of its own below the container's."""
+    bundle = start_sleeper(t)
+    pid = bundle.path + "/exec-pid"
+    script = f'exec 3<{t.file("three", "three")} 4<{t.file("four", "four")}; exec "$@"'
+    line = t.command("exec", "--preserve-fds", "2", "--pid-file", pid, bundle.id, "sh", "-c", "cat <&3; cat <&4; ls /proc/self/fd")
+    result = t.finish(["sh", "-c", script, "sh", *line], b"", 20, None)
+    t.match("descriptors", r"^threefour0\n1\n2\n3\n4\n\d+\n$", result.out)
+    with open(pid, encoding="ascii") as file:
+        t.check(int(file.read()) > 1, "the pid file has no number")
+    made = []
+    with open(f"/proc/{bundle.state()['pid']}/cgroup", encoding="ascii") as file:
+        names = {line.rstrip("\n").split(":", 2)[2] for line in file}
+    name = next(each for each in names if bundle.id in each)
+    for place in glob.glob(f"/sys/fs/cgroup{name}") + glob.glob(f"/sys/fs/cgroup/*{name}"):
+        if not os.path.islink(os.path.dirname(place)):
+            os.makedirs(place + "/below", exist_ok=True)
+            made.append(place + "/below")
+            for file in ("cpuset.cpus", "cpuset.mems"):  # without which v1 takes no process
+                if os.path.exists(f"{place}/tasks") and os.path.exists(f"{place}/{file}"):
+                    with open(f"{place}/{file}", encoding="ascii") as source, \
+                            open(f"{place}/below/{file}", "w", encoding="ascii") as target:
+                        target.write(source.read())
+    t.check(made, f"no directory of {name}")
+    seen = t.verb("exec", "--cgroup", "below", bundle.id, "cat", "/proc/self/cgroup")
+    t.check(len(re.findall("/below$", seen, re.M)) >= 1, f"it is not in there: {seen}")
+
+
 @test("bundle/update-of-what-bounds-each-other", **CONTAINERS)
 def update_pairs(t):
     """Numbers that v1 compares as each is written, and those that an update sets back to 0."""

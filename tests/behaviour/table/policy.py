@@ -105,6 +105,10 @@ def bundle(t):
                        ("exec", t.verb("--policy", path, "exec", "--process", process, container.id))):
         t.match(f"no_new_privs of {what}", r"NoNewPrivs:\s+1", seen)
         t.equal(f"capabilities of {what}", 1, int(seen.split("CapBnd:")[1].split()[0], 16))
+    result = t.hybrid("--policy", path, "exec", "--cap=NET_RAW", container.id, "true")
+    t.equal("exit status of exec --cap", 125, result.exit, result)
+    t.match("exec --cap", "refused by the policy .*: the capability CAP_NET_RAW is denied; leave --cap out", result.err)
+    t.verb("--policy", path, "exec", "--cap=CHOWN", container.id, "true")
     for option, status in (("65m", 125), ("32m", 0)):
         result = t.hybrid("--policy", path, "update", "--memory", option, container.id)
         t.equal(f"exit status of update --memory {option}", status, result.exit, result)
