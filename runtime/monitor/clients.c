@@ -244,8 +244,11 @@ static int send_signal(struct monitor *monitor, const struct session *session, i
                        struct error *err)
 {
     const struct workload_ops *ops = monitor->request->ops;
-    if (monitor->main.ended)
+    if (monitor->main.ended) {
+        if (session == &monitor->main && signal == SIGKILL) /* not even its output is awaited */
+            monitor_hurry(monitor);
         return error_set(err, EXIT_OURS, "the workload has just ended");
+    }
     if (monitor->request->hold && !monitor->started) {
         /* As the first process of a container, which handles no signal before its command. */
         monitor->abandoned |= signal == SIGKILL;

@@ -17,14 +17,21 @@
 #include "runtime/cgroup/cgroup.h"
 #include "stamp.h"
 
-/* What a command has to end by itself after its terminal was hung up, before it is killed. */
-enum { HANG_UP_MILLISECONDS = 2000 };
+/* What a command has to end by itself after its terminal was hung up, before it is killed; and what
+ * was killed, whose output has no end, for that. */
+enum { HURRY_MILLISECONDS = 2000 };
 
 static int64_t milliseconds_now(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void monitor_hurry(struct monitor *monitor)
+{
+    if (monitor->deadline == 0)
+        monitor->deadline = milliseconds_now() + HURRY_MILLISECONDS;
 }
 
 static bool is_attached(const struct monitor *monitor)
@@ -250,7 +257,7 @@ static void serve_sessions(struct monitor *monitor)
         if (session != &monitor->main)
             continue;
         if (report.hung_up) /* PID 1 may not even notice the SIGHUP, and nobody can type any more */
-            monitor->deadline = milliseconds_now() + HANG_UP_MILLISECONDS;
+            monitor_hurry(monitor);
         if (report.background && monitor->request->client >= 0)
             (void)control_send_simple(monitor->request->client, CONTROL_BACKGROUND, 0);
         if (report.failed) {
@@ -345,7 +352,7 @@ static int wait_for_events(struct monitor *monitor, size_t count)
                          monitor->deadline == 0 ? -1
                          : left < 0             ? 0
                                                 : (int)left);
-        if (ready == 0)
+        if (ready == 0 || (monitor->deadline != 0 && left < 0)) /* a guest may never be silent */
             monitor->abandoned = true;
         if (ready >= 0 || errno != EINTR)
             return ready;

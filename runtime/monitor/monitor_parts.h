@@ -57,6 +57,8 @@ void monitor_deliver_held(struct monitor *monitor);
 
 /* monitor.c: from what was prepared, or held, to the executed command; 0, or -1 with *err. */
 int monitor_launch(struct monitor *monitor, struct error *err);
+/* What has not ended, and been delivered, after a moment is abandoned. */
+void monitor_hurry(struct monitor *monitor);
 /* The command that forked us, and SIGTERM to a detached monitor. */
 void monitor_serve_command(struct monitor *monitor);
 void monitor_serve_signals(struct monitor *monitor);

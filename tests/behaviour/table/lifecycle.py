@@ -1,6 +1,8 @@
 """Workloads in the background: run -d, ps, logs, exec, kill, stop, start, wait, rm."""
 
+import contextlib
 import ctypes
+import glob
 import json
 import os
 import re
@@ -127,6 +129,32 @@ def kill(t):
     result = t.hybrid("kill", name)
     t.equal("exit status of kill when stopped", 125, result.exit, result)
     t.match("stderr", name, result.err)
+
+
+def find_process(arguments):
+    """The one with these arguments, as the host knows it."""
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if file.read().split(b"\0")[:-1] == [each.encode() for each in arguments]:
+                return int(path.split("/")[2])
+    return None
+
+
+@test("kill/with-output-that-does-not-end", isolations=("container",))
+def kill_undrained(t):
+    """Somebody else holds its standard output, as a guest, or what runs one, may do it: killed once more it is over."""
+    sleep = ["sleep", str(1000000 + os.getpid())]
+    name = t.detached(command=sleep)
+    t.eventually("its process", lambda: find_process(sleep))
+    with open(f"/proc/{find_process(sleep)}/fd/1", "wb", buffering=0) as held:
+        t.verb("kill", name)
+        t.eventually("its end", lambda: not find_process(sleep))
+        held.write(b"still there\n")
+        await_log(t, name, "still there\n")  # it is waited for
+        t.equal("status", "running", status_of(t, name))
+        result = t.hybrid("kill", name)
+        t.match("stderr of another kill", "has just ended", result.err)
+        t.equal("exit status", 137, t.exit_of(name))
 
 
 @test("kill/unknown-signal-refused")
