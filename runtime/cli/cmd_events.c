@@ -75,13 +75,17 @@ static json_t *member(json_t *object, const char *name)
     return json_object_get(object, name);
 }
 
-/* A counter that this host does not have is left out; "max" is the largest number. */
+/*
+ * A counter that this host does not have is left out; "max" is the largest number, but of processes
+ * no limit, as runc has it.
+ */
 static void add_counter(json_t *data, const struct cgroup *cgroup, const struct counter *counter)
 {
     const struct cgroup_file file = { counter->controller, counter->v1_file, counter->v1_key,
                                       counter->v2_file,    counter->v2_key,  counter->v2_factor };
     uint64_t value;
-    if (!cgroup_read_number(cgroup, &file, &value))
+    if (!cgroup_read_number(cgroup, &file, &value) ||
+        (value == UINT64_MAX && strcmp(counter->object, "pids") == 0))
         return;
     json_t *object = member(data, counter->object);
     if (counter->inner)
@@ -92,7 +96,7 @@ static void add_counter(json_t *data, const struct cgroup *cgroup, const struct 
 
 static void print_event(const struct cli *cli, const char *type, const char *id, json_t *data)
 {
-    json_t *event = json_pack("{s:s, s:s, s:o?}", "type", type, "id", id, "data", data);
+    json_t *event = json_pack("{s:s, s:s, s:o*}", "type", type, "id", id, "data", data);
     (void)json_dumpf(event, cli->out, JSON_COMPACT);
     (void)fputc('\n', cli->out);
     (void)fflush(cli->out);

@@ -111,6 +111,8 @@ def lifecycle(t):
     state = bundle.state()
     t.equal("state", ("created", bundle.id, bundle.path, "1.2.0"),
             (state["status"], state["id"], state["bundle"], state["ociVersion"]))
+    t.equal("where its root is, and in list", [bundle.path + "/rootfs"] * 2, [state["rootfs"]] + [
+        each["rootfs"] for each in json.loads(t.verb("list", "--format", "json")) if each["id"] == bundle.id])
     with open(bundle.path + "/pid", encoding="ascii") as file:
         t.equal("pid file", str(state["pid"]), file.read())
     t.check(not os.path.exists(bundle.path + "/rootfs/ran"), "the command ran before its start")
@@ -319,7 +321,7 @@ def update(t):
     event = json.loads(t.verb("events", "--stats", bundle.id))
     t.equal("event", ("stats", bundle.id, 96 << 20),
             (event["type"], event["id"], event["data"]["memory"]["usage"]["limit"]))
-    t.check(event["data"]["memory"]["usage"]["usage"] > 0 and event["data"]["pids"]["current"] == 1, f"{event}")
+    t.check(event["data"]["memory"]["usage"]["usage"] > 0 and event["data"]["pids"] == {"current": 1}, f"{event}")
 
 
 @test("bundle/rates-of-disks-are-refused")
