@@ -43,7 +43,6 @@ static const struct cli_option global_options[] = {
 
 /* hybrid itself, parsed as a verb whose operands are the verb and what belongs to it. */
 static const struct verb program = {
-    .name = "hybrid",
     .synopsis = "[GLOBAL OPTIONS] VERB [OPTIONS] [ARGUMENTS]",
     .options = global_options,
     .settings_size = sizeof(struct globals),

@@ -25,22 +25,29 @@ static const struct cli_option *find_name(const struct verb *verb, const char *n
     return NULL;
 }
 
+/* option: as it was written, as far as it is one. Options before a verb have none to be told of. */
+static int refuse_option(const struct verb *verb, const char *option, struct error *err)
+{
+    const char *name = verb->name;
+    return error_set(err, EXIT_OURS, "%s%sunknown option %s; `hybrid%s%s --help` lists them",
+                     name ? name : "", name ? ": " : "", option, name ? " " : "", name ? name : "");
+}
+
 static int refuse_unknown(const struct verb *verb, const char *name, size_t length,
                           struct error *err)
 {
-    char word[64];
-    (void)snprintf(word, sizeof word, "%.*s", (int)length, name);
+    char dashed[64];
+    (void)snprintf(dashed, sizeof dashed, "--%.*s", (int)length, name);
     const char *names[MAX_OPTION_NAMES] = { NULL };
     size_t count = 0;
     for (const struct cli_option *option = verb->options; option && option->name; option++)
         if (option->kind != CLI_REFUSED && count < MAX_OPTION_NAMES - 1)
             names[count++] = option->name;
-    const char *nearest = nearest_name(word, names);
+    const char *nearest = nearest_name(dashed + 2, names);
     if (nearest)
-        return error_set(err, EXIT_OURS, "%s: unknown option --%s; did you mean --%s?", verb->name,
-                         word, nearest);
-    return error_set(err, EXIT_OURS, "%s: unknown option --%s; `hybrid %s --help` lists them",
-                     verb->name, word, verb->name);
+        return error_set(err, EXIT_OURS, "%s%sunknown option %s; did you mean --%s?",
+                         verb->name ? verb->name : "", verb->name ? ": " : "", dashed, nearest);
+    return refuse_option(verb, dashed, err);
 }
 
 static int refuse_choice(const struct cli_option *option, const char *value, struct error *err)
@@ -197,9 +204,7 @@ static int parse_letters(const struct verb *verb, const char *letters, char ***n
         if (!option && *at == 'h')
             return 1;
         if (!option)
-            return error_set(err, EXIT_OURS,
-                             "%s: unknown option -%c; `hybrid %s --help` lists them", verb->name,
-                             *at, verb->name);
+            return refuse_option(verb, (const char[]){ '-', *at, '\0' }, err);
         const char *value = NULL;
         bool takes_value = option->kind != CLI_FLAG && option->kind != CLI_REFUSED;
         if (takes_value && at[1]) {

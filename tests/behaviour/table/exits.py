@@ -24,6 +24,17 @@ row("exit/child-killed", "sh -c 'kill -9 $$'; echo $?", stdout="137\n", stderr=N
 row("exit/125-no-such-image", image="no.such.registry/none:1", exit=125,
     stderr=re.compile(r"(?s)^hybrid: .*no\.such\.registry/none:1.*"))
 row("exit/125-bad-reference", image="Bad//Reference", exit=125, stderr=re.compile("Bad//Reference"))
+
+
+@test("exit/125-unknown-global-option", isolations=("container",), once=True)
+def unknown_global_option(t):
+    """What comes before a verb is no verb's: the remedy that the message names must be one."""
+    t.equal("long", "hybrid: unknown option --no-such-option; `hybrid --help` lists them\n",
+            t.hybrid("--no-such-option", "ps").err)
+    t.equal("letter", "hybrid: unknown option -q; `hybrid --help` lists them\n", t.hybrid("-q", "ps").err)
+    t.equal("nearly", "hybrid: unknown option --rot; did you mean --root?\n", t.hybrid("--rot", "/x", "ps").err)
+
+
 row("exit/125-unknown-option", ["true"], options=["--no-such-option"], exit=125,
     stderr=re.compile("--no-such-option"))
 row("exit/125-no-command", image="no-command", exit=125, stderr=re.compile("(?i)command"))
