@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "runtime/image/helper/collect.h"
 #include "runtime/image/helper/links.h"
+#include "runtime/image/helper/remove.h"
 #include "runtime/image/names.h"
 
 #define SIXTEEN(digit)                                                                             \
@@ -128,7 +130,7 @@ static struct index_entry entry_of(size_t i)
 }
 
 /* Returns the bytes that it freed. */
-static int64_t remove_image(struct world *world, size_t i, const struct users *users)
+static int64_t release_image(struct world *world, size_t i, const struct users *users)
 {
     int64_t bytes = 0;
     const struct index_entry entry = entry_of(i);
@@ -147,15 +149,15 @@ static void test_what_goes(void **state)
     assert_int_equal(links_of(world, LAYER(BASE)), 3);
     assert_int_equal(links_of(world, LAYER(HEX("5"))), 2);
     assert_true(exists(world, "images/" HEX("1") "/" HEX("3") "/docker.io%library%one:1"));
-    assert_true(remove_image(world, 0, &nobody) > (int64_t)strlen("own layer"
-                                                                  "own blob"));
+    assert_true(release_image(world, 0, &nobody) > (int64_t)strlen("own layer"
+                                                                   "own blob"));
     assert_false(exists(world, LAYER(HEX("5"))));
     assert_false(exists(world, BLOB(HEX("5"))));
     assert_false(exists(world, BLOB(HEX("3"))));
     assert_false(exists(world, "images/" HEX("1")));
     assert_int_equal(links_of(world, LAYER(BASE)), 2);
-    assert_int_equal(remove_image(world, 0, &nobody), 0); /* once more is no harm */
-    (void)remove_image(world, 1, &nobody);
+    assert_int_equal(release_image(world, 0, &nobody), 0); /* once more is no harm */
+    (void)release_image(world, 1, &nobody);
     assert_false(exists(world, LAYER(BASE)));
     assert_false(exists(world, BLOB(BASE)));
     assert_false(exists(world, "images/" HEX("2")));
@@ -172,7 +174,7 @@ static void test_what_workloads_keep(void **state)
     assert_int_equal(marks_add(&users.layers, HEX("5"), &world->err), 0);
     assert_int_equal(marks_add(&users.layers, BASE, &world->err), 0);
     marks_sort(&users.layers);
-    (void)remove_image(world, 0, &users);
+    (void)release_image(world, 0, &users);
     assert_int_equal(links_of(world, LAYER(HEX("5"))), 2);
     assert_false(exists(world, BLOB(HEX("5"))));
     assert_int_equal(links_remove_kept(&world->store, &users, &bytes, &world->err), 0);
@@ -197,7 +199,7 @@ static void test_what_is_held(void **state)
     assert_int_equal(staging_hold(&staging, world->store.layers_fd, HEX("5") ".erofs", &world->err),
                      1);
     assert_int_equal(staging_hold(&staging, world->store.layers_fd, BASE ".erofs", &world->err), 1);
-    (void)remove_image(world, 0, &nobody);
+    (void)release_image(world, 0, &nobody);
     assert_true(exists(world, LAYER(HEX("5"))));
     assert_int_equal(links_release_staging(&staging, &world->err), 0);
     assert_false(exists(world, LAYER(HEX("5"))));
@@ -262,8 +264,78 @@ static void test_image_that_has_a_name(void **state)
     assert_int_equal(bytes, 0);
     assert_int_equal(links_of(world, LAYER(HEX("5"))), 2);
     assert_int_equal(links_of(world, BLOB(HEX("3"))), 2);
-    (void)remove_image(world, 0, &nobody);
+    (void)release_image(world, 0, &nobody);
     assert_false(exists(world, LAYER(HEX("5"))));
+}
+
+static bool were_touched(struct world *world, const char *id)
+{
+    struct timespec index;
+    assert_int_equal(links_last_change(&world->store, &index, &world->err), 0);
+    return links_were_touched(&world->store, &index, id);
+}
+
+/* Also where one of them is still there: what else was in the directory nobody knows. */
+static void test_name_removed_by_hand(void **state)
+{
+    static const struct timespec tick = { .tv_nsec = 20000000L };
+    struct removed removed = { 0 };
+    struct world *world = *state;
+    write_file(world, "index/docker.io%library%first:1",
+               "{\"reference\":\"docker.io/library/first:1\",\"manifest\":\"" HEX(
+                   "3") "\",\"config\":\"" HEX("1") "\",\"size\":1}");
+    int lock = collect(world);
+    assert_false(were_touched(world, HEX("1")));
+    (void)nanosleep(&tick, NULL); /* of the file system's clock */
+    assert_int_equal(
+        unlinkat(world->store.images_fd, HEX("1") "/" HEX("3") "/docker.io%library%first:1", 0), 0);
+    assert_true(were_touched(world, HEX("1")));
+    assert_false(were_touched(world, HEX("2")));
+    assert_true(links_are_right(&world->store, lock));
+    cleanup_close(&lock);
+    int result = remove_image(&world->store, world->top, "one:1", false, &removed, &world->err);
+    free(removed.text);
+    if (result < 0)
+        fail_msg("%s", world->err.message);
+    assert_true(exists(world, LAYER(HEX("5"))));
+    assert_true(exists(world, "index/docker.io%library%first:1"));
+    assert_true(exists(world, "images/" HEX("1") "/" HEX("3") "/docker.io%library%first:1"));
+    assert_false(were_touched(world, HEX("1")));
+}
+
+/* The first that goes changes the index, which makes the second no newer than it. */
+static void test_names_of_two_removed_by_hand(void **state)
+{
+    static const struct timespec tick = { .tv_nsec = 20000000L };
+    struct removed removed = { 0 };
+    struct world *world = *state;
+    for (size_t i = 0; i < 2; i++) {
+        char name[300];
+        char text[300];
+        (void)snprintf(name, sizeof name, "index/@%s", given[i].manifest);
+        (void)snprintf(text, sizeof text, "{\"manifest\":\"%s\",\"config\":\"%s\",\"size\":1}",
+                       given[i].manifest, given[i].config);
+        write_file(world, name, text);
+    }
+    int lock = collect(world);
+    (void)nanosleep(&tick, NULL); /* of the file system's clock */
+    assert_int_equal(
+        unlinkat(world->store.images_fd, HEX("1") "/" HEX("3") "/docker.io%library%one:1", 0), 0);
+    assert_int_equal(
+        unlinkat(world->store.images_fd, HEX("2") "/" HEX("4") "/docker.io%library%two:1", 0), 0);
+    (void)nanosleep(&tick, NULL);
+    assert_true(links_are_right(&world->store, lock));
+    cleanup_close(&lock);
+    int result = remove_unused(&world->store, world->top, false, &removed, &world->err);
+    free(removed.text);
+    if (result < 0)
+        fail_msg("%s", world->err.message);
+    assert_false(exists(world, "index/@" HEX("3")));
+    assert_false(exists(world, "index/@" HEX("4")));
+    assert_true(exists(world, LAYER(HEX("5"))));
+    assert_true(exists(world, LAYER(HEX("6"))));
+    assert_true(exists(world, "images/" HEX("1") "/" HEX("3") "/docker.io%library%one:1"));
+    assert_true(exists(world, "images/" HEX("2") "/" HEX("4") "/docker.io%library%two:1"));
 }
 
 static void test_users_unknown(void **state)
@@ -361,6 +433,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whether_they_are_right, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_times_made_alike, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_image_that_has_a_name, make_store, remove_store),
+        cmocka_unit_test_setup_teardown(test_name_removed_by_hand, make_store, remove_store),
+        cmocka_unit_test_setup_teardown(test_names_of_two_removed_by_hand, make_store,
+                                        remove_store),
         cmocka_unit_test_setup_teardown(test_users_unknown, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_making_them_anew, make_store, remove_store),
         cmocka_unit_test_setup_teardown(test_names, make_store, remove_store),

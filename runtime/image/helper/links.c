@@ -43,11 +43,41 @@ int links_begin_change(const struct store *store, int lock, struct error *err)
     return error_see_store(err, cause);
 }
 
+/* The index is as of now, whatever has been changed last: for links_were_touched. */
 void links_end_change(const struct store *store, int lock)
 {
+    static const struct timespec now[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
     struct stat index;
-    if (fstat(store->index_fd, &index) == 0)
+    if (futimens(store->index_fd, now) == 0 && fstat(store->index_fd, &index) == 0)
         (void)set_time(lock, &index.st_ctim);
+}
+
+int links_last_change(const struct store *store, struct timespec *when, struct error *err)
+{
+    struct stat index;
+    if (fstat(store->index_fd, &index) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot look at %s/index", store->path);
+    *when = index.st_ctim;
+    return 0;
+}
+
+static bool is_newer(const struct stat *status, const struct timespec *since)
+{
+    return status->st_ctim.tv_sec != since->tv_sec ? status->st_ctim.tv_sec > since->tv_sec
+                                                   : status->st_ctim.tv_nsec > since->tv_nsec;
+}
+
+bool links_were_touched(const struct store *store, const struct timespec *since, const char *id)
+{
+    struct stat status;
+    _cleanup_closedir_ DIR *image = directory_open(store->images_fd, id);
+    if (!image || fstat(dirfd(image), &status) < 0 || is_newer(&status, since))
+        return true;
+    for (const struct dirent *manifest; (manifest = directory_next(image));)
+        if (fstatat(dirfd(image), manifest->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+            is_newer(&status, since))
+            return true;
+    return errno != 0;
 }
 
 /* --- adding ----------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #define HYBRID_LINKS_H
 
 #include <stdint.h>
+#include <time.h>
 
 #include "runtime/image/helper/staging.h"
 #include "runtime/image/helper/users.h"
@@ -31,7 +32,27 @@ bool links_are_right(const struct store *store, int lock);
 /* From here on they cannot. Returns 0, or -1 with *err. */
 int links_begin_change(const struct store *store, int lock, struct error *err);
 
-/* From here on they can: if not, as nothing depends on it, they are made anew. */
+/* When the index was changed last, by the time that nobody can set. Returns 0, or -1 with *err. */
+int links_last_change(const struct store *store, struct timespec *when, struct error *err);
+
+/*
+ * Has anybody changed the directories of an image (64 hex digits) since then? If that is when we
+ * last changed the index, what they have is not relied upon: a name in them may have been removed
+ * by hand. To be asked before one changes them, of the time before one changed the index: what is
+ * changed now is newer than all that others did.
+ *
+ * It is a help against accidents, and finds what was done since the last change of whichever image:
+ * with each pull, tag, rmi or prune that leaves these directories as they are, the index is as of
+ * now, and what was done by hand before is not told from what we did. Neither is what is done
+ * within the tick of the file system's clock in which the index was changed, as with
+ * names_are_kept. `hybrid system check` compares all of them with the index.
+ */
+bool links_were_touched(const struct store *store, const struct timespec *since, const char *id);
+
+/*
+ * From here on they can: if not, as nothing depends on it, they are made anew. From here on counts
+ * links_were_touched, for all images.
+ */
 void links_end_change(const struct store *store, int lock);
 
 /* Opens the directory of an image, and makes it if need be. Returns it, or -1 with *err. */

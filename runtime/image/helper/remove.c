@@ -13,6 +13,7 @@ struct removal {
     const char *root;
     int lock;
     bool counted; /* links tell what goes; else all of the store has to be looked at */
+    struct timespec last_change; /* of the index, before this one */
     struct users users;
     struct index_list gone; /* one entry each image that no name leads to any more */
     struct removed *removed;
@@ -109,6 +110,8 @@ static int begin(struct removal *removal, struct error *err)
         (void)collect_garbage(store, removal->lock, removal->root, &removal->removed->bytes, NULL,
                               &ignored);
     removal->counted = links_are_right(store, removal->lock);
+    if (links_last_change(store, &removal->last_change, err) < 0)
+        return -1;
     return users_read(removal->root, &removal->users, err);
 }
 
@@ -178,11 +181,17 @@ static bool has_name(const struct index_list *names, const struct index_entry *w
     return false;
 }
 
-/* A directory that lacks the very name that has been found was meddled with: it tells nothing. */
+/*
+ * A directory that lacks the very name that has been found was meddled with, and one that was
+ * changed since the index may have been: it tells nothing. (One that was meddled with before
+ * another image was pulled or removed looks like any: see links_were_touched.)
+ */
 static int read_names(struct removal *removal, const struct index_entry *found,
                       struct index_list *names, struct error *err)
 {
     const char *path = removal->store->path;
+    removal->counted = removal->counted &&
+                       !links_were_touched(removal->store, &removal->last_change, found->config);
     if (names_of_image(path, found->config, removal->counted, names, err) < 0)
         return -1;
     if (!removal->counted || has_name(names, found))
@@ -267,9 +276,9 @@ static int drop_unnamed(struct removal *removal, const struct index_list *list, 
         struct index_list names;
         if (is_repeated(list, i))
             continue;
-        result = names_of_image(removal->store->path, list->entries[i].config, true, &names, err);
-        if (result == 0)
-            result = drop_if_unused(removal, &names, false, err);
+        if (read_names(removal, &list->entries[i], &names, err) < 0)
+            return -1;
+        result = drop_if_unused(removal, &names, false, err);
         index_list_free(&names);
     }
     return result;
