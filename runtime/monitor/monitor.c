@@ -245,7 +245,7 @@ void monitor_serve_signals(struct monitor *monitor)
     else if (monitor->started)
         (void)monitor->request->ops->signal(monitor->workload, (int)info.ssi_signo, false,
                                             &ignored);
-    else if (!monitor->request->hold)
+    else if (!monitor->request->hold || monitor->starter) /* what is only held handles none */
         (void)monitor_hold_signal(monitor, (int)info.ssi_signo, &ignored);
 }
 

@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -220,9 +221,17 @@ static int confine_files(void)
     return landlock_confine_to(trees, count, &version, &err);
 }
 
-/* Root as it is, and owner of all files: it is to reach none by what it begins with, either. */
+/*
+ * Root as it is, and owner of all files: it is to reach none by what it begins with, either. The
+ * virtiofsd written in Rust ends by a SIGTERM that it was made to ignore, since it installs a
+ * handler; what is blocked stays so in its threads, too.
+ */
 static void begin(void)
 {
+    sigset_t blocked;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &blocked, NULL);
     (void)umask(0);
     for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
         sandbox_guard_null(stream);

@@ -60,6 +60,10 @@ static void reset_signals(void)
     for (int number = 1; number < NSIG; number++)
         (void)signal(number, SIG_DFL);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    /* systemd stops a scope by SIGTERM to all that is in it. It is for the workload, which may take
+     * its time: what serves it ends with its monitor. A program with a handler of its own has it
+     * blocked by request->prepare. */
+    (void)signal(SIGTERM, SIG_IGN);
 }
 
 /* Whether nobody reads our report: the parent died before PR_SET_PDEATHSIG. (Its process id is of

@@ -27,9 +27,9 @@ struct spawned {
 };
 
 /*
- * The program runs in a session of its own, without our environment, signal mask and dispositions,
- * and is killed when the calling process ends (PR_SET_PDEATHSIG). Returns 0 once it has been
- * executed, or -1 with *err and no process left.
+ * The program runs in a session of its own, without our environment, signal mask and dispositions
+ * (it ignores SIGTERM), and is killed when the calling process ends (PR_SET_PDEATHSIG). Returns 0
+ * once it has been executed, or -1 with *err and no process left.
  */
 int spawn_program(const struct spawn_request *request, struct spawned *spawned, struct error *err);
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,17 @@ static void test_descriptors_and_environment(void **state)
     (void)close(leaked);
 }
 
+/* Whoever stops the cgroup that it is in, as systemd does, does not end it before its time. */
+static void test_sigterm(void **state)
+{
+    (void)state;
+    char text[64];
+    int status =
+        run("kill -TERM $$; echo alive; kill -INT $$; sleep 5; echo still", 0, text, sizeof text);
+    assert_string_equal(text, "alive\n");
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+}
+
 static void test_process_one(void **state)
 {
     (void)state;
@@ -88,6 +100,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_descriptors_and_environment),
+        cmocka_unit_test(test_sigterm),
         cmocka_unit_test(test_process_one),
         cmocka_unit_test(test_no_such_program),
     };

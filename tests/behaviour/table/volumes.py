@@ -199,6 +199,11 @@ def jailed(t):
     t.equal("descriptors of something else", [], [target for target in targets if not re.match(own, target)])
     t.match("limits", r"core file size +[01] +[01] ", read(f"/proc/{server}/limits"))
     t.equal("environment", "", read(f"/proc/{server}/environ"))
+    os.kill(server, signal.SIGTERM) # as systemd does, for the workload to end; it needs its files for that
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", read(f"/proc/{server}/status"))[1], 16)
+    t.check(blocked >> (signal.SIGTERM - 1) & 1, f"it has not blocked SIGTERM: {blocked:#x}")  # of one with a handler
+    t.equal("after SIGTERM", "x", t.verb("exec", name, "cat", "/data/file"))
+    t.check(os.path.exists(f"/proc/{server}/exe"), "the server has ended")
     t.verb("rm", "-f", name)
     session.wait()
 
