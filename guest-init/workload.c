@@ -75,6 +75,31 @@ static int give_limits(const struct workload *workload, pid_t pid, struct error 
     return 0;
 }
 
+/* What its configuration says; 0: nothing. */
+static int find_oom_score(const struct plan *plan)
+{
+    int score = 0;
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind == PLAN_OOM_SCORE)
+            score = plan->steps[i].oom_score.score;
+    return score;
+}
+
+/*
+ * Our own, which no OOM killer ends, would be inherited by what its configuration gives none: with
+ * such processes alone in it, a cgroup that is full stands still for ever. What is written by whom
+ * may lower it is also the least that the process can have once it is in a user namespace.
+ */
+static int give_oom_score(pid_t pid, const struct plan *plan, struct error *err)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || dprintf(fd, "%d", find_oom_score(plan)) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot write %s in the guest", path);
+    return 0;
+}
+
 /* Spawns the child and lets it apply its plan. The streams are joined on success. */
 static int set_up(const struct workload *workload, struct process *process,
                   const struct sandbox_request *request, struct stream_set *streams,
@@ -84,7 +109,8 @@ static int set_up(const struct workload *workload, struct process *process,
     if (sandbox_spawn(request, &process->child, err) < 0)
         return -1;
     process->state = PROCESS_PREPARED;
-    if (give_limits(workload, process->child.pid, err) < 0 ||
+    if (give_oom_score(process->child.pid, request->plan, err) < 0 ||
+        give_limits(workload, process->child.pid, err) < 0 ||
         sandbox_set_up(&process->child, err) < 0)
         return -1;
     return process->terminal ? stream_join_terminal(process, streams, err) : 0;

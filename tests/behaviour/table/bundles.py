@@ -748,16 +748,32 @@ def mapped(t):
     t.equal("the owner outside", 0, os.stat(source + "/new").st_uid)
 
 
-@test("bundle/oom-score-in-a-user-namespace", **CONTAINERS)
-def oom_score(t):
-    """The files that set it are the real root's, for the first process and for those that join it."""
-    bundle = Bundle(t, "cat /proc/self/oom_score_adj; exec sleep 1000", oomScoreAdj=200)
+def make_oom_score(t, score):
+    """One that tells its own, in a user namespace."""
+    bundle = Bundle(t, "cat /proc/self/oom_score_adj; exec sleep 1000", oomScoreAdj=score)
     bundle.config["mounts"][2]["options"] = ["newinstance", "ptmxmode=0666", "mode=0620"]
     bundle.config["linux"]["namespaces"].append({"type": "user"})
     for kind in ("uid", "gid"):
         bundle.config["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
     for directory in ("proc", "dev"):
         os.mkdir(f"{bundle.path}/rootfs/{directory}")
+    return bundle
+
+
+@test("bundle/vm-oom-score-in-a-user-namespace", isolations=("vm",))
+def oom_score_in_a_guest(t):
+    """Below 0 as well, which processes in a user namespace cannot choose themselves."""
+    bundle = make_oom_score(t, -500)
+    bundle.config["annotations"] = {"hybrid.isolation": "vm"}
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("-500\n")
+
+
+@test("bundle/oom-score-in-a-user-namespace", **CONTAINERS)
+def oom_score(t):
+    """The files that set it are the real root's, for the first process and for those that join it."""
+    bundle = make_oom_score(t, 200)
     bundle.create()
     t.verb("start", bundle.id)
     bundle.await_output("200\n")
