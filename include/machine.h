@@ -92,6 +92,12 @@ enum machine_message_type {
      */
     MACHINE_PAUSE = 3,
     MACHINE_RESUME = 4,
+    /*
+     * hybrid -> vmm. Forget an offer, also one that was taken up: nothing comes from the guest any
+     * more, and the descriptors are closed when what it sent before is delivered. For a process
+     * that has ended; an honest guest has closed its streams by then. DONE or FAILED.
+     */
+    MACHINE_CLOSE = 6,
     /* hybrid -> vmm. The guest makes no progress: end the machine, and say where it stands. */
     MACHINE_STALLED = 5,
     /*
@@ -137,7 +143,7 @@ enum machine_end {
 /* The fixed head of every message; text follows where the type has one (no trailing NUL). */
 struct machine_message {
     uint32_t type;  /* enum machine_message_type */
-    uint32_t port;  /* OFFER, WITHDRAW */
+    uint32_t port;  /* OFFER, WITHDRAW, CLOSE */
     uint32_t flags; /* OFFER: enum machine_offer_flags; RUNNING: enum machine_jail */
     uint32_t end;   /* ENDED: enum machine_end */
     uint64_t exits; /* ENDED: KVM exits since the start, for diagnosis and benchmarks */

@@ -85,15 +85,24 @@ static void control_offer(struct control *control, const struct machine_message 
     control_answer(control, MACHINE_FAILED, message->port, wrong);
 }
 
+/* Withdraws or closes an offer. */
+static void control_end_offer(struct control *control, const struct machine_message *message)
+{
+    int (*end)(struct vsock *, uint32_t) =
+        message->type == MACHINE_CLOSE ? vsock_close : vsock_withdraw;
+    if (end(control->vsock, message->port) < 0)
+        control_answer(control, MACHINE_FAILED, message->port, "no such offer is open");
+    else
+        control_answer(control, MACHINE_DONE, message->port, "");
+}
+
 /* Returns 0, or -1 if there is no such request. */
 static int control_obey(struct control *control, const struct machine_message *message)
 {
     switch (message->type) {
     case MACHINE_WITHDRAW:
-        if (vsock_withdraw(control->vsock, message->port) < 0)
-            control_answer(control, MACHINE_FAILED, message->port, "no such offer is open");
-        else
-            control_answer(control, MACHINE_DONE, message->port, "");
+    case MACHINE_CLOSE:
+        control_end_offer(control, message);
         return 0;
     case MACHINE_PAUSE:
         crew_pause(control->crew);
@@ -118,7 +127,8 @@ static bool control_next_is_offer(const struct control *control)
     struct iovec part = { .iov_base = &message, .iov_len = sizeof message };
     struct msghdr peek = { .msg_iov = &part, .msg_iovlen = 1 }; /* leaves the descriptors there */
     return recvmsg(control->fd, &peek, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof message &&
-           (message.type == MACHINE_OFFER || message.type == MACHINE_WITHDRAW);
+           (message.type == MACHINE_OFFER || message.type == MACHINE_WITHDRAW ||
+            message.type == MACHINE_CLOSE);
 }
 
 /* Returns whether a message was there. */

@@ -57,9 +57,7 @@ static bool end_session(struct workload *vm, int status, const struct error *err
     struct vm_session *session = link_find_session(vm, number);
     if (!session || (error && session->started))
         return false;
-    /* It may have failed before its streams were connected: nobody must wait for their end. */
-    if (!session->started)
-        link_withdraw(vm, session->ports);
+    link_close_streams(vm, session->ports);
     session->used = false;
     if (vm->exec_ended)
         vm->exec_ended(vm->exec_context, number, status, error);
@@ -113,6 +111,7 @@ static bool on_exited(struct workload *vm, const void *payload, uint32_t length)
         return end_session(vm, (int)exited.status, NULL);
     if (vm->stage != VM_STARTED && vm->stage != VM_PREPARED)
         return false;
+    link_close_streams(vm, vm->ports);
     link_reach(vm, VM_EXITED);
     vm->exit = (struct workload_exit){ .status = (int)exited.status,
                                        .oom = (exited.flags & WIRE_EXITED_OOM) != 0 };

@@ -16,13 +16,19 @@ int link_offer(const struct workload *vm, uint32_t port, uint32_t flags, int fd,
     return 0;
 }
 
-void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS])
+static int end_offer(const struct workload *vm, uint32_t type, uint32_t port)
 {
-    for (int i = 0; i < WIRE_STREAMS; i++) {
-        struct machine_message message = { .type = MACHINE_WITHDRAW, .port = ports[i] };
-        if (ports[i] != 0 && vm->machine.control_fd >= 0)
-            (void)io_send_fds(vm->machine.control_fd, &message, sizeof message, NULL, 0);
-    }
+    struct machine_message message = { .type = type, .port = port };
+    return port == 0 || vm->machine.control_fd < 0
+               ? 0
+               : io_send_fds(vm->machine.control_fd, &message, sizeof message, NULL, 0);
+}
+
+/* A hybrid-vmm that does not even take a message is waited for once. */
+void link_close_streams(const struct workload *vm, const uint32_t ports[WIRE_STREAMS])
+{
+    for (int i = 0; i < WIRE_STREAMS && end_offer(vm, MACHINE_CLOSE, ports[i]) == 0; i++)
+        continue;
 }
 
 /* A port that a workload cannot guess; never the control port, 0 or VMADDR_PORT_ANY. */

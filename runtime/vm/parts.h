@@ -59,9 +59,10 @@ struct workload {
     struct vm_machine machine;
     struct cgroup *cgroup; /* of the machine */
     char *cgroup_name;
-    char *guest_config;        /* the configuration as the guest gets it */
-    int wire_fd;               /* to hybrid-init; -1: it is gone */
-    struct wire_reader reader; /* of wire_fd */
+    char *guest_config;           /* the configuration as the guest gets it */
+    uint32_t ports[WIRE_STREAMS]; /* of its own streams, offered to the guest; 0: none */
+    int wire_fd;                  /* to hybrid-init; -1: it is gone */
+    struct wire_reader reader;    /* of wire_fd */
     enum vm_stage stage;
     const struct workload_watch *watch; /* until the command is started; NULL: nobody */
     int kill_timer; /* timerfd: by then a killed guest has said so; -1: not killed */
@@ -145,8 +146,11 @@ int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS],
  * *err. */
 int link_offer_names(struct workload *vm, uint32_t *port, struct error *err);
 
-/* Takes back offers that the guest may not have taken up; their descriptors are closed. */
-void link_withdraw(const struct workload *vm, const uint32_t ports[WIRE_STREAMS]);
+/*
+ * Closes the streams of a process that has ended, or never began, whether the guest has taken them
+ * up, or lets go of them, or not: nobody must wait for their end. What came of them is delivered.
+ */
+void link_close_streams(const struct workload *vm, const uint32_t ports[WIRE_STREAMS]);
 
 /* frames.c */
 

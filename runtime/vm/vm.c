@@ -75,10 +75,11 @@ static int prepare(struct workload *vm, const struct workload_spec *spec, int *t
                               (vm->machine.server.process.pid > 0 ? WIRE_SHARES : 0) },
     };
     describe_limits(config.limits);
-    if (link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd, &config.process,
-                           err) < 0 ||
-        send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 || send_network(vm, err) < 0 ||
-        send_names(vm, err) < 0)
+    int offered = link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd,
+                                     &config.process, err);
+    memcpy(vm->ports, config.process.ports, sizeof vm->ports);
+    if (offered < 0 || send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 ||
+        send_network(vm, err) < 0 || send_names(vm, err) < 0)
         return -1;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     config.clock_seconds = now.tv_sec;
@@ -354,7 +355,7 @@ static int vm_exec(struct workload *vm, const struct workload_exec *exec, int *t
         link_send(vm, WIRE_EXEC, exec->number, &request, sizeof request, exec->process_text,
                   strlen(exec->process_text), err) == 0)
         return 0;
-    link_withdraw(vm, session->ports);
+    link_close_streams(vm, session->ports);
     session->used = false;
     cleanup_close(terminal_fd);
     *terminal_fd = -1;

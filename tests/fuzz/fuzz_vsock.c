@@ -96,7 +96,7 @@ static void kick(void *context, struct input *input)
     if (what % 4 == 0)
         offer(f, input_8(input));
     else if (what % 4 == 1)
-        (void)vsock_withdraw(&f->vsock, input_8(input) % PORTS);
+        (void)(what & 4 ? vsock_close : vsock_withdraw)(&f->vsock, input_8(input) % PORTS);
     else
         plausible(f, input, input_8(input));
     for (unsigned i = 0; i < 2; i++)

@@ -321,6 +321,47 @@ static void count_ended(void *context, uint32_t number, int status, const struct
     *seen += number == 4 && status == EXIT_NOT_EXECUTABLE && error ? 1 : 100;
 }
 
+static void ignore_ended(void *context, uint32_t number, int status, const struct error *error)
+{
+    (void)context;
+    (void)number;
+    (void)status;
+    (void)error;
+}
+
+static void expect_closed(const struct fake *fake, uint32_t port)
+{
+    struct machine_message message;
+    assert_int_equal(recv(fake->monitor, &message, sizeof message, MSG_DONTWAIT), sizeof message);
+    assert_int_equal(message.type, MACHINE_CLOSE);
+    assert_int_equal(message.port, port);
+}
+
+/* A guest may never take up the streams of what has ended, or never let go of them. */
+static void test_streams_of_what_has_ended(void **state)
+{
+    (void)state;
+    int seen = 0;
+    struct wire_exited exited = { .status = 0 };
+    struct fake fake = make(VM_STARTED);
+    memcpy(fake.vm->ports, (uint32_t[]){ 0, 80, 81 }, sizeof fake.vm->ports);
+    fake.vm->sessions[1] = (struct vm_session){ .used = true, .number = 4, .ports = { 70, 71, 0 } };
+    fake.vm->exec_ended = ignore_ended;
+    fake.vm->exec_context = &seen;
+    say(&fake, WIRE_STARTED, 4, NULL, 0);
+    say(&fake, WIRE_EXITED, 4, &exited, sizeof exited);
+    say(&fake, WIRE_EXITED, 0, &exited, sizeof exited);
+    for (int i = 0; i < 3; i++)
+        assert_true(link_pump(fake.vm));
+    assert_false(fake.vm->exit.failed);
+    assert_int_equal(fake.vm->stage, VM_EXITED);
+    for (uint32_t port = 70; port <= 71; port++)
+        expect_closed(&fake, port);
+    for (uint32_t port = 80; port <= 81; port++)
+        expect_closed(&fake, port);
+    drop(&fake);
+}
+
 static void test_session_that_fails(void **state)
 {
     (void)state;
@@ -337,12 +378,8 @@ static void test_session_that_fails(void **state)
     assert_false(fake.vm->exit.failed);
     /* Its streams were perhaps never connected: they are taken back. */
     struct machine_message message;
-    for (uint32_t port = 70; port <= 71; port++) {
-        assert_int_equal(recv(fake.monitor, &message, sizeof message, MSG_DONTWAIT),
-                         sizeof message);
-        assert_int_equal(message.type, MACHINE_WITHDRAW);
-        assert_int_equal(message.port, port);
-    }
+    expect_closed(&fake, 70);
+    expect_closed(&fake, 71);
     /* That there was nothing to take back is no failure of the machine. */
     message = (struct machine_message){ .type = MACHINE_FAILED, .port = 70 };
     assert_int_equal(send(fake.monitor, &message, sizeof message, MSG_NOSIGNAL), sizeof message);
@@ -415,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_long_warning),
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_last_frames_before_the_end),
+        cmocka_unit_test(test_streams_of_what_has_ended),
         cmocka_unit_test(test_session_that_fails),
         cmocka_unit_test(test_session_that_starts_twice),
         cmocka_unit_test(test_guest_that_does_not_power_off),

@@ -152,6 +152,83 @@ static void test_no_credit_no_bytes(void **state)
     (void)close(to[1]);
 }
 
+/* A guest that does not let go of what its process has written is not heard any more. */
+static void test_close(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    static char block[32768];
+    int pipes[2];
+    size_t total = 0;
+    assert_int_equal(vsock_close(&f->vsock, PORT), -1);
+    make_pipe(pipes, 0);
+    assert_int_equal(vsock_offer(&f->vsock, PORT, -1, pipes[1], &err), 0);
+    assert_int_equal(vsock_close(&f->vsock, PORT), 0); /* nobody had taken it up */
+    assert_int_equal(read(pipes[0], block, sizeof block), 0);
+    (void)close(pipes[0]);
+    make_pipe(pipes, 0);
+    connect_stream(f, -1, pipes[1]);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_SHUTDOWN);
+    for (int i = 0; i < 4; i++) /* more than the pipe takes */
+        send_data(f, block, sizeof block);
+    assert_int_equal(vsock_withdraw(&f->vsock, PORT), -1);
+    assert_int_equal(vsock_close(&f->vsock, PORT), 0);
+    assert_int_equal(vsock_close(&f->vsock, PORT), -1);
+    send_data(f, "more", 4);
+    while (receive(f) == VIRTIO_VSOCK_OP_CREDIT_UPDATE)
+        continue;
+    assert_int_equal(f->last.op, VIRTIO_VSOCK_OP_RST);
+    for (ssize_t n; (n = read(pipes[0], block, sizeof block)) > 0; run(f))
+        total += (size_t)n;
+    assert_int_equal(total, 4 * sizeof block);
+    assert_int_equal(f->vsock.stream_count, 0);
+    (void)close(pipes[0]);
+}
+
+/* One that sends no more keeps neither its place nor its input, whether it lets go or not. */
+static void test_close_of_a_silent_one(void **state)
+{
+    struct fixture *f = *state;
+    int to[2], from[2];
+    make_pipe(to, 0);
+    make_pipe(from, 0);
+    connect_stream(f, to[0], from[1]);
+    send_op(f, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND);
+    assert_int_equal(vsock_close(&f->vsock, PORT), 0);
+    assert_int_equal(f->vsock.stream_count, 0);
+    assert_int_equal(write(to[1], "x", 1), -1);
+    assert_int_equal(errno, EPIPE);
+    send_op(f, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_RCV);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_RST);
+    assert_int_equal(receive(f), 0);
+    (void)close(to[1]);
+    (void)close(from[0]);
+}
+
+/* The guest waits for the answer to its close, and has no buffer for it, until later. */
+static void test_close_without_buffers(void **state)
+{
+    struct fixture *f = *state;
+    int pipes[2];
+    make_pipe(pipes, 0);
+    connect_stream(f, -1, pipes[1]);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_SHUTDOWN);
+    while (f->buffers > 0) {
+        send_op(f, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0);
+        assert_int_equal(receive(f), VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+    }
+    send_op(f, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+    assert_int_equal(f->vsock.stream_count, 1);
+    assert_int_equal(vsock_close(&f->vsock, PORT), 0);
+    assert_int_equal(f->vsock.stream_count, 0);
+    post_buffers(f, 1);
+    run(f);
+    assert_int_equal(receive(f), VIRTIO_VSOCK_OP_RST);
+    assert_int_equal(f->last.src_port, PORT);
+    assert_int_equal(f->last.dst_port, GUEST_PORT);
+    (void)close(pipes[0]);
+}
+
 /* From the guest: what the host's reader does not take is bounded by our credit, and not lost. */
 static void test_backlog(void **state)
 {
@@ -439,6 +516,9 @@ int main(void)
         TEST(test_socket_half_close),
         TEST(test_credit_to_guest),
         TEST(test_no_credit_no_bytes),
+        TEST(test_close),
+        TEST(test_close_of_a_silent_one),
+        TEST(test_close_without_buffers),
         TEST(test_backlog),
         TEST(test_credit_violation),
         TEST(test_broken_output),

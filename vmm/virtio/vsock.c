@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_vsock.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -322,6 +323,38 @@ int vsock_withdraw(struct vsock *vsock, uint32_t port)
     if (!stream || stream->state != STREAM_OFFERED)
         return -1;
     vsock_free_stream(stream);
+    return 0;
+}
+
+/*
+ * The guest waits for the reset that ends the stream, and gives no buffer for it: it goes without
+ * the stream. One place is left, since a packet may be on its way (look_for_offers); a guest that
+ * takes none of that many is owed no more.
+ */
+static void vsock_reset_later(const struct stream *stream)
+{
+    struct vsock *vsock = stream->vsock;
+    if (vsock->refusal_count < VSOCK_MAX_REFUSALS - 1)
+        vsock->refusals[vsock->refusal_count++] = (struct vsock_refusal){
+            .host_cid = VSOCK_HOST_CID,
+            .host_port = stream->host_port,
+            .guest_port = stream->guest_port,
+            .type = VIRTIO_VSOCK_TYPE_STREAM,
+        };
+}
+
+int vsock_close(struct vsock *vsock, uint32_t port)
+{
+    struct stream *stream = vsock_find(vsock, port);
+    if (!stream)
+        return -1;
+    if (stream->state == STREAM_OFFERED) {
+        vsock_free_stream(stream);
+        return 0;
+    }
+    if (stream->pending & STREAM_SEND_RESET)
+        vsock_reset_later(stream);
+    vsock_detach(stream); /* whatever else the guest sends is answered with a reset */
     return 0;
 }
 

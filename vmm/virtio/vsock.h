@@ -17,6 +17,7 @@ enum {
     VSOCK_QUEUE_TX, /* from the guest */
     VSOCK_QUEUE_EVENT,
     VSOCK_QUEUES,
+    VSOCK_HOST_CID = 2,
     VSOCK_BUCKETS = 64,
     VSOCK_MAX_REFUSALS = 64,  /* resets waiting for a buffer; more make the guest wait */
     VSOCK_BATCH = 64,         /* packets of one data transfer to the guest */
@@ -73,6 +74,12 @@ int vsock_offer(struct vsock *vsock, uint32_t port, int input_fd, int output_fd,
 
 /* Forgets an offer that was not taken up. Returns 0, or -1 if there is none. */
 int vsock_withdraw(struct vsock *vsock, uint32_t port);
+
+/*
+ * The same of one that was taken up, too: the guest is not heard any more, and the descriptors are
+ * closed when the reader has what it sent. Returns 0, or -1 if there is none.
+ */
+int vsock_close(struct vsock *vsock, uint32_t port);
 
 /*
  * After the last guest instruction: takes what the guest still sent. Returns whether bytes of the

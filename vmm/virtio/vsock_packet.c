@@ -9,7 +9,6 @@
 #include <sys/uio.h>
 
 enum {
-    VSOCK_HOST_CID = 2,
     VSOCK_HEADER = sizeof(struct virtio_vsock_hdr),
     VSOCK_TRANSMIT_BATCH = 32,     /* streams served until others have their turn */
     VSOCK_READ_BYTES = 256 * 1024, /* of one stream in one turn */
