@@ -11,6 +11,8 @@
 enum {
     /* What a terminal still holds reaches its master a moment after the last writer has ended. */
     TERMINAL_GRACE = 50, /* milliseconds */
+    /* More than a terminal holds and does not tell of: Linux buffers 8 KiB before its master. */
+    TERMINAL_HOLDS = 64 * 1024,
     /* How long the workload's end waits for the last words of exec sessions. */
     SESSIONS_GRACE = 1000,
     /* And for the peers of its TCP connections to take what was written: longer than a few
@@ -69,6 +71,19 @@ static struct process *find_by_pid(struct workload *workload, pid_t pid)
     return NULL;
 }
 
+/*
+ * What it wrote is in its pipes by now, and so is what those wrote who ended with it. Others may
+ * have them open, too, and fill them without end: what an exec session leaves behind, and, with the
+ * processes shared, root of another container by way of /proc. Nobody waits for those.
+ */
+static void limit_output(struct process *process)
+{
+    if (process->terminal)
+        relay_limit(&process->relays[2], TERMINAL_HOLDS); /* its end is that of the next */
+    for (size_t i = 1; !process->terminal && i < PROCESS_RELAYS; i++)
+        relay_limit(&process->relays[i], 0);
+}
+
 void process_reap(struct guest *guest)
 {
     for (;;) {
@@ -81,6 +96,7 @@ void process_reap(struct guest *guest)
         struct process *process = find_by_pid(&guest->workload, pid);
         if (!process)
             continue; /* an orphan */
+        limit_output(process);
         process->state = PROCESS_ENDED;
         process->ended = wire_clock_milliseconds();
         process->status =
@@ -101,11 +117,7 @@ void process_await_all(void)
     log_error("processes of the workload do not end");
 }
 
-/*
- * Whether everything that the process wrote is on its way. Once PID 1 of the workload has been
- * reaped, all others of it are dead, so its pipes hold all there will ever be. An exec session may
- * leave processes behind that hold its pipes: nobody waits for those.
- */
+/* Whether everything that the process wrote before its end is on its way (limit_output). */
 static bool is_drained(const struct process *process)
 {
     bool drained = true;

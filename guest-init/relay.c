@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
@@ -55,6 +56,26 @@ void relay_close(struct relay *relay)
     relay->from = relay->to = -1;
 }
 
+void relay_limit(struct relay *relay, size_t more)
+{
+    int waiting = 0;
+    if (!relay_is_open(relay))
+        return;
+    (void)ioctl(relay->from, FIONREAD, &waiting); /* fails for none of what a process writes to */
+    relay->limited = true;
+    relay->left = (size_t)waiting + more;
+    if (relay->left == 0)
+        relay_close(relay);
+}
+
+/* Returns whether there may be more. */
+static bool count_moved(struct relay *relay, size_t bytes)
+{
+    if (relay->limited)
+        relay->left -= bytes;
+    return !relay->limited || relay->left > 0;
+}
+
 void relay_move(struct relay *relay, const struct pollfd fds[RELAY_POLL_FDS])
 {
     if (!relay_is_open(relay))
@@ -66,9 +87,10 @@ void relay_move(struct relay *relay, const struct pollfd fds[RELAY_POLL_FDS])
     if (!fds[0].revents && !fds[1].revents)
         return;
     for (int i = 0; i < RELAY_TURN; i++) {
-        ssize_t n = splice(relay->from, NULL, relay->to, NULL, RELAY_CHUNK,
-                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-        if (n > 0)
+        size_t wanted = relay->limited && relay->left < RELAY_CHUNK ? relay->left : RELAY_CHUNK;
+        ssize_t n =
+            splice(relay->from, NULL, relay->to, NULL, wanted, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        if (n > 0 && count_moved(relay, (size_t)n))
             continue;
         if (n < 0 && errno == EINTR)
             continue;
@@ -78,7 +100,8 @@ void relay_move(struct relay *relay, const struct pollfd fds[RELAY_POLL_FDS])
             relay->waits_for_space = !relay->waits_for_space;
             return;
         }
-        relay_close(relay); /* end of file; EIO of a terminal; EPIPE, ECONNRESET of a receiver */
+        /* The limit; end of file; EIO of a terminal; EPIPE, ECONNRESET of a receiver. */
+        relay_close(relay);
         return;
     }
 }

@@ -8,6 +8,7 @@
 
 #include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 enum { RELAY_POLL_FDS = 2 };
 
@@ -15,6 +16,8 @@ struct relay {
     int from, to; /* the relay's; -1: closed */
     bool
         waits_for_space; /* the last splice found no room rather than no bytes, so far as we know */
+    bool limited;        /* closes once it has moved */
+    size_t left;         /* so many bytes */
 };
 
 /* Takes over both descriptors and makes them non-blocking. */
@@ -30,6 +33,12 @@ void relay_watch(const struct relay *relay, struct pollfd fds[RELAY_POLL_FDS]);
  * half-close; when the receiver is gone, `from` is closed, so that the sender gets EPIPE.
  */
 void relay_move(struct relay *relay, const struct pollfd fds[RELAY_POLL_FDS]);
+
+/*
+ * The sender has ended, who else may write to `from` is nobody to wait for: what waits there now is
+ * moved, and at most `more` bytes behind it; then the relay closes. Safe on a closed relay.
+ */
+void relay_limit(struct relay *relay, size_t more);
 
 /* Whether nothing waits to be moved: closed, or no byte to be read from `from`. */
 bool relay_is_drained(const struct relay *relay);

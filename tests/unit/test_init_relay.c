@@ -134,6 +134,40 @@ static void test_broken_receiver(void **state)
     (void)close(ends.source);
 }
 
+/* Of a sender that has ended: what it wrote, though another goes on writing for ever. */
+static void test_limit(void **state)
+{
+    (void)state;
+    static char chunk[4096], got[8192];
+    for (size_t more = 0; more <= 100; more += 100) {
+        struct ends ends = open_ends(true);
+        (void)fcntl(ends.source, F_SETFL, O_NONBLOCK);
+        assert_int_equal(write(ends.source, "last words", 10), 10);
+        relay_limit(&ends.relay, more);
+        assert_true(relay_is_open(&ends.relay));
+        for (int turns = 0; relay_is_open(&ends.relay) && turns < 100; turns++) {
+            assert_false(relay_is_drained(&ends.relay));
+            assert_true(write(ends.source, chunk, sizeof chunk) > 0);
+            (void)turn(&ends.relay, 1);
+        }
+        assert_true(relay_is_drained(&ends.relay));
+        assert_int_equal(read(ends.sink, got, sizeof got), 10 + more);
+        assert_memory_equal(got, "last words", 10);
+        assert_int_equal(read(ends.sink, got, sizeof got), 0);
+        assert_int_equal(write(ends.source, "x", 1), -1);
+        assert_int_equal(errno, EPIPE);
+        relay_limit(&ends.relay, more); /* closed: nothing to do */
+        assert_false(relay_is_open(&ends.relay));
+        (void)close(ends.source);
+        (void)close(ends.sink);
+    }
+    struct ends silent = open_ends(true);
+    relay_limit(&silent.relay, 0);
+    assert_false(relay_is_open(&silent.relay));
+    (void)close(silent.source);
+    (void)close(silent.sink);
+}
+
 /* As a terminal is joined: two relays with a pipe between them. */
 static void test_chain(void **state)
 {
@@ -164,7 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_and_end), cmocka_unit_test(test_idle_relay_does_not_spin),
         cmocka_unit_test(test_full_receiver), cmocka_unit_test(test_broken_receiver),
-        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_limit),         cmocka_unit_test(test_chain),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
