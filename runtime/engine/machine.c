@@ -19,11 +19,12 @@
 #include "runtime/launch/workload.h"
 #include "runtime/monitor/attach.h"
 #include "runtime/monitor/monitor.h"
+#include "runtime/vm/vm.h"
 
 enum {
     FIRST_FD = 3,
     ANSWER_SECONDS = 90,
-    START_SECONDS = 240, /* for the guest to boot, which has a minute for each of its steps */
+    START_SECONDS = VM_STEPS * VM_STEP_LONGEST * VM_STEP_SECONDS + VM_STEPS_SLACK,
 };
 
 /* --- a process that stays ------------------------------------------------------------------------

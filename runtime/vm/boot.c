@@ -1,5 +1,6 @@
 /* From a workload's description to a guest that awaits its orders: files, arguments, hybrid-vmm. */
 #include "parts.h"
+#include "vm.h"
 
 #include "cleanup.h"
 #include "description.h"
@@ -15,7 +16,7 @@
 enum {
     /* Milliseconds without any progress. A guest boots in well under a second on hardware, but an
      * emulated or overloaded host takes its time. */
-    READY_TIMEOUT = 60 * 1000,
+    READY_TIMEOUT = VM_STEP_SECONDS * 1000,
     CONTROL_SEND_SECONDS = 10, /* for hybrid-vmm to take a message */
 };
 
@@ -338,7 +339,10 @@ static int execute_monitor(struct workload *vm, const struct workload_spec *spec
         .namespaces = CLONE_NEWPID, /* the monitor need not double itself for it */
         .cgroup = vm->cgroup,
     };
-    return spawn_program(&request, &vm->machine.monitor, err);
+    if (spawn_program(&request, &vm->machine.monitor, err) < 0)
+        return -1;
+    machine_open_threads(&vm->machine);
+    return 0;
 }
 
 /* Starts hybrid-vmm, and the server of its shares, in the cgroup. */

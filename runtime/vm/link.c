@@ -8,12 +8,14 @@
 #include "cleanup.h"
 #include "io.h"
 #include "stamp.h"
+#include "vm.h"
 
 enum {
     SEND_TIMEOUT = 10 * 1000, /* milliseconds for the guest to take a frame */
     LAST_WORDS = 2 * 1000,    /* for hybrid-vmm to say how a guest ended that hung up */
     CONTROL_BATCH = 64,       /* messages of hybrid-vmm, which may flood us, in one turn */
     OWN_FDS = 5,              /* that are watched while the machine starts */
+    LONGEST_WAIT = VM_STEP_LONGEST - 1, /* times its patience: what one without processor gets */
 };
 
 /* The stages of a start that compare tells apart, as they end on this side of the wire. */
@@ -163,17 +165,48 @@ bool link_pump(struct workload *vm)
     return frame;
 }
 
-/* hybrid-vmm knows where the guest stands, if it is not stuck itself. */
-static void give_up(struct workload *vm, int milliseconds)
+/* What is left of the time in which something must come from the guest. */
+struct patience {
+    int milliseconds;
+    int64_t begun;
+    int64_t allowed; /* milliseconds more, in which it had no processor */
+};
+
+static struct patience patience_begin(int milliseconds)
 {
-    char what[1200];
+    return (struct patience){ .milliseconds = milliseconds, .begun = wire_clock_milliseconds() };
+}
+
+/* Many machines that start at a time on few processors are slow, and none of them hangs. Asked only
+ * when it is needed; what was before this wait counts as well then. */
+static int64_t patience_left(const struct workload *vm, struct patience *patience)
+{
+    int64_t over = wire_clock_milliseconds() - patience->begun - patience->milliseconds;
+    const int64_t most = (int64_t)LONGEST_WAIT * patience->milliseconds;
+    if (over >= patience->allowed) {
+        int64_t waited = machine_kept_waiting(&vm->machine);
+        patience->allowed = waited < most ? waited : most;
+    }
+    return patience->allowed - over;
+}
+
+/* hybrid-vmm knows where the guest stands, if it is not stuck itself. */
+static void give_up(struct workload *vm, const struct patience *patience)
+{
+    char what[1200], more[96] = "";
     struct machine_message stalled = { .type = MACHINE_STALLED };
     if (vm->machine.control_fd >= 0 &&
         io_send_fds(vm->machine.control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
         (void)link_wait_for_end(vm, LAST_WORDS);
     bool told = vm->machine.ended && vm->machine.end == MACHINE_END_STALLED;
-    (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s", milliseconds / 1000,
-                   told ? " (" : "", told ? vm->machine.text : "", told ? ")" : "");
+    if (patience->allowed >= 1000)
+        (void)snprintf(more, sizeof more,
+                       ", and in %lld more the host had no processor for it: it does too much at "
+                       "a time",
+                       (long long)(patience->allowed / 1000));
+    (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s%s",
+                   patience->milliseconds / 1000, told ? " (" : "", told ? vm->machine.text : "",
+                   told ? ")" : "", more);
     fail(vm, what);
 }
 
@@ -210,10 +243,10 @@ void link_check_helpers(struct workload *vm)
 
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err)
 {
-    int64_t deadline = wire_clock_milliseconds() + milliseconds;
+    struct patience patience = patience_begin(milliseconds);
     for (;;) {
         if (link_pump(vm))
-            deadline = wire_clock_milliseconds() + milliseconds;
+            patience = patience_begin(milliseconds);
         link_check_helpers(vm);
         if (vm->command_failed) {
             *err = vm->command_error;
@@ -225,9 +258,9 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
         }
         if (vm->stage >= stage)
             return 0;
-        int64_t left = deadline - wire_clock_milliseconds();
+        int64_t left = patience_left(vm, &patience);
         if (left <= 0) {
-            give_up(vm, milliseconds);
+            give_up(vm, &patience);
             continue;
         }
         if (!wait_for_events(vm, (int)left))

@@ -41,6 +41,7 @@ struct stand_in {
 /* A machine: hybrid-vmm, and what it has of the host. */
 struct vm_machine {
     struct spawned monitor;     /* hybrid-vmm */
+    int threads_fd;             /* its threads as proc(5) has them; -1: unknown */
     struct share_server server; /* where there are shares */
     struct name_helper names;   /* where the network has a name server of its own */
     int control_fd;             /* to hybrid-vmm; -1: it is gone */
@@ -85,6 +86,17 @@ struct workload {
 /* One of which there is nothing yet. */
 void machine_init(struct vm_machine *machine);
 
+/* Opens what machine_kept_waiting reads: by the host's /proc, before the workload's root directory
+ * is ours. */
+void machine_open_threads(struct vm_machine *machine);
+void machine_close_threads(struct vm_machine *machine);
+
+/*
+ * For how many milliseconds, since it was started, the thread of hybrid-vmm that was kept waiting
+ * longest could have run and had no processor of the host. 0: that cannot be told.
+ */
+int64_t machine_kept_waiting(const struct vm_machine *machine);
+
 /* Ends hybrid-vmm without waiting for it. */
 void machine_kill(const struct vm_machine *machine);
 
@@ -112,7 +124,9 @@ void link_drain_control(struct workload *vm);
 
 /*
  * Waits until the stage is reached, the command or the machine failed, or nobody wants it any more.
- * Returns 0, or -1 with *err.
+ * The machine fails when there was no frame for so many milliseconds, and as many more as it could
+ * have run since it was started and the host had no processor for it, but at most thrice as many in
+ * all. Returns 0, or -1 with *err.
  */
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err);
 

@@ -1,4 +1,5 @@
 /* The operations of the VM back end, as the monitor calls them. */
+#include "vm.h"
 #include "parts.h"
 
 #include "cleanup.h"
@@ -13,7 +14,8 @@
 #include <time.h>
 
 enum {
-    PREPARE_TIMEOUT = 60 * 1000,  /* milliseconds for the guest to apply the plan, to execute */
+    PREPARE_TIMEOUT =
+        VM_STEP_SECONDS * 1000,   /* milliseconds for the guest to apply the plan, to execute */
     SHUTDOWN_TIMEOUT = 10 * 1000, /* for the guest to sync and unmount its writable layer */
     KILL_SECONDS = 5,             /* for the guest to say that it has killed its command */
 };
@@ -196,7 +198,9 @@ static int vm_start(struct workload *vm, struct error *err)
 {
     if (link_send(vm, WIRE_START, WIRE_MAIN_PROCESS, NULL, 0, NULL, 0, err) < 0)
         return -1;
-    return link_wait_for(vm, VM_STARTED, PREPARE_TIMEOUT, err);
+    int result = link_wait_for(vm, VM_STARTED, PREPARE_TIMEOUT, err);
+    machine_close_threads(&vm->machine); /* of the host's files nothing stays within reach */
+    return result;
 }
 
 static pid_t vm_pid(const struct workload *vm)

@@ -12,6 +12,19 @@
 #include "runtime/monitor/workload.h"
 
 /*
+ * What a guest has for each step of its start, in seconds: a minute, and twice that more for which
+ * the host has no processor for it. Who waits for a start, and counts its steps, waits for longer.
+ */
+enum {
+    VM_STEP_SECONDS = 60,
+    VM_STEP_LONGEST = 3, /* times that */
+    VM_POD_STEPS = 2,    /* of a pod's machine: it boots, it is set up */
+    VM_STEPS = 4, /* of a container of a pod: it is let in, its init is there, it is set up, it
+                     runs; a machine of its own does without the first */
+    VM_STEPS_SLACK = 30, /* seconds for what is done on the host */
+};
+
+/*
  * Removes what a monitor that died has left of its VM. cgroup: as recorded in the state
  * (workload_ops.cgroup); "" does nothing. network_path: the network namespace that it was joined
  * to; NULL: none. Kills hybrid-vmm if it still runs. Returns 0, or -1 with *err.

@@ -4,10 +4,14 @@
 #include "runtime/vm/parts.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,7 +29,7 @@ static struct fake make(enum vm_stage stage)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wire), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), 0);
     fake.vm->id = (char *)"test";
-    fake.vm->machine.monitor.pidfd = -1;
+    fake.vm->machine.monitor.pidfd = fake.vm->machine.threads_fd = -1;
     fake.vm->machine.console.fd = -1;
     fake.vm->stage = stage;
     fake.vm->wire_fd = wire[0];
@@ -300,6 +304,61 @@ static void test_no_progress(void **state)
     drop(&fake);
 }
 
+/* Two that want one processor, of which this is the parent: the other is kept waiting. */
+static void compete(pid_t other, const struct vm_machine *machine)
+{
+    const int64_t deadline = wire_clock_milliseconds() + 20000;
+    while (machine_kept_waiting(machine) < 100 && wire_clock_milliseconds() < deadline)
+        for (volatile int i = 0; i < 1000000; i++)
+            ;
+    assert_true(machine_kept_waiting(machine) >= 100);
+    assert_int_equal(kill(other, 0), 0);
+}
+
+/* A machine that had no processor has not hung. */
+static void test_no_processor(void **state)
+{
+    (void)state;
+    struct error err = { 0 };
+    cpu_set_t before, one;
+    if (access("/proc/self/schedstat", R_OK) < 0)
+        skip(); /* a kernel without it */
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &before))
+            CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    pid_t busy = fork();
+    if (busy == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            ;
+    }
+    struct fake fake = make(VM_RUNNING);
+    fake.vm->machine.monitor.pid = busy;
+    machine_open_threads(&fake.vm->machine);
+    compete(busy, &fake.vm->machine);
+    pid_t monitor = fork(); /* says at once where the guest stands, when it is asked */
+    if (monitor == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char asked[sizeof(struct machine_message)];
+        if (recv(fake.monitor, asked, sizeof asked, 0) == sizeof asked)
+            end(&fake, MACHINE_END_STALLED, "here");
+        _exit(0);
+    }
+    int64_t begun = wire_clock_milliseconds();
+    assert_int_equal(link_wait_for(fake.vm, VM_READY, 1000, &err), -1);
+    assert_true(wire_clock_milliseconds() - begun >= 1000 + 100);
+    assert_non_null(strstr(err.message, "no progress for 1 seconds (here)"));
+    assert_int_equal(waitpid(monitor, NULL, 0), monitor);
+    assert_int_equal(kill(busy, SIGKILL), 0);
+    assert_int_equal(waitpid(busy, NULL, 0), busy);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    cleanup_close(&fake.vm->machine.threads_fd);
+    drop(&fake);
+}
+
 static void test_last_frames_before_the_end(void **state)
 {
     (void)state;
@@ -451,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_warning),
         cmocka_unit_test(test_long_warning),
         cmocka_unit_test(test_no_progress),
+        cmocka_unit_test(test_no_processor),
         cmocka_unit_test(test_last_frames_before_the_end),
         cmocka_unit_test(test_streams_of_what_has_ended),
         cmocka_unit_test(test_session_that_fails),
