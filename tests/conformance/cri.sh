@@ -14,6 +14,8 @@ grpc -c 'import grpc' 2>/dev/null || fetch python3-grpcio python3-protobuf pytho
 in_own_network
 
 ln -s "$HYBRID" "$DIRECTORY/hybrid-vm"
+# What a kubelet of either cgroupDriver names as the parent of a pod.
+if [ "$CGROUPS" = systemd ]; then SYSTEMD_CGROUP=true PARENT=conformance-pods.slice; else SYSTEMD_CGROUP=false PARENT=/conformance/pods; fi
 # A handler as README.md has it; all else keeps this containerd apart from others.
 handler() { # NAME PROGRAM
     cat <<END
@@ -21,6 +23,7 @@ handler() { # NAME PROGRAM
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$1.options]
         BinaryName = "$2"
+        SystemdCgroup = $SYSTEMD_CGROUP
         Root = "$DIRECTORY/runc"
 END
 }
@@ -61,7 +64,7 @@ busybox_archive
 
 # A pod and its containers, in the numbers of api.proto (k8s.io/cri-api, v1).
 SANDBOX='{"1": {"1": "pair", "2": "uid-pair", "3": "default"}, "2": "pair", "3": "'$DIRECTORY/logs'",
- "8": {"1": "/conformance/pods", "3": {"1": "net.ipv4.ip_unprivileged_port_start", "2": "77"}}}'
+ "8": {"1": "'$PARENT'", "3": {"1": "net.ipv4.ip_unprivileged_port_start", "2": "77"}}}'
 MOUNTS='{"1": "/www", "2": "'$DIRECTORY/www'", "3": 1}' # of its containers
 ATTEMPT=0
 OWN_PROCESSES='"2": {"3": {"2": 1}}' # as a kubelet asks, unless a pod has shareProcessNamespace
