@@ -37,10 +37,10 @@ static void look_nftables(const struct runtime *runtime, struct finding *finding
     netlink_begin(&message, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0, &any, sizeof any);
     int tables = fd < 0 ? -errno : netlink_count(fd, &message);
     if (tables >= 0)
-        finding_set(
-            finding, FINDING_GOOD, NULL,
-            "nf_tables lists its rules: a VM joins no namespace with other than a name server's%s",
-            doctor_has_program("nft") ? "" : "; nft is not there");
+        finding_set(finding, FINDING_GOOD, NULL,
+                    "nf_tables lists its rules: a VM joins no namespace with other than a name "
+                    "server's or a routing mesh's%s",
+                    doctor_has_program("nft") ? "" : "; nft is not there");
     else if (tables == -EPERM)
         finding_set(finding, FINDING_NOTE, "run hybrid as root, with CAP_NET_ADMIN",
                     "nf_tables cannot be asked: %s", strerror(-tables));

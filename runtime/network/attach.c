@@ -1,6 +1,7 @@
 /* From a network namespace to taps that a VM can be given. */
 #include "network.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
@@ -287,7 +288,24 @@ static int claim_interfaces(struct network *network, int *indices, struct error 
     return network_describe(network->netlink_fd, description, indices, err);
 }
 
-/* index: of the interface. It is noted in *network once there is something to undo. */
+/* What is to be asked before all that comes in on the one is handed to the other. */
+static int put_exceptions(const struct network *network, uint32_t number, int index, int tap_index,
+                          struct error *err)
+{
+    const char *name = network->description.interfaces[number].name;
+    if (network->name_server.s_addr != 0 &&
+        network_share_answers(network->netlink_fd, index, tap_index, name, err) < 0)
+        return -1;
+    if (network->mesh.address.s_addr == 0)
+        return 0;
+    return network_obey_mesh(network->netlink_fd, &network->mesh, &network->description, number,
+                             index, tap_index, err);
+}
+
+/*
+ * index: of the interface. It is noted in *network once there is something to undo. What comes in
+ * on it is handed on last: frames wait in a tap until the guest is there.
+ */
 static int tie_interface(struct network *network, uint32_t number, int index, struct error *err)
 {
     const struct network_interface *interface = &network->description.interfaces[number];
@@ -302,20 +320,34 @@ static int tie_interface(struct network *network, uint32_t number, int index, st
         network_begin_filters(netlink_fd, index, interface->name, err) < 0)
         return -1;
     network->indices[number] = index;
-    if (network->name_server.s_addr != 0 &&
-        network_share_answers(netlink_fd, index, tap_index, interface->name, err) < 0)
+    if (put_exceptions(network, number, index, tap_index, err) < 0 ||
+        network_redirect(netlink_fd, tap_index, index, tap, err) < 0)
         return -1;
-    if (network_redirect(netlink_fd, tap_index, index, tap, err) == 0 &&
-        network_redirect(netlink_fd, index, tap_index, interface->name, err) == 0)
+    return network_redirect(netlink_fd, index, tap_index, interface->name, err);
+}
+
+/* Rules that are about no interface's address are not those of a task. */
+static int find_mesh(const struct network *network, struct error *err)
+{
+    char text[INET_ADDRSTRLEN] = "";
+    bool found = network->mesh.address.s_addr == 0;
+    for (uint32_t i = 0; !found && i < network->description.interface_count; i++)
+        found = network_has_address(&network->description, i, network->mesh.address);
+    if (found)
         return 0;
-    return -1;
+    (void)inet_ntop(AF_INET, &network->mesh.address, text, sizeof text);
+    return error_set(err, EXIT_OURS,
+                     "the network namespace has packet filter rules of a Swarm's routing mesh for "
+                     "%s, and no interface with that address: remove them, or use "
+                     "--isolation=container",
+                     text);
 }
 
 static int tie_interfaces(struct network *network, struct error *err)
 {
     int indices[NETWORK_MAX_INTERFACES] = { 0 };
-    if (network_read_rules(&network->name_server, err) < 0 ||
-        claim_interfaces(network, indices, err) < 0)
+    if (network_read_rules(&network->name_server, &network->mesh, err) < 0 ||
+        claim_interfaces(network, indices, err) < 0 || find_mesh(network, err) < 0)
         return -1;
     bool shared = network->name_server.s_addr != 0 && network->description.interface_count > 0;
     if (shared && network_claim_ports(&network->ports, err) < 0)

@@ -1,8 +1,9 @@
 /*
  * Networks of workloads. A container joins a network namespace. A VM is joined to it: for each
  * Ethernet interface there, a tap is made beside it, the two are tied to each other by traffic
- * control (all that comes in on one goes out on the other, tc-mirred(8)), and the guest is given
- * an interface of the same name, address and MTU, with the same addresses and routes.
+ * control (what comes in on one goes out on the other, tc-mirred(8): all of it, but for answers to
+ * the namespace's own name server and what a routing mesh refuses), and the guest is given an
+ * interface of the same name, address and MTU, with the same addresses and routes.
  *
  * The tap lives as long as its descriptor, which hybrid-vmm alone holds. What is left on the
  * interface when everything was killed is a filter that leads nowhere: it carries our cookie, and
@@ -12,6 +13,7 @@
 #define HYBRID_RUNTIME_NETWORK_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 
 #include "error.h"
 #include "include/network.h"
@@ -22,6 +24,18 @@ struct network_ports {
     char before[32]; /* what it said */
 };
 
+enum { NETWORK_MAX_MESH_PORTS = 256 };
+
+/* What a Swarm's routing mesh has in the namespace of a task (mesh.h). */
+struct network_mesh {
+    struct in_addr address; /* the task's in the ingress network; zeros: it is in none */
+    uint32_t port_count;
+    struct network_mesh_port {
+        uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+        uint16_t published, target;
+    } ports[NETWORK_MAX_MESH_PORTS];
+};
+
 /* A namespace that a VM is joined to. */
 struct network {
     int netlink_fd; /* in the namespace; -1: none */
@@ -30,6 +44,7 @@ struct network {
     int indices[NETWORK_MAX_INTERFACES]; /* of the interfaces that the taps are tied to */
     struct network_description description;
     struct in_addr name_server; /* in the namespace, where rules lead to one; zeros: none */
+    struct network_mesh mesh;
     struct network_ports ports;
 };
 
@@ -79,9 +94,10 @@ int network_describe(int netlink_fd, struct network_description *description, in
 /*
  * rules.c: refuses a VM where the current namespace has packet filter rules of its own: a VM's
  * frames are handed on before these see them. Those that lead to a name server of the namespace are
- * none: *name_server is its address then, in 127.0.0.0/8, else zeros. Returns 0, or -1 with *err.
+ * none: *name_server is its address then, in 127.0.0.0/8, else zeros. Nor are those of a Swarm's
+ * routing mesh: *mesh says what they do. Returns 0, or -1 with *err.
  */
-int network_read_rules(struct in_addr *name_server, struct error *err);
+int network_read_rules(struct in_addr *name_server, struct network_mesh *mesh, struct error *err);
 
 /*
  * ports.c: what the current namespace asks in its own name, as its name server asks others, comes
@@ -149,6 +165,21 @@ enum { /* a range that a mask tells from others */
  * to one of the ports above. Returns 0, or -1 with *err.
  */
 int network_share_answers(int netlink_fd, int from, int to, const char *name, struct error *err);
+
+/* mesh_filter.c */
+
+/* Whether the interface of that number has the IPv4 address. */
+bool network_has_address(const struct network_description *description, uint32_t number,
+                         struct in_addr address);
+
+/*
+ * What comes in on the interface for the tap, and from the tap for the interface, is what the mesh
+ * allows, with its ports exchanged. number, index: of the interface, in the description and in the
+ * namespace. Returns 0, or -1 with *err.
+ */
+int network_obey_mesh(int netlink_fd, const struct network_mesh *mesh,
+                      const struct network_description *description, uint32_t number, int index,
+                      int tap_index, struct error *err);
 
 /* Removes the ingress qdisc of the interface with its filters. 0, or a positive errno. */
 int network_remove_filters(int netlink_fd, int index);

@@ -7,6 +7,8 @@
  *
  *   -d 127.0.0.11 -p udp --dport 53 -j DNAT --to-destination 127.0.0.11:N     and for tcp
  *   -s 127.0.0.11 -p udp --sport N -j SNAT --to-source :53
+ *
+ * Nor are those of mesh.h, which a VM's filters take over (mesh_filter.c).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,6 +16,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/x_tables.h>
 #include <linux/netfilter/xt_tcpudp.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
@@ -31,7 +34,7 @@
 enum { NFT_ATTRIBUTES = 16 };
 
 /* What of a packet a register has. */
-enum part { OTHER, SOURCE, DESTINATION, PORT };
+enum part { OTHER, SOURCE, DESTINATION, SOURCE_PORT, PORT, PROTOCOL };
 
 /* A rule as far as it has been read. */
 struct reading {
@@ -39,6 +42,7 @@ struct reading {
     enum part part;
     uint32_t part_register;
     struct rules_match match; /* other packets do not get here */
+    struct mesh_rule mesh;
     struct rules *rules;
 };
 
@@ -63,6 +67,8 @@ static const struct {
 } PARTS[] = {
     { NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct iphdr, saddr), 4, SOURCE },
     { NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct iphdr, daddr), 4, DESTINATION },
+    { NFT_PAYLOAD_NETWORK_HEADER, offsetof(struct iphdr, protocol), 1, PROTOCOL },
+    { NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(struct udphdr, source), 2, SOURCE_PORT },
     { NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(struct udphdr, dest), 2, PORT }, /* TCP's too */
 };
 
@@ -78,33 +84,55 @@ static bool read_payload(struct reading *reading, const struct rtattr **data)
     return data[NFTA_PAYLOAD_DREG] != NULL; /* without: it writes into the packet */
 }
 
-static void note_address(struct in_addr *noted, const struct rtattr *value)
+static void note_address(struct reading *reading, const void *value)
 {
     struct in_addr address;
-    if (RTA_PAYLOAD(value) != sizeof address)
-        return;
-    memcpy(&address, RTA_DATA(value), sizeof address);
+    bool is_source = reading->part == SOURCE;
+    memcpy(&address, value, sizeof address);
+    *(is_source ? &reading->mesh.source : &reading->mesh.destination) = address;
     if (rules_is_loopback(address))
-        *noted = address;
+        *(is_source ? &reading->match.source : &reading->match.destination) = address;
+}
+
+static void note_port(struct reading *reading, const void *value)
+{
+    uint16_t port;
+    memcpy(&port, value, sizeof port);
+    port = ntohs(port);
+    if (reading->part == SOURCE_PORT) {
+        reading->mesh.source_port = port;
+        return;
+    }
+    reading->mesh.destination_port = port;
+    reading->match.names |= port == NAMES_PORT;
+}
+
+static void note_protocol(struct reading *reading, const void *value)
+{
+    memcpy(&reading->mesh.protocol, value, sizeof reading->mesh.protocol);
 }
 
 static bool read_comparison(struct reading *reading, const struct rtattr **data)
 {
+    static const struct {
+        size_t size;
+        void (*note)(struct reading *reading, const void *value);
+    } noted[] = {
+        [SOURCE] = { sizeof(struct in_addr), note_address },
+        [DESTINATION] = { sizeof(struct in_addr), note_address },
+        [SOURCE_PORT] = { sizeof(uint16_t), note_port },
+        [PORT] = { sizeof(uint16_t), note_port },
+        [PROTOCOL] = { sizeof(uint8_t), note_protocol },
+    };
     const struct rtattr *parts[NFT_ATTRIBUTES];
-    uint16_t port;
     parse_nested(data[NFTA_CMP_DATA], parts);
     const struct rtattr *value = parts[NFTA_DATA_VALUE];
-    if (!value || number(data[NFTA_CMP_SREG], 0) != reading->part_register ||
-        number(data[NFTA_CMP_OP], NFT_CMP_NEQ) != NFT_CMP_EQ)
-        return true;
-    if (reading->part == SOURCE)
-        note_address(&reading->match.source, value);
-    if (reading->part == DESTINATION)
-        note_address(&reading->match.destination, value);
-    if (reading->part == PORT && RTA_PAYLOAD(value) == sizeof port) {
-        memcpy(&port, RTA_DATA(value), sizeof port);
-        reading->match.names |= ntohs(port) == NAMES_PORT;
-    }
+    if (value && number(data[NFTA_CMP_SREG], 0) == reading->part_register &&
+        number(data[NFTA_CMP_OP], NFT_CMP_NEQ) == NFT_CMP_EQ && noted[reading->part].note &&
+        RTA_PAYLOAD(value) == noted[reading->part].size)
+        noted[reading->part].note(reading, RTA_DATA(value));
+    else
+        reading->mesh.others = true;
     return true;
 }
 
@@ -112,48 +140,87 @@ static bool read_comparison(struct reading *reading, const struct rtattr **data)
 static bool read_immediate(struct reading *reading, const struct rtattr **data)
 {
     const struct rtattr *parts[NFT_ATTRIBUTES], *verdict[NFT_ATTRIBUTES];
-    (void)reading;
     parse_nested(data[NFTA_IMMEDIATE_DATA], parts);
+    reading->mesh.others |= !parts[NFTA_DATA_VERDICT];
     if (!parts[NFTA_DATA_VERDICT])
         return true;
     parse_nested(parts[NFTA_DATA_VERDICT], verdict);
     int32_t code = (int32_t)number(verdict[NFTA_VERDICT_CODE], NF_DROP);
+    reading->mesh.others |= code != NF_ACCEPT && code != NF_DROP;
+    reading->mesh.verdict = code == NF_ACCEPT ? MESH_ACCEPT : MESH_DROP;
     return code == NF_ACCEPT || (code <= NFT_CONTINUE && code >= NFT_RETURN);
 }
 
 /* Of what the packet is, or of its connection; without a register to read into it changes that. */
 static bool read_meta(struct reading *reading, const struct rtattr **data)
 {
-    (void)reading;
+    bool is_protocol = number(data[NFTA_META_KEY], UINT32_MAX) == NFT_META_L4PROTO;
+    reading->part = is_protocol ? PROTOCOL : OTHER;
+    reading->part_register = number(data[NFTA_META_DREG], 0);
     return data[NFTA_META_DREG] != NULL;
+}
+
+/* The text of an attribute, which need not end: cut short where it is too long. */
+static const char *text_of(const struct rtattr *attribute, char text[XT_EXTENSION_MAXNAMELEN])
+{
+    size_t length = attribute ? strnlen(RTA_DATA(attribute), RTA_PAYLOAD(attribute)) : 0;
+    length = length < XT_EXTENSION_MAXNAMELEN ? length : XT_EXTENSION_MAXNAMELEN - 1;
+    if (length > 0)
+        memcpy(text, RTA_DATA(attribute), length);
+    text[length] = '\0';
+    return text;
 }
 
 /* Of iptables(8), -m and -p; before 1.8.8 it had no other words for a port. */
 static bool read_match(struct reading *reading, const struct rtattr **data)
 {
     const struct rtattr *info = data[NFTA_MATCH_INFO];
-    if (reading->is_ipv4 && info && data[NFTA_MATCH_NAME] &&
-        rules_asks_names(RTA_DATA(data[NFTA_MATCH_NAME]), RTA_PAYLOAD(data[NFTA_MATCH_NAME]),
-                         RTA_DATA(info), RTA_PAYLOAD(info)))
-        reading->match.names = true;
+    char name[XT_EXTENSION_MAXNAMELEN];
+    if (!reading->is_ipv4 || !info)
+        return true;
+    (void)text_of(data[NFTA_MATCH_NAME], name);
+    mesh_read_match(&reading->mesh, name, number(data[NFTA_MATCH_REV], UINT32_MAX), RTA_DATA(info),
+                    RTA_PAYLOAD(info));
+    reading->match.names |= rules_asks_names(name, sizeof name, RTA_DATA(info), RTA_PAYLOAD(info));
     return true;
 }
 
-static bool read_passive(struct reading *reading, const struct rtattr **data)
+/* Of iptables(8), -j: whatever it is, it does something. */
+static bool read_target(struct reading *reading, const struct rtattr **data)
+{
+    const struct rtattr *info = data[NFTA_TARGET_INFO];
+    char name[XT_EXTENSION_MAXNAMELEN];
+    mesh_read_target(&reading->mesh, text_of(data[NFTA_TARGET_NAME], name),
+                     number(data[NFTA_TARGET_REV], UINT32_MAX), info ? RTA_DATA(info) : NULL,
+                     info ? RTA_PAYLOAD(info) : 0);
+    return false;
+}
+
+/* Of each rule of iptables. */
+static bool read_counter(struct reading *reading, const struct rtattr **data)
 {
     (void)reading;
     (void)data;
     return true;
 }
 
-/* Expressions that do nothing to a packet, or not always: what is not listed does. */
+static bool read_bitwise(struct reading *reading, const struct rtattr **data)
+{
+    (void)data;
+    reading->mesh.others = true;
+    return true;
+}
+
+/* What is not listed does something to a packet; these do nothing, or not always. */
 static const struct expression {
     const char *name;
     bool (*is_passive)(struct reading *reading, const struct rtattr **data);
+    bool loads; /* a register, which the very next expression is known to see */
 } EXPRESSIONS[] = {
-    { "payload", read_payload }, { "cmp", read_comparison },  { "immediate", read_immediate },
-    { "meta", read_meta },       { "counter", read_passive }, { "bitwise", read_passive },
-    { "match", read_match },
+    { "payload", read_payload, true },      { "cmp", read_comparison, false },
+    { "immediate", read_immediate, false }, { "meta", read_meta, true },
+    { "counter", read_counter, false },     { "bitwise", read_bitwise, false },
+    { "match", read_match, false },         { "target", read_target, false },
 };
 
 static bool has_name(const struct rtattr *attribute, const char *name)
@@ -165,16 +232,21 @@ static bool has_name(const struct rtattr *attribute, const char *name)
 static void read_expression(struct reading *reading, const struct rtattr *expression)
 {
     const struct rtattr *parts[NFT_ATTRIBUTES], *data[NFT_ATTRIBUTES];
-    bool passive = false;
+    const struct expression *known = NULL;
     parse_nested(expression, parts);
     parse_nested(parts[NFTA_EXPR_DATA], data);
-    for (size_t i = 0; i < sizeof EXPRESSIONS / sizeof EXPRESSIONS[0]; i++)
+    for (size_t i = 0; !known && i < sizeof EXPRESSIONS / sizeof EXPRESSIONS[0]; i++)
         if (has_name(parts[NFTA_EXPR_NAME], EXPRESSIONS[i].name))
-            passive = EXPRESSIONS[i].is_passive(reading, data);
-    if (!has_name(parts[NFTA_EXPR_NAME], "payload"))
-        reading->part = OTHER; /* only the very next expression is known to see it */
-    if (!passive)
+            known = &EXPRESSIONS[i];
+    /* What follows upon a verdict is not about the same packets. */
+    reading->mesh.others |= !known || reading->mesh.verdict != MESH_NONE;
+    bool passive = known && known->is_passive(reading, data);
+    if (!known || !known->loads)
+        reading->part = OTHER;
+    if (!passive) {
+        reading->mesh.others |= reading->mesh.verdict == MESH_NONE;
         rules_note(reading->rules, &reading->match);
+    }
 }
 
 /* --- tables --------------------------------------------------------------------------------------
@@ -223,34 +295,57 @@ static void compare_ends(struct rules *rules)
         rules->others = true;
 }
 
+static enum mesh_chain find_chain(bool is_ipv4, const struct rtattr *table,
+                                  const struct rtattr *chain)
+{
+    char names[2][XT_EXTENSION_MAXNAMELEN];
+    return is_ipv4 ? mesh_find_chain(text_of(table, names[0]), text_of(chain, names[1]))
+                   : MESH_ELSEWHERE;
+}
+
 static int each_rule(void *context, const struct nlmsghdr *message, struct error *err)
 {
     const struct rtattr *attributes[NFT_ATTRIBUTES];
     struct nfgenmsg head;
-    struct reading reading = { .rules = context };
+    struct rules *rules = context, noted = *rules;
+    struct reading reading = { .rules = &noted };
     (void)err;
     if (message->nlmsg_len < NLMSG_LENGTH(sizeof head))
         return 0;
     memcpy(&head, NLMSG_DATA(message), sizeof head);
     reading.is_ipv4 = head.nfgen_family == NFPROTO_IPV4;
     netlink_parse_message(message, sizeof head, attributes, NFT_ATTRIBUTES);
+    reading.mesh.chain =
+        find_chain(reading.is_ipv4, attributes[NFTA_RULE_TABLE], attributes[NFTA_RULE_CHAIN]);
     const struct rtattr *list = attributes[NFTA_RULE_EXPRESSIONS];
     size_t left = list ? RTA_PAYLOAD(list) : 0;
     for (const struct rtattr *at = list ? RTA_DATA(list) : NULL; at && RTA_OK(at, left);
          at = RTA_NEXT(at, left))
         read_expression(&reading, at);
+    if (!mesh_take(rules->mesh, &reading.mesh))
+        *rules = noted;
     return 0;
 }
 
 /* A chain may do something to what no rule of it speaks of. */
 static int each_chain(void *context, const struct nlmsghdr *message, struct error *err)
 {
-    const struct rtattr *attributes[NFT_ATTRIBUTES];
+    const struct rtattr *attributes[NFT_ATTRIBUTES], *hook[NFT_ATTRIBUTES];
+    struct nfgenmsg head;
     struct rules *rules = context;
     (void)err;
-    netlink_parse_message(message, sizeof(struct nfgenmsg), attributes, NFT_ATTRIBUTES);
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof head))
+        return 0;
+    memcpy(&head, NLMSG_DATA(message), sizeof head);
+    netlink_parse_message(message, sizeof head, attributes, NFT_ATTRIBUTES);
     if (number(attributes[NFTA_CHAIN_POLICY], NF_ACCEPT) != NF_ACCEPT)
         rules->others = true;
+    enum mesh_chain chain = find_chain(head.nfgen_family == NFPROTO_IPV4,
+                                       attributes[NFTA_CHAIN_TABLE], attributes[NFTA_CHAIN_NAME]);
+    parse_nested(attributes[NFTA_CHAIN_HOOK], hook);
+    if (chain != MESH_ELSEWHERE &&
+        !mesh_is_called_at(chain, number(hook[NFTA_HOOK_HOOKNUM], UINT32_MAX)))
+        rules->mesh->strange = true;
     return 0;
 }
 
@@ -282,23 +377,40 @@ static int read_nft_tables(struct rules *rules, struct error *err)
     return netlink_dump(fd, &message, WHAT, each_rule, rules, err);
 }
 
-int network_read_rules(struct in_addr *name_server, struct error *err)
+/* What is left of the mesh is about something else, unless it is all there. */
+static int compare_mesh(struct rules *rules, struct error *err)
 {
-    struct rules rules = { .others = false };
+    if (rules->mesh->too_many)
+        return error_set(err, EXIT_OURS,
+                         "the service publishes more than %d ports by the routing mesh: a VM takes "
+                         "no more; publish them with mode=host, or use --isolation=container",
+                         NETWORK_MAX_MESH_PORTS);
+    if (!mesh_is_whole(rules->mesh))
+        rules->others = true;
+    return 0;
+}
+
+int network_read_rules(struct in_addr *name_server, struct network_mesh *mesh, struct error *err)
+{
+    struct mesh reading = { .strange = false };
+    struct rules rules = { .mesh = &reading };
     if (rules_read_legacy(&rules, err) < 0)
         return -1;
     compare_ends(&rules);
-    bool by_legacy = rules.others;
-    if (read_nft_tables(&rules, err) < 0)
+    bool by_legacy = rules.others || !mesh_is_whole(&reading);
+    if (read_nft_tables(&rules, err) < 0 || compare_mesh(&rules, err) < 0)
         return -1;
     compare_ends(&rules);
     *name_server = rules.server;
+    *mesh = reading.found;
     if (!rules.others)
         return 0;
     return error_set(
         err, EXIT_OURS,
         "the network namespace has packet filter rules (%s), which what a VM sends "
         "and receives would pass by; only those about one name server, port 53 of an "
-        "address of 127.0.0.0/8, do not count: remove them, or use --isolation=container",
+        "address of 127.0.0.0/8, and those of Docker Swarm's routing mesh do not count: remove "
+        "them (for a service of a Swarm: publish its ports with mode=host), or use "
+        "--isolation=container",
         by_legacy ? "iptables-legacy-save" : "nft list ruleset");
 }

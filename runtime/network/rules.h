@@ -6,12 +6,14 @@
 #include <stdbool.h>
 
 #include "error.h"
+#include "mesh.h"
 
 struct rules {
     struct in_addr server; /* of 127.0.0.0/8: they lead questions for names from it; zeros: none */
     struct in_addr
-        answering; /* likewise: they change what comes from it, as the answers to those */
-    bool others;   /* about something else */
+        answering;     /* likewise: they change what comes from it, as the answers to those */
+    bool others;       /* about something else */
+    struct mesh *mesh; /* of a Swarm's routing mesh, as which they are noted instead */
 };
 
 /* The packets that a rule can reach. */

@@ -277,7 +277,8 @@ static int rules_inside(void)
     static struct transaction transaction;
     struct error err;
     struct in_addr server = { 1 }, expected = { 0 };
-    if (network_read_rules(&server, &err) < 0 || server.s_addr != 0)
+    struct network_mesh mesh;
+    if (network_read_rules(&server, &mesh, &err) < 0 || server.s_addr != 0)
         return 1;
     _cleanup_close_ int fd = netlink_open_family(NETLINK_NETFILTER);
     mark_nft(&transaction, NFNL_MSG_BATCH_BEGIN);
@@ -291,11 +292,12 @@ static int rules_inside(void)
     if (commit(fd, &transaction) != 0)
         return 4;
     if (!rules_case->server)
-        return network_read_rules(&server, &err) == 0 || !strstr(err.message, "nft list ruleset")
+        return network_read_rules(&server, &mesh, &err) == 0 ||
+                       !strstr(err.message, "nft list ruleset")
                    ? 2
                    : 0;
     (void)inet_pton(AF_INET, *rules_case->server ? rules_case->server : "0.0.0.0", &expected);
-    return network_read_rules(&server, &err) < 0 || server.s_addr != expected.s_addr ? 3 : 0;
+    return network_read_rules(&server, &mesh, &err) < 0 || server.s_addr != expected.s_addr ? 3 : 0;
 }
 
 /* Namespaces with packet filter rules, which a VM would bypass, but for those of a name server. */
@@ -397,17 +399,18 @@ static int script_inside(void)
 {
     struct error err;
     struct in_addr server, expected = { 0 };
+    struct network_mesh mesh;
     char script[1024];
     (void)snprintf(script, sizeof script, "(%s) >/dev/null 2>&1", script_case->script);
     if (system(script) != 0) /* NOLINT(cert-env33-c): its words are ours */
         return 3;
     if (!script_case->server)
-        return network_read_rules(&server, &err) == 0 ||
+        return network_read_rules(&server, &mesh, &err) == 0 ||
                        !strstr(err.message, "packet filter rules (")
                    ? 1
                    : 0;
     (void)inet_pton(AF_INET, *script_case->server ? script_case->server : "0.0.0.0", &expected);
-    return network_read_rules(&server, &err) < 0 || server.s_addr != expected.s_addr ? 2 : 0;
+    return network_read_rules(&server, &mesh, &err) < 0 || server.s_addr != expected.s_addr ? 2 : 0;
 }
 
 static void test_scripts(void **state)

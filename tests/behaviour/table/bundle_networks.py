@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -236,4 +237,145 @@ def with_name_server(t):
         refused = in_network(t, network, network.path)
         refused.create()
         t.match("other rules", "packet filter rules .*about one name server", t.hybrid("start", refused.id).err)
+        t.verb("delete", "--force", refused.id)
+
+
+# A task behind a Swarm's routing mesh: two published ports lead to its port 80, one to its port 53 by UDP; 81 is not published.
+PUBLISHED = (("tcp", 8080, 80), ("tcp", 8081, 80), ("udp", 5300, 53))
+OTHER_4, OTHER_PEER, LISTENING = "10.9.0.3", "10.9.7.1", 7777  # what the rules are not about; who is asked from there; a port of it
+# An echo by UDP, which once asks the peer of its own accord.
+ECHO = f"""socket(S, 2, 2, 17); bind(S, pack("Sna4x8", 2, 53, "")) || die;
+while ($from = recv(S, $text, 9999, 0)) {{
+    send(S, $text, 0, pack("SnC4x8", 2, {LISTENING}, {", ".join(PEER_4.split("."))})) if $text eq "unasked";
+    send(S, $text, 0, $from);
+}}"""
+SERVE = f"""
+nc -ll -p 80 -e cat & nc -ll -p 81 -e cat & /usr/bin/perl -e '{ECHO}' &
+timeout 5 nc {PEER_4} {LISTENING} </dev/null || echo "cannot ask"
+timeout 60 nc {OTHER_PEER} {LISTENING} </dev/null
+echo ready; exec sleep 1000
+"""
+# What comes back of what is sent, in both directions at once; a datagram is in pieces.
+ASK_MESH = f"""
+import socket, threading
+def stream(address, port, size=3 << 20, seconds=60):
+    sent, back = bytes(range(251)) * (size // 251), bytearray()
+    try:
+        with socket.create_connection((address, port), timeout=seconds) as asking:
+            threading.Thread(target=asking.sendall, args=(sent,), daemon=True).start()
+            while len(back) < len(sent):
+                part = asking.recv(1 << 16)
+                if not part:
+                    break
+                back += part
+    except (TimeoutError, ConnectionRefusedError) as error:
+        return type(error).__name__
+    return back == sent
+def datagram(asking, sent, seconds):
+    asking.settimeout(seconds)
+    try:
+        return (sent is None or asking.send(sent) and True) and asking.recv(9999) == sent
+    except TimeoutError:
+        return "timeout"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    other.bind(("", {LISTENING}))
+    asking.connect(("{OWN_4}", 5300))
+    print([datagram(asking, sent, 20) for sent in (b"x", bytes(1372), bytes(4000), b"unasked")], datagram(other, None, 3))
+print(stream("{OWN_4}", 8080), stream("{OWN_4}", 8081), stream("{OWN_4}", 80, size=251), stream("{OWN_4}", 81, size=251, seconds=5))
+print(stream("{OTHER_4}", 81, size=251), stream("{OTHER_4}", 8080, size=251))
+"""
+ANSWERS = """[True, True, True, True] timeout
+True True True TimeoutError
+True ConnectionRefusedError
+"""
+
+
+def lead_to_task(network, address):
+    """dockerd's rules."""
+    def rule(*arguments):
+        run("ip", "netns", "exec", network.own, "iptables", "-w", *arguments)
+    for protocol, published, target in PUBLISHED:
+        rule("-t", "nat", "-A", "PREROUTING", "-d", address, "-p", protocol, "--dport", str(published), "-j", "REDIRECT",
+             "--to-port", str(target))
+        rule("-I", "INPUT", "-d", address, "-p", protocol, "--dport", str(target), "-m", "conntrack", "--ctstate",
+             "NEW,ESTABLISHED", "-j", "ACCEPT")
+        rule("-I", "OUTPUT", "-s", address, "-p", protocol, "--sport", str(target), "-m", "conntrack", "--ctstate",
+             "ESTABLISHED", "-j", "ACCEPT")
+    for protocol in ("sctp", "udp", "tcp"):
+        rule("-A", "INPUT", "-d", address, "-p", protocol, "-j", "DROP")
+        rule("-A", "OUTPUT", "-s", address, "-p", protocol, "-j", "DROP")
+
+
+# Datagrams to a port that is served, by an interface that the mesh is not about, behind tags that a kernel takes for none.
+ASK_BESIDE = f"""
+import socket, struct
+TAGS = [b"", b"\\x81\\0\\0\\0", b"\\x88\\xa8\\0\\0", b"\\x81\\0\\0\\0" * 3]
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+    sender.bind(("peer1", 0))
+    for address, tags, times in [*(("{OWN_4}", tags, 50) for tags in TAGS), ("{OTHER_4}", b"", 10)]:
+        packet = struct.pack(">BBHHHBBH4s4s", 69, 0, 29, 0, 0, 64, 17, 0, bytes([10, 9, 5, 1]), socket.inet_aton(address))
+        packet += struct.pack(">HHHHB", 9, 53, 9, 0, 0)
+        for _ in range(times):
+            sender.send(b"\\2" + bytes(4) + b"\\2" + b"\\2" + bytes(4) + b"\\1" + tags + b"\\x08\\0" + packet)
+"""
+
+
+def connect_beside(t, network):
+    """Another interface."""
+    run("ip", "link", "add", "net1", "netns", network.own, "type", "veth", "peer", "name", "peer1", "netns", network.peer)
+    for namespace, name, last in ((network.own, "net1", 2), (network.peer, "peer1", 1)):
+        run("ip", "-n", namespace, "link", "set", name, "up", "addrgenmode", "none", "address", f"02:00:00:00:00:0{last}")
+    t.eventually("it is up", lambda: "state UP" in run("ip", "-n", network.own, "link", "show", "net1"))
+    network.before = network.state()
+
+
+def check_beside(t, network):
+    """Only what is not for the task's address gets through; connections are of a zone of the namespace's own."""
+    def passed():
+        return int(run("ip", "netns", "exec", network.own, "cat", "/sys/class/net/hybrid1/statistics/tx_packets"))
+    before = passed()
+    run("ip", "netns", "exec", network.peer, sys.executable, "-c", ASK_BESIDE)
+    t.eventually("what is for another address passes", lambda: passed() >= before + 10)
+    t.check(passed() < before + 50, f"of 200 frames to the task's address {passed() - before - 10} passed by another interface")
+    zone = 1 + os.stat(network.path).st_ino % 65535
+    t.match("the filters", rf"\bzone {zone}\b", run("tc", "-n", network.own, "filter", "show", "dev", "net0", "ingress"))
+
+
+@test("bundle/vm-net-behind-a-routing-mesh", seconds=150)
+def behind_a_mesh(t):
+    """What dockerd's rules of the mesh lead to a task, and keep from it, is the same for a VM, whose packets do not meet them."""
+    if not shutil.which("iptables"):
+        raise harness.Skip("iptables is not installed")
+    network = Network(t)
+    lead_to_task(network, OWN_4)
+    connect_beside(t, network)
+    run("ip", "-n", network.peer, "addr", "add", f"{OTHER_PEER}/32", "dev", "peer0")
+    run("ip", "-n", network.own, "route", "add", OTHER_PEER, "dev", "net0", "src", OTHER_4)
+    asked = network.listen(LISTENING, lambda connection: connection.getpeername()[0], address="")
+    bundle = in_network(t, network, network.path)
+    bundle.config["process"]["args"] = ["sh", "-c", SERVE]
+    for powers in bundle.config["process"]["capabilities"].values():
+        powers.append("CAP_NET_BIND_SERVICE")
+    for applet in ("nc", "timeout"):
+        os.symlink("busybox", f"{bundle.path}/rootfs/bin/{applet}")
+    for file in ("/usr/bin/perl", *re.findall(r"(/\S+) \(0x", run("ldd", "/usr/bin/perl"))):
+        os.makedirs(os.path.dirname(bundle.path + "/rootfs" + file), exist_ok=True)
+        shutil.copy(file, bundle.path + "/rootfs" + file)
+    bundle.create()
+    t.verb("start", bundle.id)
+    t.eventually("it is ready", lambda: bundle.output().endswith("ready\n"), seconds=90)
+    t.equal("what it could ask", "cannot ask\nready\n", bundle.output())
+    t.equal("who has asked", OTHER_4, asked())
+    t.equal("what reaches it", ANSWERS, run("ip", "netns", "exec", network.peer, sys.executable, "-c", ASK_MESH))
+    t.check(network.ping_from_peer(OWN_4), "the peer cannot ping it")
+    if t.isolation == "vm":
+        check_beside(t, network)
+    t.verb("delete", "--force", bundle.id)
+    t.equal("what is left in the namespace", network.before, network.state())
+    t.equal("what is left of it", [], t.host.traces(bundle.id))
+    if t.isolation == "vm":
+        run("ip", "netns", "exec", network.own, "iptables", "-D", "INPUT", "1")
+        refused = in_network(t, network, network.path)
+        refused.create()
+        t.match("a rule less", "packet filter rules .*routing mesh do not count", t.hybrid("start", refused.id).err)
         t.verb("delete", "--force", refused.id)

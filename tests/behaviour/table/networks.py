@@ -120,7 +120,7 @@ class Network:
         return subprocess.run(["ip", "netns", "exec", self.peer, "busybox", "ping", "-c", "1", "-w", "20", address],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
-    def listen(self, port, serve, receive_buffer=None):
+    def listen(self, port, serve, receive_buffer=None, address=PEER_4):
         """Serves one connection in the peer's namespace. Returns a function that waits for serve's result."""
         result, ready = [], threading.Event()
 
@@ -131,7 +131,7 @@ class Network:
             with socket.socket() as listener:
                 if receive_buffer:
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-                listener.bind((PEER_4, port))
+                listener.bind((address, port))
                 listener.listen()
                 ready.set()
                 with listener.accept()[0] as connection:
