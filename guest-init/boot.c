@@ -139,6 +139,17 @@ int boot_mount_shares(struct error *err)
     return 0;
 }
 
+int boot_mount_shm(uint64_t size, struct error *err)
+{
+    char options[64];
+    (void)snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)size);
+    if ((mkdir(WIRE_SHM_DIRECTORY, 0755) < 0 && errno != EEXIST) ||
+        mount("shm", WIRE_SHM_DIRECTORY, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+        return error_set_errno(err, EXIT_OURS, errno,
+                               "cannot mount a tmpfs for the pod's shared memory in the guest");
+    return 0;
+}
+
 int boot_set_clock(int64_t seconds, uint32_t nanoseconds, struct error *err)
 {
     struct timespec now, host = { .tv_sec = seconds, .tv_nsec = nanoseconds };

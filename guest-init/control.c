@@ -102,6 +102,65 @@ static int on_names(struct guest *guest, const struct frame *frame, struct error
     return 0;
 }
 
+static int on_pod(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_pod request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (guest->workload.configured)
+        return error_set(err, EXIT_OURS, "the host sent POD after CONFIG");
+    if (pod_prepare(guest, &request, &failure) < 0)
+        return send_failure(guest, WIRE_MAIN_PROCESS, &failure, err);
+    return control_send(guest, WIRE_PREPARED, WIRE_MAIN_PROCESS, NULL, 0, err);
+}
+
+static int on_container(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_container request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (request.number == 0)
+        return error_set(err, EXIT_OURS, "the host sent a container without a number");
+    if (pod_start_container(guest, &request, &failure) < 0)
+        return send_failure(guest, request.number, &failure, err);
+    return 0;
+}
+
+static int on_forget(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    (void)guest;
+    struct wire_forget request;
+    memcpy(&request, frame->fixed, sizeof request);
+    if (request.count > WIRE_MAX_FORGET || request.first > UINT32_MAX - request.count)
+        return error_set(err, EXIT_OURS, "the host has taken away %u shares from %u on",
+                         request.count, request.first);
+    pod_forget(&request);
+    return 0;
+}
+
+/* The answer to a request that concerns a container as a whole. */
+static int answer(struct guest *guest, int result, const struct error *failure, struct error *err)
+{
+    if (result < 0)
+        return send_failure(guest, WIRE_REQUEST_PROCESS, failure, err);
+    return control_send(guest, WIRE_DONE, WIRE_REQUEST_PROCESS, NULL, 0, err);
+}
+
+static int on_freeze(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    struct wire_freeze request;
+    memcpy(&request, frame->fixed, sizeof request);
+    return answer(guest, container_freeze(&guest->workload, request.frozen != 0, &failure),
+                  &failure, err);
+}
+
+static int on_update(struct guest *guest, const struct frame *frame, struct error *err)
+{
+    struct error failure;
+    return answer(guest, container_update(&guest->workload, frame->text, &failure), &failure, err);
+}
+
 static int on_exec(struct guest *guest, const struct frame *frame, struct error *err)
 {
     struct error failure;
@@ -166,14 +225,28 @@ static int on_stats(struct guest *guest, const struct frame *frame, struct error
 
 struct frame_handler {
     uint32_t type;
+    unsigned int roles; /* enum guest_role: who may get it */
     int (*handle)(struct guest *guest, const struct frame *frame, struct error *err);
 };
 
+enum { ANY = GUEST_OWN | GUEST_POD | GUEST_CONTAINER, RUNS_ONE = GUEST_OWN | GUEST_CONTAINER };
+
 static const struct frame_handler HANDLERS[] = {
-    { WIRE_CONFIG, on_config }, { WIRE_START, on_start },       { WIRE_FILTER, on_filter },
-    { WIRE_EXEC, on_exec },     { WIRE_SIGNAL, on_signal },     { WIRE_RESIZE, on_resize },
-    { WIRE_STATS, on_stats },   { WIRE_SHUTDOWN, on_shutdown }, { WIRE_NETWORK, on_network },
-    { WIRE_NAMES, on_names },
+    { WIRE_CONFIG, RUNS_ONE, on_config },
+    { WIRE_START, RUNS_ONE, on_start },
+    { WIRE_FILTER, RUNS_ONE, on_filter },
+    { WIRE_EXEC, RUNS_ONE, on_exec },
+    { WIRE_SIGNAL, RUNS_ONE, on_signal },
+    { WIRE_RESIZE, RUNS_ONE, on_resize },
+    { WIRE_STATS, RUNS_ONE, on_stats },
+    { WIRE_SHUTDOWN, ANY, on_shutdown },
+    { WIRE_NETWORK, GUEST_OWN, on_network },
+    { WIRE_NAMES, GUEST_OWN, on_names },
+    { WIRE_POD, GUEST_OWN, on_pod },
+    { WIRE_CONTAINER, GUEST_POD, on_container },
+    { WIRE_FORGET, GUEST_POD, on_forget },
+    { WIRE_FREEZE, GUEST_CONTAINER, on_freeze },
+    { WIRE_UPDATE, GUEST_CONTAINER, on_update },
 };
 
 static int handle_frame(struct guest *guest, struct error *err)
@@ -187,10 +260,11 @@ static int handle_frame(struct guest *guest, struct error *err)
                            .text_length = head->length - fixed,
                            .length = head->length };
     for (size_t i = 0; i < sizeof HANDLERS / sizeof HANDLERS[0]; i++) {
-        if (HANDLERS[i].type == head->type)
+        if (HANDLERS[i].type == head->type && (HANDLERS[i].roles & guest->role))
             return HANDLERS[i].handle(guest, &frame, err);
     }
-    return error_set(err, EXIT_OURS, "frame %u has no handler", head->type);
+    return error_set(err, EXIT_OURS, "the host sent a frame of type %u to the wrong connection",
+                     head->type);
 }
 
 int control_handle(struct guest *guest, struct error *err)

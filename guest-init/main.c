@@ -44,7 +44,7 @@ static int start(struct guest *guest, struct error *err)
 
 int main(void)
 {
-    static struct guest guest = { .control_fd = -1, .signal_fd = -1 };
+    static struct guest guest = { .role = GUEST_OWN, .control_fd = -1, .signal_fd = -1 };
     struct error err;
     if (getpid() != 1) {
         (void)fprintf(stderr, "hybrid-init: runs only as PID 1 of a guest of hybrid-vmm\n");
@@ -52,6 +52,9 @@ int main(void)
     }
     if (start(&guest, &err) < 0 || serve(&guest, &err) < 0)
         log_error("%s", err.message);
-    workload_end(&guest.workload); /* it may hold the writable layer */
+    if (guest.role == GUEST_POD)
+        pod_end(&guest);
+    else
+        workload_end(&guest.workload); /* it may hold the writable layer */
     boot_power_off(&guest.workload);
 }

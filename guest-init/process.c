@@ -94,8 +94,13 @@ void process_reap(struct guest *guest)
         if (pid <= 0)
             return;
         struct process *process = find_by_pid(&guest->workload, pid);
-        if (!process)
-            continue; /* an orphan */
+        if (!process) {
+            pod_note_end(guest, pid, status); /* or it was an orphan */
+            continue;
+        }
+        /* Where it is not process 1 of its namespace, no other ends by its end. */
+        if (process->number == WIRE_MAIN_PROCESS && guest->joins)
+            cgroup_kill(guest->workload.cgroup);
         limit_output(process);
         process->state = PROCESS_ENDED;
         process->ended = wire_clock_milliseconds();
@@ -141,9 +146,10 @@ static bool must_wait_for_sessions(const struct workload *workload, const struct
     return false;
 }
 
+/* A pod's machine stays when one of its containers ends, and delivers what is on its way. */
 static bool must_wait_for_network(const struct guest *guest, const struct process *process)
 {
-    return process->number == WIRE_MAIN_PROCESS &&
+    return guest->role == GUEST_OWN && process->number == WIRE_MAIN_PROCESS &&
            wire_clock_milliseconds() - process->ended < NETWORK_GRACE &&
            guest_network_is_busy(guest);
 }

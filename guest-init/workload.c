@@ -8,12 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 _Static_assert(WIRE_RLIMITS == (int)RLIM_NLIMITS, "the wire carries every limit of the kernel");
-
-static const char WORKLOAD_CGROUP[] = "workload";
 
 static json_t *parse_document(const char *document, size_t length, struct error *err)
 {
@@ -38,25 +37,44 @@ static void adopt_filter(struct workload *workload, uint32_t number, struct plan
     plan->filter_flags = owner->flags;
 }
 
-/* The host's cgroup of the whole machine bounds processor time; what is left is bounded here. */
+void workload_name_cgroup(uint32_t number, char name[static CGROUP_NAME])
+{
+    if (number == 0)
+        (void)snprintf(name, CGROUP_NAME, "workload");
+    else
+        (void)snprintf(name, CGROUP_NAME, "workload-%u", number);
+}
+
+/*
+ * The host's cgroup of the whole machine bounds processor time; what is left is bounded here. Of a
+ * pod's containers each has its own share of that time.
+ */
 static int make_cgroup(struct guest *guest, uint64_t memory_limit, struct error *err)
 {
+    char name[CGROUP_NAME];
     struct plan_resources resources = guest->workload.plan.resources;
-    resources.memory_limit = (int64_t)memory_limit;
+    resources.memory_limit = memory_limit > 0 ? (int64_t)memory_limit : -1;
     resources.memory_swap = -1; /* the guest has none */
-    resources.cpu_quota = resources.cpu_period = -1;
-    resources.cpuset_cpus = resources.cpuset_mems = NULL;
-    guest->workload.cgroup = cgroup_create(WORKLOAD_CGROUP, NULL, &resources, err);
+    if (guest->role == GUEST_OWN) {
+        resources.cpu_quota = resources.cpu_period = -1;
+        resources.cpuset_cpus = resources.cpuset_mems = NULL;
+    }
+    workload_name_cgroup(guest->number, name);
+    guest->workload.cgroup = cgroup_create(name, NULL, &resources, err);
     return guest->workload.cgroup ? 0 : -1;
 }
 
-/* The host's hard limit of descriptors may exceed what this kernel grants anybody. */
+/*
+ * The host's hard limit of descriptors may exceed what this kernel grants anybody. The inits of a
+ * pod's containers do this one after another, so that none takes back what another has given.
+ */
 static void raise_descriptor_maximum(uint64_t hard)
 {
     unsigned long long current = 0;
     _cleanup_fclose_ FILE *file = fopen("/proc/sys/fs/nr_open", "r+e");
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
-    if (file && fscanf(file, "%llu", &current) == 1 && hard > current && hard <= INT32_MAX) {
+    if (file && flock(fileno(file), LOCK_EX) == 0 && fscanf(file, "%llu", &current) == 1 &&
+        hard > current && hard <= INT32_MAX) {
         rewind(file);
         (void)fprintf(file, "%llu\n", (unsigned long long)hard);
     }
@@ -116,6 +134,18 @@ static int set_up(const struct workload *workload, struct process *process,
     return process->terminal ? stream_join_terminal(process, streams, err) : 0;
 }
 
+/* The others of a pod may be told to join the first process of this one. */
+static int announce(struct guest *guest, struct error *err)
+{
+    if (guest->role != GUEST_CONTAINER)
+        return 0;
+    struct process *process = &guest->workload.processes[0];
+    int result = pids_announce(guest, process->child.pid, err);
+    if (result < 0)
+        process_release(process);
+    return result;
+}
+
 /* Makes the process's streams and then the process. On failure the slot is free again. */
 static int make_process(struct workload *workload, uint32_t number, const struct wire_process *wire,
                         struct sandbox_request *request, struct error *err)
@@ -140,6 +170,17 @@ static int make_process(struct workload *workload, uint32_t number, const struct
     return result;
 }
 
+/* The clock and the file systems, which a pod's machine has got already. */
+static int equip(struct guest *guest, const struct wire_config *config, struct error *err)
+{
+    if (guest->role == GUEST_CONTAINER)
+        return container_adopt(guest, config, err);
+    if (boot_set_clock(config->clock_seconds, config->clock_nanoseconds, err) < 0 ||
+        boot_mount_layers(&guest->workload, config, err) < 0)
+        return -1;
+    return config->process.flags & WIRE_SHARES ? boot_mount_shares(err) : 0;
+}
+
 int workload_prepare(struct guest *guest, const struct wire_config *config, const char *document,
                      size_t length, struct error *err)
 {
@@ -148,14 +189,11 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
     unsigned int flags = config->layer_count > 0 ? PLAN_PARSE_OWN : 0; /* or it is a bundle's */
     if (!json || plan_parse(json, flags, &workload->plan, err) < 0)
         return -1;
-    if (guest_network_adopt(guest, err) < 0)
+    if (guest_network_adopt(guest, err) < 0 || equip(guest, config, err) < 0)
         return -1;
     adopt_filter(workload, WIRE_MAIN_PROCESS, &workload->plan, &workload->filter);
     memcpy(workload->limits, config->limits, sizeof workload->limits);
-    if (boot_set_clock(config->clock_seconds, config->clock_nanoseconds, err) < 0 ||
-        boot_mount_layers(workload, config, err) < 0 ||
-        ((config->process.flags & WIRE_SHARES) && boot_mount_shares(err) < 0) ||
-        make_cgroup(guest, config->memory_limit, err) < 0)
+    if (make_cgroup(guest, config->memory_limit, err) < 0)
         return -1;
     struct sandbox_root root = {
         .layers = (const char *const *)workload->layers,
@@ -164,8 +202,13 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
         .work = workload->layer_count > 0 ? BOOT_WORK : NULL,
         .volatile_upper = !(config->process.flags & WIRE_SCRATCH_DISK),
     };
-    struct sandbox_request request = { .plan = &workload->plan, .root = &root, .join_pidfd = -1 };
-    return make_process(workload, WIRE_MAIN_PROCESS, &config->process, &request, err);
+    struct sandbox_request request = { .plan = &workload->plan,
+                                       .root = &root,
+                                       .cgroup_name = cgroup_name(workload->cgroup),
+                                       .join_pidfd = -1 };
+    if (make_process(workload, WIRE_MAIN_PROCESS, &config->process, &request, err) < 0)
+        return -1;
+    return announce(guest, err);
 }
 
 /* The document of a session, applied to a child in the workload's namespaces. */
@@ -194,6 +237,8 @@ int workload_exec(struct guest *guest, uint32_t number, const struct wire_proces
     struct guest_filter filter = { 0 };
     if (workload->processes[0].state != PROCESS_RUNNING)
         return error_set(err, EXIT_OURS, "the workload is not running");
+    if (workload->frozen) /* what is born there would not even be set up */
+        return error_set(err, EXIT_OURS, "the workload is paused; hybrid resume lets it go on");
     json_t *json = parse_document(document, length, err);
     if (!json)
         return -1;

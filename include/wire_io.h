@@ -39,6 +39,11 @@ static inline const struct wire_rule *wire_rule_find(uint32_t type, bool to_gues
         { WIRE_NETWORK, offsetof(struct network_description, interfaces),
           sizeof(struct network_description) },
         { WIRE_NAMES, sizeof(struct wire_names), sizeof(struct wire_names) },
+        { WIRE_POD, sizeof(struct wire_pod), sizeof(struct wire_pod) },
+        { WIRE_CONTAINER, sizeof(struct wire_container), sizeof(struct wire_container) },
+        { WIRE_FORGET, sizeof(struct wire_forget), sizeof(struct wire_forget) },
+        { WIRE_FREEZE, sizeof(struct wire_freeze), sizeof(struct wire_freeze) },
+        { WIRE_UPDATE, 0, WIRE_MAX_UPDATE },
         { 0 },
     };
     static const struct wire_rule FROM_GUEST[] = {
@@ -48,6 +53,7 @@ static inline const struct wire_rule *wire_rule_find(uint32_t type, bool to_gues
         { WIRE_ERROR, sizeof(struct wire_error), FROM },
         { WIRE_EXITED, sizeof(struct wire_exited), sizeof(struct wire_exited) },
         { WIRE_STATS_REPLY, sizeof(struct wire_stats), sizeof(struct wire_stats) },
+        { WIRE_DONE, 0, 0 },
         { 0 },
     };
     for (const struct wire_rule *rule = to_guest ? TO_GUEST : FROM_GUEST; rule->type; rule++) {

@@ -1,6 +1,7 @@
 /*
  * What a pod's sandbox does in place of a command: nothing, as PID 1 of its namespace, until
- * SIGTERM or SIGINT, as the pause programs of container engines do it. No file of an image is
+ * SIGTERM or SIGINT, as the pause programs of container engines do it; in a guest, where engines do
+ * not see it and containers that share its namespace do, until SIGKILL. No file of an image is
  * executed or even visible. It lives on in the memory of the program that made it.
  */
 #include <signal.h>
@@ -19,13 +20,13 @@ int namespaces_hold(struct sandbox *sandbox, const struct plan_step *step, struc
     if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
         return sandbox_fail(err, "cannot block signals");
     (void)prctl(PR_SET_NAME, "hybrid-pause", 0, 0, 0);
+    const bool for_good = sandbox->request->hold_for_good;
     /* The end of sync_fd is what tells the caller of success; streams keep nobody waiting. */
-    (void)sandbox;
     if (close_range(0, ~0U, 0) < 0)
         return sandbox_fail(err, "cannot close descriptors");
     for (;;) {
         int signal = sigwaitinfo(&all, NULL);
-        if (signal == SIGTERM || signal == SIGINT)
+        if (!for_good && (signal == SIGTERM || signal == SIGINT))
             _exit(0);
         while (signal == SIGCHLD && waitpid(-1, NULL, WNOHANG) > 0)
             ; /* orphans of who joined the process namespace */

@@ -43,6 +43,7 @@ struct sandbox_request {
     uint16_t rows, columns;    /* initial size of the terminal; 0: the plan's, or none */
     bool keep_keyring;         /* the caller's session keyring, instead of a new one */
     int death_signal;          /* for PR_SET_PDEATHSIG; 0: none */
+    bool hold_for_good;        /* PLAN_PAUSE: SIGTERM and SIGINT do not end it */
     const int *start_listener; /* listening SOCK_SEQPACKET that tells when to execute; NULL: the
                                   caller tells */
     const char *hook_state; /* for hooks among the steps: a JSON object without its last brace, to

@@ -114,6 +114,15 @@ static void test_violations(void **state)
         { true, WIRE_CONFIG, WIRE_MAX_TO_GUEST + 1, 0 },
         { true, WIRE_EXEC, sizeof(struct wire_process) - 1, 0 },
         { true, WIRE_SHUTDOWN, 4, 0 },
+        { true, WIRE_POD, sizeof(struct wire_pod) - 1, 0 },
+        { true, WIRE_POD, sizeof(struct wire_pod) + 1, 0 },
+        { true, WIRE_CONTAINER, sizeof(struct wire_container) - 4, 0 },
+        { true, WIRE_FORGET, sizeof(struct wire_forget) + 4, 0 },
+        { true, WIRE_FREEZE, sizeof(struct wire_freeze) - 4, 0 },
+        { true, WIRE_UPDATE, WIRE_MAX_UPDATE + 1, 0 },
+        { true, WIRE_DONE, 0, 0 },
+        { false, WIRE_DONE, 1, 0 },
+        { false, WIRE_CONTAINER, sizeof(struct wire_container), 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct pair pair = open_pair(cases[i].to_guest);
@@ -122,6 +131,36 @@ static void test_violations(void **state)
             fail_msg("case %zu was accepted", i);
         assert_null(pair.reader.payload);                       /* nothing was allocated for it */
         assert_int_equal(wire_read(&pair.reader), WIRE_BROKEN); /* nor does it go on */
+        close_pair(&pair);
+    }
+}
+
+/* The largest of each frame of a pod passes. */
+static void test_pod_frames(void **state)
+{
+    (void)state;
+    const struct {
+        bool to_guest;
+        uint32_t type, length;
+    } cases[] = {
+        { true, WIRE_POD, sizeof(struct wire_pod) },
+        { true, WIRE_CONTAINER, sizeof(struct wire_container) },
+        { true, WIRE_FORGET, sizeof(struct wire_forget) },
+        { true, WIRE_FREEZE, sizeof(struct wire_freeze) },
+        { true, WIRE_UPDATE, WIRE_MAX_UPDATE },
+        { true, WIRE_UPDATE, 0 },
+        { false, WIRE_DONE, 0 },
+    };
+    static const uint8_t payload[WIRE_MAX_UPDATE];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct pair pair = open_pair(cases[i].to_guest);
+        assert_int_equal(wire_send(pair.peer, cases[i].type, WIRE_REQUEST_PROCESS, payload,
+                                   cases[i].length, NULL, 0, 1000),
+                         0);
+        if (wire_read(&pair.reader) != WIRE_FRAME)
+            fail_msg("case %zu was refused", i);
+        assert_int_equal(pair.reader.head.process, WIRE_REQUEST_PROCESS);
+        assert_int_equal(pair.reader.head.length, cases[i].length);
         close_pair(&pair);
     }
 }
@@ -166,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_whole_frame),        cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_two_frames_at_once), cmocka_unit_test(test_violations),
         cmocka_unit_test(test_end_in_the_middle),  cmocka_unit_test(test_send_to_nobody),
+        cmocka_unit_test(test_pod_frames),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
