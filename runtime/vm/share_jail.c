@@ -35,22 +35,22 @@ enum {
 
 static const unsigned long MOUNT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
-static int make_entry(int directory, size_t number, int mount_fd)
+int share_jail_add(int made_in, int seen_in, size_t number, int mount_fd)
 {
     char name[24];
     struct stat status;
     (void)snprintf(name, sizeof name, "%zu", number);
     if (fstat(mount_fd, &status) < 0)
         return -1;
-    int made = S_ISDIR(status.st_mode) ? mkdirat(directory, name, 0700)
-                                       : mknodat(directory, name, S_IFREG | 0600, 0);
-    return made < 0 ? -1 : move_mount(mount_fd, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH);
+    int made = S_ISDIR(status.st_mode) ? mkdirat(made_in, name, 0700)
+                                       : mknodat(made_in, name, S_IFREG | 0600, 0);
+    return made < 0 ? -1 : move_mount(mount_fd, "", seen_in, name, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 static int make_entries(int directory, const struct share_jail *jail)
 {
     for (size_t i = 0; i < jail->count; i++)
-        if (make_entry(directory, i, jail->mounts[i]) < 0)
+        if (share_jail_add(directory, directory, i, jail->mounts[i]) < 0)
             return -1;
     return 0;
 }

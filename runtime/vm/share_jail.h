@@ -33,4 +33,11 @@ struct share_jail {
 int share_jail_close(void *context);
 int share_jail_open(void *context);
 
+/*
+ * Makes the entry `number`, a directory or a file as the mount is one, in a directory, and attaches
+ * the mount there, as the directory is seen in another mount of it, or in the same. Returns 0, or
+ * -1 with errno.
+ */
+int share_jail_add(int made_in, int seen_in, size_t number, int mount_fd);
+
 #endif

@@ -72,7 +72,7 @@ const char *share_server_program(const char **package)
     return program ? program->path : NULL;
 }
 
-static int clone_share(const struct share *share, struct error *err)
+int share_clone(const struct share *share, struct error *err)
 {
     _cleanup_close_ int fd = sandbox_clone_tree(share->path, share->resolved, share->recursive);
     if (fd < 0)
@@ -103,11 +103,11 @@ static int jail_prepare(struct share_jail *jail, const struct shares *shares, co
                         struct error *err)
 {
     *jail = (struct share_jail){ .place = directory,
-                                 .mounts = calloc(shares->count, sizeof *jail->mounts) };
+                                 .mounts = calloc(shares->count + 1, sizeof *jail->mounts) };
     if (!jail->mounts)
         return error_set(err, EXIT_OURS, "out of memory");
     for (size_t i = 0; i < shares->count; i++) {
-        int fd = clone_share(&shares->entries[i], err);
+        int fd = share_clone(&shares->entries[i], err);
         if (fd < 0)
             return -1;
         jail->mounts[jail->count++] = fd;
@@ -201,9 +201,16 @@ int share_server_start(struct share_server *server, const struct shares *shares,
         (void)error_set(err, EXIT_OURS,
                         "cannot share %s with a VM: there is no virtiofsd; install the package "
                         "virtiofsd (Debian 12: qemu-system-common), or use --isolation=container",
-                        shares->entries[0].path);
+                        shares->count > 0 ? shares->entries[0].path : "the files of containers");
         return error_see_doctor(err, "shares");
     }
+    /* Its mount namespace is a copy that it makes by itself, out of what was there before. */
+    if (shares->later && program->jail != share_jail_close)
+        return error_set(err, EXIT_OURS,
+                         "cannot make the VM of a pod: %s is given all of its files when it "
+                         "starts, and the containers of a pod come later; this works with "
+                         "virtiofsd of QEMU (up to version 7) only, which is not installed",
+                         program->path);
     if (pipe2(log_ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot make a pipe");
     server->log_fd = log_ends[0];
