@@ -91,7 +91,7 @@ static inline int io_send_fds(int socket, const void *data, size_t length, const
         message.msg_control = control.bytes;
         message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_level = SOL_SOCKET; // fanalyzer: there is one, control.bytes has room for it
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
         memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);

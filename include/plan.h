@@ -239,6 +239,8 @@ struct plan_cgroup_setting {
 #define PLAN_UNLIMITED INT64_MAX
 /* What a VM has where no limit says otherwise. */
 enum { PLAN_VM_MEMORY = 256 << 20, PLAN_VM_CPUS = 1 };
+/* What that of a pod has for all of its containers. */
+enum { PLAN_VM_POD_MEMORY = 1 << 30, PLAN_VM_POD_CPUS = 2 };
 
 /* What a second may see of the workload's disks and networks (extension). */
 enum plan_rate {

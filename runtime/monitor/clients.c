@@ -265,6 +265,15 @@ static int send_signal(struct monitor *monitor, const struct session *session, i
     return ops->exec_signal(monitor->workload, session->number, signal, err);
 }
 
+static int update(struct monitor *monitor, const char *resources, struct error *err)
+{
+    const struct workload_ops *ops = monitor->request->ops;
+    if (!monitor->started || monitor->main.ended)
+        return error_set(err, EXIT_OURS, "container not running");
+    return ops->update ? ops->update(monitor->workload, resources, err)
+                       : error_set(err, EXIT_OURS, "its limits are not changed by its monitor");
+}
+
 int monitor_handle(struct monitor *monitor, struct session *session,
                    const struct control_message *message, struct error *err)
 {
@@ -285,6 +294,8 @@ int monitor_handle(struct monitor *monitor, struct session *session,
     case CONTROL_FREEZE:
     case CONTROL_THAW:
         return monitor_freeze(monitor, message->type == CONTROL_FREEZE, err);
+    case CONTROL_UPDATE:
+        return update(monitor, message->text, err);
     case CONTROL_PAUSE:
     case CONTROL_RESUME:
         session_pause(session, message->type == CONTROL_PAUSE);

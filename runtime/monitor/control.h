@@ -30,6 +30,7 @@ enum control_type {
     CONTROL_FREEZE = 9,      /* the workload is to stand still; answered by DONE or FAILED */
     CONTROL_THAW = 10,       /* it is to go on; likewise */
     CONTROL_START = 11,      /* execute the command of a workload that was only created; likewise */
+    CONTROL_UPDATE = 12,     /* text: limits for the workload, an OCI linux.resources; likewise */
     /* From the monitor. */
     CONTROL_STARTED = 32,    /* the command's execve succeeded */
     CONTROL_CREATED = 38,    /* it waits for CONTROL_START; nothing more comes */

@@ -54,6 +54,22 @@ struct workload_hold {
     bool no_cgroup;            /* it stays in the cgroup of its creator */
 };
 
+/* Whose processes a container of a pod's machine is among. */
+enum workload_processes_kind { WORKLOAD_OWN, WORKLOAD_OF_POD, WORKLOAD_OF_CONTAINER };
+
+struct workload_processes {
+    enum workload_processes_kind kind;
+    pid_t monitor;          /* WORKLOAD_OF_CONTAINER: the process that stands in for it, */
+    uint64_t monitor_start; /* and its start time, against reuse of the number */
+};
+
+/* VM only: the pod whose machine a workload is to run in, with the pod's other containers. */
+struct workload_pod {
+    const char *directory; /* the state directory of its sandbox */
+    const char *shm;       /* the pod's /dev/shm on the host, as the mounts' source; NULL: none */
+    struct workload_processes processes;
+};
+
 /* What a back end needs to start a workload. Everything is borrowed for the call's duration. */
 struct workload_spec {
     const char *id;
@@ -73,6 +89,7 @@ struct workload_spec {
     const char *bundle;                 /* absolute; NULL: made from an image */
     const struct workload_hold *hold;   /* NULL: dies with its monitor */
     const struct cgroup_scope *scope;   /* whose cgroup it gets; NULL: one of our own making */
+    const struct workload_pod *pod;     /* NULL: its machine is its own */
 };
 
 struct workload_exit {
@@ -134,8 +151,12 @@ struct workload_ops {
     /* Sends a signal to the workload's first process (or to all). Returns 0, or -1 with *err. */
     int (*signal)(struct workload *workload, int signal, bool all, struct error *err);
     /* Stops all its processes where they are, or lets them go on, and waits for that: a VM's are
-     * those on the host. Returns 0, or -1 with *err. */
+     * those on the host, but in a pod, where the machine goes on, those in the guest. Returns 0, or
+     * -1 with *err. */
     int (*pause)(struct workload *workload, bool pause, struct error *err);
+    /* A VM in a pod (NULL elsewhere; refused for others): applies limits, an OCI linux.resources
+     * as JSON, to what it is in its guest. Returns 0, or -1 with *err. */
+    int (*update)(struct workload *workload, const char *resources, struct error *err);
     /* process 0: the workload; otherwise an exec session. */
     int (*resize)(struct workload *workload, uint32_t process, uint16_t rows, uint16_t columns,
                   struct error *err);

@@ -169,8 +169,11 @@ static int check_made_network(struct network *network, const struct plan *plan, 
     return 0;
 }
 
-/* Joins the VM to the namespace that its plan names, or that we hold for it. The taps become files
- * of the machine. */
+/*
+ * Joins the VM to the namespace that its plan names, or that we hold for it. The taps become files
+ * of the machine. What capabilities the containers of a pod will have is not known when its machine
+ * boots: none of them forges frames.
+ */
 static int open_network(struct workload *vm, const struct workload_spec *spec,
                         struct machine_files *files, struct error *err)
 {
@@ -179,10 +182,11 @@ static int open_network(struct workload *vm, const struct workload_spec *spec,
         return 0;
     if ((vm->held ? network_attach_own(&vm->machine.network, err)
                   : network_attach(path, &vm->machine.network, err)) < 0 ||
-        (!path && check_made_network(&vm->machine.network, spec->plan, err) < 0))
+        (!path && vm->kind == VM_SOLO &&
+         check_made_network(&vm->machine.network, spec->plan, err) < 0))
         return -1;
     files->net_first = files->count;
-    files->own_frames_only = forges_no_frames(spec->plan);
+    files->own_frames_only = vm->kind == VM_POD || forges_no_frames(spec->plan);
     for (uint32_t i = 0; i < vm->machine.network.description.interface_count; i++)
         (void)add_fd(files, take_fd(&vm->machine.network.tap_fds[i]));
     return 0;
@@ -284,10 +288,11 @@ static void make_arguments(struct arguments *arguments, const struct machine_fil
         arguments->failed = true;
 }
 
-static int keep_config(struct workload *vm, const struct workload_spec *spec,
-                       const struct shares *shares, struct error *err)
+int boot_keep_config(struct workload *vm, const struct workload_spec *spec,
+                     const struct shares *shares, struct error *err)
 {
-    json_t *config = shares_rewrite(spec, shares, vm->machine.network.netlink_fd >= 0, err);
+    bool networked = vm->kind == VM_CONTAINER || vm->machine.network.netlink_fd >= 0;
+    json_t *config = shares_rewrite(spec, shares, networked, err);
     if (!config)
         return -1;
     vm->guest_config = json_dumps(config, JSON_COMPACT);
@@ -301,10 +306,11 @@ static int start_shares(struct workload *vm, const struct workload_spec *spec,
                         struct machine_numbers *numbers, struct error *err)
 {
     int socket = -1;
-    if (keep_config(vm, spec, shares, err) < 0)
+    if (vm->kind == VM_SOLO && boot_keep_config(vm, spec, shares, err) < 0)
         return -1;
-    if (shares->count > 0 && share_server_start(&vm->machine.server, shares, spec->paths.state_dir,
-                                                vm->cgroup, &socket, err) < 0)
+    if (boot_serves(shares) &&
+        share_server_start(&vm->machine.server, shares, spec->paths.state_dir, vm->cgroup, &socket,
+                           err) < 0)
         return -1;
     numbers->share = add_fd(files, socket);
     return 0;
@@ -352,7 +358,7 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
 {
     const struct plan_resources *resources = &spec->plan->resources;
     struct arguments arguments = { 0 };
-    int cpus = vm_cpu_count(resources, err);
+    int cpus = boot_count_cpus(vm, resources, err);
     if (cpus < 0)
         return -1;
     if (start_shares(vm, spec, shares, files, numbers, err) < 0 ||
@@ -372,43 +378,14 @@ static int start_processes(struct workload *vm, const struct workload_spec *spec
     return result;
 }
 
-/* Sized for hybrid-vmm and the server of the shares; hybrid-names, born there too, is small. */
-static int make_cgroup(struct workload *vm, const struct workload_spec *spec,
-                       const struct shares *shares, struct error *err)
-{
-    const struct plan_resources *resources = &spec->plan->resources;
-    int cpus = vm_cpu_count(resources, err);
-    if (cpus < 0)
-        return -1;
-    struct plan_resources host = vm_host_resources(
-        resources, vm_ram_size(vm_memory_limit(resources)), cpus, shares->count > 0);
-    vm->cgroup = spec->scope
-                     ? cgroup_create_in_scope(spec->scope, spec->paths.state_dir, &host, err)
-                     : cgroup_create(vm->cgroup_name, spec->paths.state_dir, &host, err);
-    return vm->cgroup ? 0 : -1;
-}
-
-int boot_reserve(struct workload *vm, const struct workload_spec *spec, struct error *err)
-{
-    struct shares shares = { 0 };
-    _cleanup_close_ int kvm = vm_open_kvm(&spec->paths, err);
-    if (kvm < 0)
-        return error_see_doctor(err, "kvm");
-    int result = shares_list(spec, &shares, err);
-    if (result == 0)
-        result = make_cgroup(vm, spec, &shares, err);
-    shares_free(&shares);
-    return result;
-}
-
 static int start_monitor(struct workload *vm, const struct workload_spec *spec,
                          struct machine_files *files, struct machine_numbers *numbers,
                          struct error *err)
 {
     struct shares shares = { 0 };
-    int result = shares_list(spec, &shares, err);
+    int result = boot_list_shares(vm, spec, &shares, err);
     if (result == 0 && !vm->cgroup)
-        result = make_cgroup(vm, spec, &shares, err);
+        result = boot_make_cgroup(vm, spec, &shares, err);
     if (result == 0)
         result = start_processes(vm, spec, &shares, files, numbers, err);
     if (result == 0)
@@ -473,7 +450,8 @@ static int start_held_machine(struct workload *vm, const struct workload_spec *s
 
 int boot_machine(struct workload *vm, const struct workload_spec *spec, struct error *err)
 {
-    if ((vm->held ? start_held_machine(vm, spec, err) : start_machine(vm, spec, err)) < 0)
+    bool stands_in = vm->stand_in.own_mounts >= 0;
+    if ((stands_in ? start_held_machine(vm, spec, err) : start_machine(vm, spec, err)) < 0)
         return -1;
     int wire = make_pair(SOCK_STREAM, &vm->wire_fd, err);
     if (wire < 0 || link_offer(vm, WIRE_CONTROL_PORT, 0, wire, err) < 0)

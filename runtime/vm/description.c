@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const uint64_t MIB = 1 << 20;
 
@@ -48,6 +49,14 @@ int vm_cpu_count(const struct plan_resources *resources, struct error *err)
                          "--cpus asks for %" PRId64 " processors; a VM has at most %d", count,
                          MACHINE_MAX_CPUS);
     return (int)count;
+}
+
+int vm_pod_cpu_count(const struct plan_resources *resources, struct error *err)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (resources->cpu_quota > 0 && resources->cpu_period > 0)
+        return vm_cpu_count(resources, err);
+    return online < PLAN_VM_POD_CPUS ? 1 : PLAN_VM_POD_CPUS;
 }
 
 struct plan_resources vm_host_resources(const struct plan_resources *resources, uint64_t ram_size,

@@ -21,6 +21,9 @@ uint64_t vm_ram_size(uint64_t memory_limit);
  */
 int vm_cpu_count(const struct plan_resources *resources, struct error *err);
 
+/* vCPUs of a pod's machine: the same, but without a quota 2, where the host has as many. */
+int vm_pod_cpu_count(const struct plan_resources *resources, struct error *err);
+
 /*
  * Limits of the cgroup of hybrid-vmm on the host: processor time as asked, memory as it needs.
  * shares: a virtiofsd runs in it too.

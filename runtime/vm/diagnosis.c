@@ -16,8 +16,15 @@ static const char *const STAGES[VM_STAGES] = {
     [VM_EXITED] = "the workload had ended",
 };
 
+static bool is_ready_pod(const struct workload *vm)
+{
+    return vm->kind == VM_POD && vm->stage == VM_PREPARED;
+}
+
 static const char *remedy(const struct workload *vm)
 {
+    if (is_ready_pod(vm))
+        return "start the pod again";
     if (vm->stage >= VM_STARTED)
         return "start it again; if it happens again, --isolation=container runs the same image "
                "without a VM";
@@ -31,8 +38,9 @@ void diagnose(struct workload *vm, const char *what, struct error *err)
     console_read(&vm->machine.console);
     console_tail(&vm->machine.console, tail, sizeof tail);
     (void)error_set(err, EXIT_OURS, "the VM of %s failed: %s; stage reached: %s; %s%s%s", vm->id,
-                    what, STAGES[vm->stage], remedy(vm),
-                    *tail ? "\nthe guest's console ended with:\n" : "", tail);
+                    what,
+                    is_ready_pod(vm) ? "containers of the pod could run in it" : STAGES[vm->stage],
+                    remedy(vm), *tail ? "\nthe guest's console ended with:\n" : "", tail);
 }
 
 /* Its socket closes a moment before the process that we wait for has ended. */
@@ -74,9 +82,25 @@ static bool blame_server(const struct workload *vm, char *text, size_t size)
     return share_server_failed(&vm->machine.server, text, size);
 }
 
+/* What the keeper has said, who diagnosed it; or that it went without a word. */
+static void diagnose_pod(const struct workload *vm, struct error *err)
+{
+    if (vm->machine.ended)
+        *err = vm->keepers_word;
+    else
+        (void)error_set(err, EXIT_OURS,
+                        "the VM of the pod of %s was lost: the process that kept it, hybrid-pod, "
+                        "was killed; start the pod again",
+                        vm->id);
+}
+
 void diagnose_end(struct workload *vm, struct error *err)
 {
     char what[1200];
+    if (vm->kind == VM_CONTAINER) {
+        diagnose_pod(vm, err);
+        return;
+    }
     console_read(&vm->machine.console);
     bool panic = console_contains(&vm->machine.console, "Kernel panic");
     if (!vm->machine.ended)

@@ -3,10 +3,12 @@
 
 #include "shown_text.h"
 
+#include <stdlib.h>
+
 struct vm_session *link_find_session(struct workload *vm, uint32_t number)
 {
     for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
-        if (vm->sessions[i].used && vm->sessions[i].number == number)
+        if (vm->sessions[i].used && !vm->sessions[i].ended && vm->sessions[i].number == number)
             return &vm->sessions[i];
     }
     return NULL;
@@ -50,6 +52,28 @@ static bool on_started(struct workload *vm, const void *payload, uint32_t length
     return true;
 }
 
+/* For later: a request of ours waits for its answer, and the monitor for us. */
+static void keep_ended(struct vm_session *session, int status, const struct error *error)
+{
+    session->ended = true;
+    session->status = status;
+    session->error = error ? malloc(sizeof *error) : NULL;
+    if (session->error)
+        *session->error = *error;
+}
+
+void link_tell_ended(struct workload *vm)
+{
+    for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++) {
+        struct vm_session session = vm->sessions[i];
+        if (!session.used || !session.ended)
+            continue;
+        vm->sessions[i] = (struct vm_session){ 0 };
+        vm->exec_ended(vm->exec_context, session.number, session.status, session.error);
+        free(session.error);
+    }
+}
+
 /* An exec session is over: its number is free before the monitor hears of it. */
 static bool end_session(struct workload *vm, int status, const struct error *error)
 {
@@ -58,9 +82,12 @@ static bool end_session(struct workload *vm, int status, const struct error *err
     if (!session || (error && session->started))
         return false;
     link_close_streams(vm, session->ports);
+    if (!vm->exec_ended) {
+        keep_ended(session, status, error);
+        return true;
+    }
     session->used = false;
-    if (vm->exec_ended)
-        vm->exec_ended(vm->exec_context, number, status, error);
+    vm->exec_ended(vm->exec_context, number, status, error);
     return true;
 }
 
@@ -81,16 +108,44 @@ void link_copy_text(char *copy, size_t size, const char *text, size_t length)
     copy[n] = '\0';
 }
 
-static bool on_error(struct workload *vm, const void *payload, uint32_t length)
+static bool read_error(struct error *error, const void *payload, uint32_t length)
 {
     struct wire_error head;
-    struct error error = { 0 };
+    *error = (struct error){ 0 };
     memcpy(&head, payload, sizeof head);
     if (head.exit_code < EXIT_OURS || head.exit_code > EXIT_NOT_FOUND)
         return false;
-    error.exit_code = (int)head.exit_code;
-    link_copy_text(error.message, sizeof error.message, (const char *)payload + sizeof head,
+    error->exit_code = (int)head.exit_code;
+    link_copy_text(error->message, sizeof error->message, (const char *)payload + sizeof head,
                    length - sizeof head);
+    return true;
+}
+
+/* The answer to a FREEZE or UPDATE. */
+static bool on_answer(struct workload *vm, const struct error *error)
+{
+    if (vm->requests == 0)
+        return false;
+    vm->requests--;
+    vm->request_error = *error;
+    return true;
+}
+
+static bool on_done(struct workload *vm, const void *payload, uint32_t length)
+{
+    const struct error none = { 0 };
+    (void)payload;
+    (void)length;
+    return vm->reader.head.process == WIRE_REQUEST_PROCESS && on_answer(vm, &none);
+}
+
+static bool on_error(struct workload *vm, const void *payload, uint32_t length)
+{
+    struct error error;
+    if (!read_error(&error, payload, length))
+        return false;
+    if (vm->kind == VM_CONTAINER && vm->reader.head.process == WIRE_REQUEST_PROCESS)
+        return on_answer(vm, &error);
     if (vm->reader.head.process != WIRE_MAIN_PROCESS)
         return end_session(vm, error.exit_code, &error);
     if (vm->stage != VM_READY && vm->stage != VM_PREPARED)
@@ -118,21 +173,50 @@ static bool on_exited(struct workload *vm, const void *payload, uint32_t length)
     return true;
 }
 
+/* On the connection of a pod's machine: it cannot be set up, or a container cannot be in it. */
+static bool on_pod_error(struct workload *vm, const void *payload, uint32_t length)
+{
+    struct error error;
+    if (vm->reader.head.process == WIRE_MAIN_PROCESS)
+        return vm->stage == VM_READY && on_error(vm, payload, length);
+    /* Once a container, so that no flood of them keeps the keeper busy. */
+    if (vm->stage != VM_PREPARED || vm->refusable == 0 || !read_error(&error, payload, length))
+        return false;
+    vm->refusable--;
+    vm->refused(vm->refused_context, vm->reader.head.process, &error);
+    return true;
+}
+
 struct frame_handler {
     uint32_t type;
     bool (*handle)(struct workload *vm, const void *payload, uint32_t length);
 };
 
-static const struct frame_handler HANDLERS[] = {
-    { WIRE_READY, on_ready }, { WIRE_PREPARED, on_prepared }, { WIRE_STARTED, on_started },
-    { WIRE_ERROR, on_error }, { WIRE_EXITED, on_exited },
+enum { MAX_HANDLERS = 6 };
+
+static const struct frame_handler HANDLERS[][MAX_HANDLERS] = {
+    [VM_SOLO] = { { WIRE_READY, on_ready },
+                  { WIRE_PREPARED, on_prepared },
+                  { WIRE_STARTED, on_started },
+                  { WIRE_ERROR, on_error },
+                  { WIRE_EXITED, on_exited } },
+    [VM_POD] = { { WIRE_READY, on_ready },
+                 { WIRE_PREPARED, on_prepared },
+                 { WIRE_ERROR, on_pod_error } },
+    [VM_CONTAINER] = { { WIRE_READY, on_ready },
+                       { WIRE_PREPARED, on_prepared },
+                       { WIRE_STARTED, on_started },
+                       { WIRE_ERROR, on_error },
+                       { WIRE_EXITED, on_exited },
+                       { WIRE_DONE, on_done } },
 };
 
 bool link_handle_frame(struct workload *vm)
 {
-    for (size_t i = 0; i < sizeof HANDLERS / sizeof HANDLERS[0]; i++) {
-        if (HANDLERS[i].type == vm->reader.head.type)
-            return HANDLERS[i].handle(vm, vm->reader.payload, vm->reader.head.length);
+    const struct frame_handler *handlers = HANDLERS[vm->kind];
+    for (size_t i = 0; i < MAX_HANDLERS && handlers[i].handle; i++) {
+        if (handlers[i].type == vm->reader.head.type)
+            return handlers[i].handle(vm, vm->reader.payload, vm->reader.head.length);
     }
     return false; /* nothing else was asked for */
 }

@@ -7,14 +7,16 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "pod.h"
 #include "stamp.h"
 #include "vm.h"
 
 enum {
-    SEND_TIMEOUT = 10 * 1000, /* milliseconds for the guest to take a frame */
-    LAST_WORDS = 2 * 1000,    /* for hybrid-vmm to say how a guest ended that hung up */
-    CONTROL_BATCH = 64,       /* messages of hybrid-vmm, which may flood us, in one turn */
-    OWN_FDS = 5,              /* that are watched while the machine starts */
+    SEND_TIMEOUT = 10 * 1000,    /* milliseconds for the guest to take a frame */
+    REQUEST_TIMEOUT = 10 * 1000, /* for it to freeze or limit a container */
+    LAST_WORDS = 2 * 1000,       /* for hybrid-vmm to say how a guest ended that hung up */
+    CONTROL_BATCH = 64,          /* messages of hybrid-vmm, which may flood us, in one turn */
+    OWN_FDS = 5,                 /* that are watched while the machine starts */
     LONGEST_WAIT = VM_STEP_LONGEST - 1, /* times its patience: what one without processor gets */
 };
 
@@ -34,7 +36,8 @@ void link_reach(struct workload *vm, enum vm_stage stage)
         stamp(STAMPS[stage]);
 }
 
-static void fail(struct workload *vm, const char *what)
+/* what: NULL: the machine has ended by itself. */
+static void lose(struct workload *vm, const char *what)
 {
     if (vm->exit.failed)
         return;
@@ -43,7 +46,30 @@ static void fail(struct workload *vm, const char *what)
         diagnose(vm, what, &vm->exit.error);
     else
         diagnose_end(vm, &vm->exit.error);
-    machine_kill(&vm->machine); /* nothing that it still does would be of use */
+    if (!what && vm->kind == VM_CONTAINER)
+        vm->exit.status = vm->exit.error.exit_code;
+    link_close_streams(vm, vm->ports); /* a pod's machine may go on, and its guest hold them */
+}
+
+void link_end_machine(struct workload *vm)
+{
+    const struct pod_message kill = { .type = POD_KILL };
+    machine_kill(&vm->machine);
+    if (vm->keeper_fd >= 0 && vm->kind == VM_CONTAINER)
+        (void)pod_send(vm->keeper_fd, &kill, NULL, 0);
+}
+
+static void fail(struct workload *vm, const char *what)
+{
+    if (vm->exit.failed)
+        return;
+    lose(vm, what);
+    link_end_machine(vm); /* nothing that it still does would be of use */
+}
+
+int link_news_fd(const struct workload *vm)
+{
+    return vm->kind == VM_CONTAINER ? vm->keeper_fd : vm->machine.control_fd;
 }
 
 static void violated(struct workload *vm)
@@ -55,9 +81,11 @@ static void violated(struct workload *vm)
     fail(vm, what);
 }
 
-/* One message of hybrid-vmm. Returns whether there was one. */
+/* One message of hybrid-vmm, or of the keeper. Returns whether there was one. */
 static bool read_control(struct workload *vm)
 {
+    if (vm->kind == VM_CONTAINER)
+        return claim_read(vm);
     char packet[MACHINE_MAX_MESSAGE];
     struct machine_message message;
     int fds[IO_MAX_FDS];
@@ -102,8 +130,8 @@ void link_drain_control(struct workload *vm)
 bool link_wait_for_end(struct workload *vm, int milliseconds)
 {
     int64_t deadline = wire_clock_milliseconds() + milliseconds;
-    while (vm->machine.control_fd >= 0 && !vm->machine.ended) {
-        struct pollfd fds[] = { { .fd = vm->machine.control_fd, .events = POLLIN },
+    while (link_news_fd(vm) >= 0 && !vm->machine.ended) {
+        struct pollfd fds[] = { { .fd = link_news_fd(vm), .events = POLLIN },
                                 { .fd = vm->machine.console.fd, .events = POLLIN } };
         int64_t left = deadline - wire_clock_milliseconds();
         if (left <= 0 || (poll(fds, 2, (int)left) < 0 && errno != EINTR))
@@ -124,16 +152,24 @@ void link_shut_down(struct workload *vm, int milliseconds)
         vm->cut_off = !link_wait_for_end(vm, milliseconds);
 }
 
-static void wire_lost(struct workload *vm)
+static void hang_up(struct workload *vm)
 {
     wire_next(&vm->reader);
     cleanup_close(&vm->wire_fd);
     vm->wire_fd = -1;
+}
+
+static void wire_lost(struct workload *vm)
+{
+    hang_up(vm);
     if (vm->stage >= VM_EXITED)
         return;
     (void)link_wait_for_end(vm, LAST_WORDS);
-    bool ended = vm->machine.ended || vm->machine.control_fd < 0;
-    fail(vm, ended ? NULL : "hybrid-init closed its control connection");
+    bool ended = vm->machine.ended || link_news_fd(vm) < 0;
+    const char *what = vm->kind == VM_CONTAINER ? "its init in the VM of its pod has ended"
+                                                : "hybrid-init closed its control connection";
+    /* The others of a pod go on. */
+    (vm->kind == VM_CONTAINER ? lose : fail)(vm, ended ? NULL : what);
 }
 
 bool link_pump(struct workload *vm)
@@ -158,11 +194,23 @@ bool link_pump(struct workload *vm)
         break;
     case WIRE_AGAIN:
         link_drain_control(vm);
-        if ((vm->machine.ended || vm->machine.control_fd < 0) && vm->stage < VM_EXITED)
-            fail(vm, NULL);
+        if ((vm->machine.ended || link_news_fd(vm) < 0) && vm->stage < VM_EXITED)
+            (vm->kind == VM_CONTAINER ? lose : fail)(vm, NULL);
         break;
     }
     return frame;
+}
+
+/* A container that has not begun may be all that hangs, by a volume whose server does not answer:
+ * the others of its pod go on, and its init ends by this when it can. */
+static void abandon(struct workload *vm, const char *what)
+{
+    if (vm->kind != VM_CONTAINER || vm->stage >= VM_STARTED) {
+        fail(vm, what);
+        return;
+    }
+    lose(vm, what);
+    hang_up(vm);
 }
 
 /* What is left of the time in which something must come from the guest. */
@@ -184,18 +232,18 @@ static int64_t patience_left(const struct workload *vm, struct patience *patienc
     int64_t over = wire_clock_milliseconds() - patience->begun - patience->milliseconds;
     const int64_t most = (int64_t)LONGEST_WAIT * patience->milliseconds;
     if (over >= patience->allowed) {
-        int64_t waited = machine_kept_waiting(&vm->machine);
+        int64_t waited = machine_kept_waiting(&vm->machine) - vm->machine.kept_before;
         patience->allowed = waited < most ? waited : most;
     }
     return patience->allowed - over;
 }
 
-/* hybrid-vmm knows where the guest stands, if it is not stuck itself. */
+/* hybrid-vmm knows where the guest stands, if it is not stuck itself; in a pod, it would end. */
 static void give_up(struct workload *vm, const struct patience *patience)
 {
     char what[1200], more[96] = "";
     struct machine_message stalled = { .type = MACHINE_STALLED };
-    if (vm->machine.control_fd >= 0 &&
+    if (vm->kind != VM_CONTAINER && vm->machine.control_fd >= 0 &&
         io_send_fds(vm->machine.control_fd, &stalled, sizeof stalled, NULL, 0) == 0)
         (void)link_wait_for_end(vm, LAST_WORDS);
     bool told = vm->machine.ended && vm->machine.end == MACHINE_END_STALLED;
@@ -207,20 +255,20 @@ static void give_up(struct workload *vm, const struct patience *patience)
     (void)snprintf(what, sizeof what, "no progress for %d seconds%s%s%s%s",
                    patience->milliseconds / 1000, told ? " (" : "", told ? vm->machine.text : "",
                    told ? ")" : "", more);
-    fail(vm, what);
+    abandon(vm, what);
 }
 
 /* Waits for the machine and for whoever may end it. Returns whether it is still wanted. */
-static bool wait_for_events(const struct workload *vm, int milliseconds)
+static bool wait_for_events(const struct workload *vm, int milliseconds, bool watched_too)
 {
     struct pollfd fds[OWN_FDS + WORKLOAD_WATCHED_FDS] = {
         { .fd = vm->wire_fd, .events = POLLIN },
-        { .fd = vm->machine.control_fd, .events = POLLIN },
+        { .fd = link_news_fd(vm), .events = POLLIN },
         { .fd = vm->machine.console.fd, .events = POLLIN },
         { .fd = vm->machine.server.process.pidfd, .events = POLLIN },
         { .fd = vm->machine.names.process.pidfd, .events = POLLIN },
     };
-    const struct workload_watch *watch = vm->watch;
+    const struct workload_watch *watch = watched_too ? vm->watch : NULL;
     size_t watched =
         watch ? watch->poll_fds(watch->context, fds + OWN_FDS, WORKLOAD_WATCHED_FDS) : 0;
     (void)poll(fds, OWN_FDS + watched, milliseconds);
@@ -263,7 +311,7 @@ int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, st
             give_up(vm, &patience);
             continue;
         }
-        if (!wait_for_events(vm, (int)left))
+        if (!wait_for_events(vm, (int)left, true))
             return error_set(err, EXIT_OURS, "%s was killed while it was being started", vm->id);
     }
 }
@@ -286,9 +334,30 @@ int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *
     if (errno == EPIPE || errno == ECONNRESET)
         wire_lost(vm);
     else
-        fail(vm, what);
+        abandon(vm, what);
     *err = vm->exit.error;
     if (!vm->exit.failed)
         (void)error_set(err, EXIT_OURS, "the workload %s has ended", vm->id);
     return -1;
+}
+
+int link_request(struct workload *vm, uint32_t type, const void *payload, size_t length,
+                 struct error *err)
+{
+    int64_t deadline = wire_clock_milliseconds() + REQUEST_TIMEOUT;
+    if (link_send(vm, type, WIRE_REQUEST_PROCESS, payload, length, NULL, 0, err) < 0)
+        return -1;
+    vm->requests++; /* of one that was given up, the answer comes first */
+    while (vm->requests > 0) {
+        int64_t left = deadline - wire_clock_milliseconds();
+        (void)link_pump(vm);
+        if (vm->exit.failed || vm->stage >= VM_EXITED)
+            return error_set(err, EXIT_OURS, "the workload has just ended");
+        if (vm->requests > 0 && left <= 0)
+            return error_set(err, EXIT_OURS, "the guest of %s does not answer", vm->id);
+        if (vm->requests > 0)
+            (void)wait_for_events(vm, (int)left, false);
+    }
+    *err = vm->request_error;
+    return *err->message ? -1 : 0;
 }

@@ -1,4 +1,4 @@
-/* What the guest is offered: streams, each under a port of its own. */
+/* What the guest is offered: streams and connections, each under a port of its own. */
 #include "parts.h"
 
 #include "cleanup.h"
@@ -22,6 +22,11 @@ static int end_offer(const struct workload *vm, uint32_t type, uint32_t port)
     return port == 0 || vm->machine.control_fd < 0
                ? 0
                : io_send_fds(vm->machine.control_fd, &message, sizeof message, NULL, 0);
+}
+
+void link_withdraw(const struct workload *vm, uint32_t port)
+{
+    (void)end_offer(vm, MACHINE_WITHDRAW, port);
 }
 
 /* A hybrid-vmm that does not even take a message is waited for once. */
@@ -78,6 +83,19 @@ int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS],
             (void)close(fd);
     }
     return result;
+}
+
+int link_offer_connection(const struct workload *vm, uint32_t *port, struct error *err)
+{
+    int pair[2];
+    if (random_port(port, err) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(err, EXIT_OURS, errno, "cannot make a socket pair");
+    _cleanup_close_ int ours = pair[0];
+    if (link_offer(vm, *port, 0, pair[1], err) < 0)
+        return -1;
+    return take_fd(&ours);
 }
 
 int link_offer_names(struct workload *vm, uint32_t *port, struct error *err)

@@ -25,12 +25,23 @@ enum vm_stage {
     VM_STAGES,
 };
 
-struct vm_session { /* an exec session */
-    bool used, started;
-    uint32_t number;
-    uint32_t ports[WIRE_STREAMS]; /* offered to the guest; 0: none */
+/* What a control connection is about. */
+enum vm_kind {
+    VM_SOLO,      /* a machine and the one workload in it */
+    VM_POD,       /* a machine that is a pod's, in its keeper */
+    VM_CONTAINER, /* a workload in a machine that a keeper has */
 };
 
+struct vm_session { /* an exec session */
+    bool used, started;
+    bool ended; /* and nobody has been told: status and error are valid */
+    uint32_t number;
+    uint32_t ports[WIRE_STREAMS]; /* offered to the guest; 0: none */
+    int status;
+    struct error *error; /* NULL: it ran */
+};
+
+typedef void vm_refused(void *context, uint32_t number, const struct error *error);
 typedef void vm_exec_ended(void *context, uint32_t number, int status, const struct error *error);
 
 /* Where a monitor that stands in for its workload is at home, and where it is seen. -1: nowhere. */
@@ -42,6 +53,7 @@ struct stand_in {
 struct vm_machine {
     struct spawned monitor;     /* hybrid-vmm */
     int threads_fd;             /* its threads as proc(5) has them; -1: unknown */
+    int64_t kept_before;        /* VM_CONTAINER: machine_kept_waiting when it came */
     struct share_server server; /* where there are shares */
     struct name_helper names;   /* where the network has a name server of its own */
     int control_fd;             /* to hybrid-vmm; -1: it is gone */
@@ -49,7 +61,7 @@ struct vm_machine {
     struct network network; /* with netlink_fd -1: the machine has none */
     int landlock;           /* that confines hybrid-vmm: its version; 0: none */
     bool ended;             /* ENDED arrived: end and text are valid */
-    uint32_t end;           /* enum machine_end */
+    uint32_t end;           /* enum machine_end; not of a VM_CONTAINER: see keepers_word */
     char text[1024];
     char warning[256]; /* the first that hybrid-vmm gave; "": none */
 };
@@ -57,8 +69,18 @@ struct vm_machine {
 /* What runs in a machine, as told to hybrid-init over one control connection. */
 struct workload {
     char *id;
-    struct vm_machine machine;
-    struct cgroup *cgroup; /* of the machine */
+    enum vm_kind kind;
+    struct vm_machine machine; /* VM_CONTAINER: only control_fd, for offers, the threads, and how it
+                                  ended */
+    int keeper_fd;             /* VM_CONTAINER: to the keeper of its machine; -1: it is gone */
+    struct error keepers_word; /* VM_CONTAINER: with machine.ended: why; the status it has then */
+    uint32_t first_share;      /* VM_CONTAINER: as the keeper says */
+    vm_refused *refused;       /* VM_POD: the guest cannot have a container; with refused_context */
+    void *refused_context;
+    size_t refusable; /* VM_POD: containers that were asked for, less those that were refused */
+    size_t requests;  /* FREEZE and UPDATE that the guest has not answered */
+    struct error request_error; /* of the last that it has; no message: it was carried out */
+    struct cgroup *cgroup;      /* of the machine, and of who stands in for the workload */
     char *cgroup_name;
     char *guest_config;           /* the configuration as the guest gets it */
     uint32_t ports[WIRE_STREAMS]; /* of its own streams, offered to the guest; 0: none */
@@ -125,8 +147,8 @@ void link_drain_control(struct workload *vm);
 /*
  * Waits until the stage is reached, the command or the machine failed, or nobody wants it any more.
  * The machine fails when there was no frame for so many milliseconds, and as many more as it could
- * have run since it was started and the host had no processor for it, but at most thrice as many in
- * all. Returns 0, or -1 with *err.
+ * have run since it was started, or the container came, and the host had no processor for it, but
+ * at most thrice as many in all. Returns 0, or -1 with *err.
  */
 int link_wait_for(struct workload *vm, enum vm_stage stage, int milliseconds, struct error *err);
 
@@ -140,8 +162,6 @@ void link_shut_down(struct workload *vm, int milliseconds);
 /* Sends a frame to hybrid-init. Returns 0, or -1 with *err. */
 int link_send(struct workload *vm, uint32_t type, uint32_t process, const void *fixed,
               size_t fixed_length, const void *text, size_t text_length, struct error *err);
-
-/* offers.c */
 
 /*
  * Offers descriptors to the guest under a port (MACHINE_OFFER); closes them in any case.
@@ -160,6 +180,24 @@ int link_offer_streams(const struct workload *vm, const int stdio[WIRE_STREAMS],
  * *err. */
 int link_offer_names(struct workload *vm, uint32_t *port, struct error *err);
 
+/* Makes a connection into the guest: offers one end under a random port. Returns ours, or -1 with
+ * *err. */
+int link_offer_connection(const struct workload *vm, uint32_t *port, struct error *err);
+
+/* Sends a FREEZE or UPDATE of a container in a pod, and waits for its answer. 0, or -1 with *err.
+ */
+int link_request(struct workload *vm, uint32_t type, const void *payload, size_t length,
+                 struct error *err);
+
+/* Ends the machine, which is of no use any more, or has its keeper end it. */
+void link_end_machine(struct workload *vm);
+
+/* Where news of the machine come from: hybrid-vmm, or the keeper; -1: neither is there any more. */
+int link_news_fd(const struct workload *vm);
+
+/* Takes back an offer that the guest may not have taken up: its descriptor is closed then. */
+void link_withdraw(const struct workload *vm, uint32_t port);
+
 /*
  * Closes the streams of a process that has ended, or never began, whether the guest has taken them
  * up, or lets go of them, or not: nobody must wait for their end. What came of them is delivered.
@@ -172,6 +210,9 @@ void link_close_streams(const struct workload *vm, const uint32_t ports[WIRE_STR
 bool link_handle_frame(struct workload *vm);
 
 struct vm_session *link_find_session(struct workload *vm, uint32_t number);
+
+/* Tells of exec sessions that ended while nobody could be told. */
+void link_tell_ended(struct workload *vm);
 
 /* The text of somebody who may say anything as one for a terminal and for a document: as many whole
  * characters as there is room for. */
@@ -190,6 +231,41 @@ int boot_machine(struct workload *vm, const struct workload_spec *spec, struct e
  * 0, or -1 with *err.
  */
 int boot_reserve(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* reserve.c: a pod's shares are those of its containers, which come later; its processors are more
+ * than those of a workload. */
+int boot_list_shares(const struct workload *vm, const struct workload_spec *spec,
+                     struct shares *shares, struct error *err);
+bool boot_serves(const struct shares *shares);
+int boot_count_cpus(const struct workload *vm, const struct plan_resources *resources,
+                    struct error *err);
+int boot_make_cgroup(struct workload *vm, const struct workload_spec *spec,
+                     const struct shares *shares, struct error *err);
+
+/* The configuration as the guest gets it. 0, or -1 with *err. */
+int boot_keep_config(struct workload *vm, const struct workload_spec *spec,
+                     const struct shares *shares, struct error *err);
+
+/* vm.c */
+
+/* A workload of which nothing runs yet, and its end. */
+struct workload *vm_new(const struct workload_spec *spec, enum vm_kind kind, struct error *err);
+void vm_release(struct workload *vm);
+
+/* What the guest is to know of its network. 0, or -1 with *err. */
+int vm_send_network(struct workload *vm, struct error *err);
+
+/* claim.c: a container's part of what pod.h describes. */
+
+/* Has the keeper of its pod take the workload in, and waits until its init in the guest is ready.
+ * Returns 0, or -1 with *err. */
+int claim_attach(struct workload *vm, const struct workload_spec *spec, struct error *err);
+
+/* Reads a message of the keeper. Returns whether there was one. */
+bool claim_read(struct workload *vm);
+
+/* Lets go of the machine, and waits until the keeper has taken away what the workload had. */
+void claim_detach(struct workload *vm);
 
 /* stand_in.c: the caller becomes the process of a workload whose cgroup is there. 0, or -1 with
  * *err. */

@@ -64,6 +64,13 @@ static int add_share(const struct workload_spec *spec, struct shares *shares, co
     return check_kind(share->path, target, err);
 }
 
+/* The pod's own /dev/shm: memory of the guest that its containers share, and no share. */
+static bool is_pods_shm(const struct workload_spec *spec, const char *target, const char *source)
+{
+    return spec->pod && spec->pod->shm && source && target &&
+           strcmp(target, WIRE_SHM_DIRECTORY) == 0 && strcmp(source, spec->pod->shm) == 0;
+}
+
 int shares_list(const struct workload_spec *spec, struct shares *shares, struct error *err)
 {
     const struct plan *plan = spec->plan;
@@ -78,7 +85,7 @@ int shares_list(const struct workload_spec *spec, struct shares *shares, struct 
     }
     for (size_t i = 0; i < plan->step_count; i++) {
         const struct plan_mount *mount = &plan->steps[i].mount;
-        if (!is_bind(&plan->steps[i]))
+        if (!is_bind(&plan->steps[i]) || is_pods_shm(spec, mount->target, mount->source))
             continue;
         struct share *share = &shares->entries[shares->count];
         share->recursive = mount->flags & MS_REC;
@@ -114,16 +121,38 @@ static int set_share(json_t *object, const char *member, size_t number)
     return json_object_set_new(object, member, json_string(path));
 }
 
-/* What the host does itself, with the VM as a whole: it sets the limits of the VM's cgroup and runs
- * the hooks. The guest's own cgroup counts memory and processes. */
-static void drop_host_part(json_t *config)
+/* What is left is for the guest's cgroup of one container: a guest has no swap. */
+static void drop_machines_limits(json_t *resources)
 {
-    static const char *const limits[] = { "memory",  "cpu",  "blockIO", "hugepageLimits",
-                                          "network", "rdma", "unified" };
+    static const char *const members[][2] = {
+        { "memory", "limit" },
+        { "memory", "swap" },
+        { "cpu", "cpus" },
+        { "cpu", "mems" },
+        { "unified", "memory.swap.max" },
+        { "unified", "memory.swap.high" },
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        (void)json_object_del(json_object_get(resources, members[i][0]), members[i][1]);
+}
+
+/*
+ * What the host does itself, with the VM as a whole: it sets the limits of the VM's cgroup and runs
+ * the hooks. The guest's own cgroup counts memory and processes; and holds one of a pod's
+ * containers to more (machine_find_unheld), though not by the numbers of the host's processors.
+ */
+static void drop_host_part(json_t *config, bool pod)
+{
+    static const char *const limits[] = { "blockIO", "hugepageLimits", "network", "rdma" };
+    static const char *const solo[] = { "memory", "cpu", "unified" };
     json_t *lin = json_object_get(config, "linux");
     json_t *resources = json_object_get(lin, "resources");
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         (void)json_object_del(resources, limits[i]);
+    for (size_t i = 0; !pod && i < sizeof solo / sizeof solo[0]; i++)
+        (void)json_object_del(resources, solo[i]);
+    if (pod)
+        drop_machines_limits(resources);
     (void)json_object_del(lin, "cgroupsPath");
     (void)json_object_del(config, "hooks");
 }
@@ -156,16 +185,21 @@ json_t *shares_rewrite(const struct workload_spec *spec, const struct shares *sh
     int failed = copy ? 0 : -1;
     (void)json_object_del(json_object_get(copy, "root"), PLAN_RESOLVED_KEY);
     if (spec->bundle && copy) {
-        failed |= set_share(json_object_get(copy, "root"), "path", 0);
+        failed |= set_share(json_object_get(copy, "root"), "path", shares->first);
         failed |= networked ? join_network(copy) : 0;
-        drop_host_part(copy);
+        drop_host_part(copy, spec->pod);
     }
     for (size_t i = 0; !failed && i < json_array_size(mounts); i++) {
         const json_t *entry = json_array_get(mounts, i);
         (void)json_object_del(json_array_get(copied, i), PLAN_RESOLVED_KEY); /* of the host */
-        size_t number = find_share(shares, json_string_value(json_object_get(entry, "source")));
+        const char *source = json_string_value(json_object_get(entry, "source"));
+        size_t number = find_share(shares, source);
         if (number < shares->count)
-            failed |= set_share(json_array_get(copied, i), "source", number);
+            failed |= set_share(json_array_get(copied, i), "source", shares->first + number);
+        else if (is_pods_shm(spec, json_string_value(json_object_get(entry, "destination")),
+                             source))
+            failed |= json_object_set_new(json_array_get(copied, i), "source",
+                                          json_string(WIRE_SHM_DIRECTORY));
     }
     if (!failed)
         return copy;

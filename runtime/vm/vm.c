@@ -34,15 +34,6 @@ static int send_filter(struct workload *vm, uint32_t process, const struct plan 
                      plan->filter_length, err);
 }
 
-static int send_network(struct workload *vm, struct error *err)
-{
-    uint8_t data[NETWORK_MAX_BYTES];
-    if (vm->machine.network.netlink_fd < 0)
-        return 0;
-    size_t length = network_pack(&vm->machine.network.description, data);
-    return link_send(vm, WIRE_NETWORK, WIRE_MAIN_PROCESS, data, length, NULL, 0, err);
-}
-
 static int send_names(struct workload *vm, struct error *err)
 {
     struct wire_names names;
@@ -54,6 +45,17 @@ static int send_names(struct workload *vm, struct error *err)
     return link_send(vm, WIRE_NAMES, WIRE_MAIN_PROCESS, &names, sizeof names, NULL, 0, err);
 }
 
+int vm_send_network(struct workload *vm, struct error *err)
+{
+    uint8_t data[NETWORK_MAX_BYTES];
+    if (vm->machine.network.netlink_fd < 0)
+        return 0;
+    size_t length = network_pack(&vm->machine.network.description, data);
+    if (link_send(vm, WIRE_NETWORK, WIRE_MAIN_PROCESS, data, length, NULL, 0, err) < 0)
+        return -1;
+    return send_names(vm, err);
+}
+
 static void describe_limits(struct wire_rlimit limits[WIRE_RLIMITS])
 {
     for (int i = 0; i < WIRE_RLIMITS; i++) {
@@ -63,43 +65,67 @@ static void describe_limits(struct wire_rlimit limits[WIRE_RLIMITS])
     }
 }
 
-/* Sends the plan and waits until the guest has applied it. stdio is taken over. */
-static int prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
-                   struct error *err)
+/* In a pod, no limit is that of the machine. */
+static uint64_t limit_memory(const struct workload *vm, const struct plan_resources *resources)
+{
+    int64_t limit = resources->memory_limit;
+    if (vm->kind == VM_CONTAINER && (limit <= 0 || limit == PLAN_UNLIMITED))
+        return 0;
+    return vm_memory_limit(resources);
+}
+
+/* Sends what the workload is, once its streams were offered, and waits until the guest has set it
+ * up. */
+static int configure(struct workload *vm, const struct workload_spec *spec,
+                     struct wire_config *config, struct error *err)
 {
     struct timespec now;
-    struct wire_config config = {
-        .memory_limit = vm_memory_limit(&spec->plan->resources),
-        .layer_count = (uint32_t)spec->layer_count,
-        .process = { .rows = spec->rows,
-                     .columns = spec->columns,
-                     .flags = (spec->keep_writable ? WIRE_SCRATCH_DISK : 0) |
-                              (vm->machine.server.process.pid > 0 ? WIRE_SHARES : 0) },
-    };
-    describe_limits(config.limits);
-    int offered = link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd,
-                                     &config.process, err);
-    memcpy(vm->ports, config.process.ports, sizeof vm->ports);
-    if (offered < 0 || send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 ||
-        send_network(vm, err) < 0 || send_names(vm, err) < 0)
+    if (send_filter(vm, WIRE_MAIN_PROCESS, spec->plan, err) < 0 || vm_send_network(vm, err) < 0)
         return -1;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    config.clock_seconds = now.tv_sec;
-    config.clock_nanoseconds = (uint32_t)now.tv_nsec;
-    if (link_send(vm, WIRE_CONFIG, WIRE_MAIN_PROCESS, &config, sizeof config, vm->guest_config,
+    config->clock_seconds = now.tv_sec;
+    config->clock_nanoseconds = (uint32_t)now.tv_nsec;
+    if (link_send(vm, WIRE_CONFIG, WIRE_MAIN_PROCESS, config, sizeof *config, vm->guest_config,
                   strlen(vm->guest_config), err) < 0)
         return -1;
     return link_wait_for(vm, VM_PREPARED, PREPARE_TIMEOUT, err);
 }
 
-static struct workload *vm_new(const struct workload_spec *spec, struct error *err)
+/* Sends the plan and waits until the guest has applied it. stdio is taken over. */
+static int prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
+                   struct error *err)
+{
+    struct wire_config config = {
+        .memory_limit = limit_memory(vm, &spec->plan->resources),
+        .layer_count = (uint32_t)spec->layer_count,
+        .process = { .rows = spec->rows,
+                     .columns = spec->columns,
+                     .flags = (spec->keep_writable ? WIRE_SCRATCH_DISK : 0) |
+                              (vm->kind == VM_CONTAINER || vm->machine.server.process.pid > 0
+                                   ? WIRE_SHARES
+                                   : 0) },
+    };
+    describe_limits(config.limits);
+    int offered = link_offer_streams(vm, spec->stdio, spec->plan->terminal, terminal_fd,
+                                     &config.process, err);
+    memcpy(vm->ports, config.process.ports, sizeof vm->ports);
+    if (offered == 0 && configure(vm, spec, &config, err) == 0)
+        return 0;
+    /* The hybrid-vmm of a pod lives on, and with it what was offered: nobody must wait for its end.
+     */
+    link_close_streams(vm, vm->ports);
+    return -1;
+}
+
+struct workload *vm_new(const struct workload_spec *spec, enum vm_kind kind, struct error *err)
 {
     struct workload *vm = calloc(1, sizeof *vm);
     if (!vm) {
         (void)error_set(err, EXIT_OURS, "out of memory");
         return NULL;
     }
-    vm->wire_fd = vm->kill_timer = -1;
+    vm->kind = kind;
+    vm->wire_fd = vm->kill_timer = vm->keeper_fd = -1;
     machine_init(&vm->machine);
     vm->stand_in = (struct stand_in){ -1, -1, -1, -1 };
     vm->watch = spec->watch;
@@ -121,7 +147,7 @@ static struct workload *vm_new(const struct workload_spec *spec, struct error *e
 }
 
 /* Ends hybrid-vmm, frees everything. */
-static void vm_release(struct workload *vm)
+void vm_release(struct workload *vm)
 {
     struct error ignored;
     machine_end(&vm->machine);
@@ -131,7 +157,10 @@ static void vm_release(struct workload *vm)
         if (!vm->held) /* or we are in it ourselves */
             (void)cgroup_remove(vm->cgroup_name, &ignored);
     }
+    for (size_t i = 0; i < WIRE_MAX_PROCESSES; i++)
+        free(vm->sessions[i].error);
     cleanup_close(&vm->wire_fd);
+    cleanup_close(&vm->keeper_fd);
     cleanup_close(&vm->kill_timer);
     wire_next(&vm->reader);
     free(vm->guest_config);
@@ -140,12 +169,12 @@ static void vm_release(struct workload *vm)
     free(vm);
 }
 
-/* Boots the machine and sets the workload up in it. stdio is taken over. */
+/* Boots the machine, or joins its pod's, and sets the workload up in it. stdio is taken over. */
 static int vm_prepare(struct workload *vm, const struct workload_spec *spec, int *terminal_fd,
                       struct error *err)
 {
     *terminal_fd = -1;
-    if (boot_machine(vm, spec, err) < 0) {
+    if ((spec->pod ? claim_attach(vm, spec, err) : boot_machine(vm, spec, err)) < 0) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
         return -1;
@@ -171,7 +200,7 @@ static struct workload *vm_create(const struct workload_spec *spec, int *termina
                                   struct error *err)
 {
     *terminal_fd = -1;
-    struct workload *vm = check_filter(spec->plan, err) < 0 ? NULL : vm_new(spec, err);
+    struct workload *vm = check_filter(spec->plan, err) < 0 ? NULL : vm_new(spec, VM_SOLO, err);
     if (!vm) {
         for (int i = 0; i < WIRE_STREAMS; i++)
             cleanup_close(&spec->stdio[i]);
@@ -185,7 +214,7 @@ static struct workload *vm_create(const struct workload_spec *spec, int *termina
 
 static struct workload *vm_hold(const struct workload_spec *spec, struct error *err)
 {
-    struct workload *vm = vm_new(spec, err);
+    struct workload *vm = vm_new(spec, spec->pod ? VM_CONTAINER : VM_SOLO, err);
     if (!vm)
         return NULL;
     if (boot_reserve(vm, spec, err) == 0 && stand_in_begin(vm, spec, err) == 0)
@@ -225,10 +254,12 @@ static const char *vm_warning(const struct workload *vm)
 
 static size_t vm_poll_fds(const struct workload *vm, struct pollfd *fds, size_t max)
 {
-    const int watched[] = {
-        vm->wire_fd,    vm->machine.control_fd,           vm->machine.console.fd,
-        vm->kill_timer, vm->machine.server.process.pidfd, vm->machine.names.process.pidfd
-    };
+    const int watched[] = { vm->wire_fd,
+                            link_news_fd(vm),
+                            vm->machine.console.fd,
+                            vm->kill_timer,
+                            vm->machine.server.process.pidfd,
+                            vm->machine.names.process.pidfd };
     size_t count = 0;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0] && count < max; i++) {
         if (watched[i] >= 0)
@@ -246,7 +277,7 @@ static void end_unresponsive(struct workload *vm)
         return;
     vm->stage = VM_EXITED;
     vm->exit = (struct workload_exit){ .status = EXIT_SIGNAL_BASE + SIGKILL };
-    machine_kill(&vm->machine);
+    link_end_machine(vm);
 }
 
 static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t count,
@@ -258,6 +289,7 @@ static int vm_dispatch(struct workload *vm, const struct pollfd *fds, size_t cou
     (void)count;
     vm->exec_ended = exec_ended;
     vm->exec_context = context;
+    link_tell_ended(vm);
     while (link_pump(vm) && !vm->exit.failed && vm->stage < VM_EXITED)
         ;
     link_check_helpers(vm);
@@ -295,15 +327,34 @@ static int vm_signal(struct workload *vm, int signal, bool all, struct error *er
     return send_signal(vm, WIRE_MAIN_PROCESS, signal, all, err);
 }
 
+/* A freeze that failed is called off: it may be carried out late, when its container counts as
+ * running. */
+static int freeze_in_guest(struct workload *vm, bool pause, struct error *err)
+{
+    const struct wire_freeze freeze = { .frozen = pause }, thaw = { .frozen = false };
+    bool killed = !pause && vm->kill_timer >= 0; /* that is what it waits for, and no answer */
+    struct error ignored; /* a container that cannot be told anything is lost by that */
+    if (!killed && link_request(vm, WIRE_FREEZE, &freeze, sizeof freeze, err) == 0)
+        return 0;
+    if ((pause || killed) && !vm->exit.failed && vm->stage < VM_EXITED &&
+        link_send(vm, WIRE_FREEZE, WIRE_REQUEST_PROCESS, &thaw, sizeof thaw, NULL, 0, &ignored) ==
+            0)
+        vm->requests++;
+    return killed ? 0 : -1;
+}
+
 /*
  * From outside, so that all of the process stands still, whatever its guest has made of it:
  * MACHINE_PAUSE asks it to stop its vCPUs, and leaves the threads of its devices at their work. By
  * signals, not by the cgroup's freezer: kernels up to 6.13 put a thread of their own, which no
  * freezer stops, into the cgroup of each VM, and on cgroup v2 such a cgroup never counts as frozen.
+ * A container of a pod stands still by its guest's freezer: the others go on.
  */
 static int vm_pause(struct workload *vm, bool pause, struct error *err)
 {
     siginfo_t info = { 0 };
+    if (vm->kind == VM_CONTAINER)
+        return freeze_in_guest(vm, pause, err);
     if (syscall(SYS_pidfd_send_signal, vm->machine.monitor.pidfd, pause ? SIGSTOP : SIGCONT, NULL,
                 0) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot reach hybrid-vmm");
@@ -316,6 +367,13 @@ static int vm_pause(struct workload *vm, bool pause, struct error *err)
     return error_set(err, EXIT_OURS, "hybrid-vmm has just ended");
 }
 
+static int vm_update(struct workload *vm, const char *resources, struct error *err)
+{
+    if (vm->kind != VM_CONTAINER)
+        return error_set(err, EXIT_OURS, "%s has a machine of its own", vm->id);
+    return link_request(vm, WIRE_UPDATE, resources, strlen(resources), err);
+}
+
 static int vm_resize(struct workload *vm, uint32_t process, uint16_t rows, uint16_t columns,
                      struct error *err)
 {
@@ -325,7 +383,8 @@ static int vm_resize(struct workload *vm, uint32_t process, uint16_t rows, uint1
 
 static struct vm_session *new_session(struct workload *vm, uint32_t number, struct error *err)
 {
-    if (number == WIRE_MAIN_PROCESS || link_find_session(vm, number)) {
+    if (number == WIRE_MAIN_PROCESS || number == WIRE_REQUEST_PROCESS ||
+        link_find_session(vm, number)) {
         (void)error_set(err, EXIT_OURS, "exec session %u exists already", number);
         return NULL;
     }
@@ -395,6 +454,8 @@ static void vm_destroy(struct workload *vm)
     if (!vm)
         return;
     link_shut_down(vm, SHUTDOWN_TIMEOUT);
+    if (vm->kind == VM_CONTAINER)
+        claim_detach(vm);
     vm_release(vm);
 }
 
@@ -419,6 +480,7 @@ const struct workload_ops vm_ops = {
     .dispatch = vm_dispatch,
     .signal = vm_signal,
     .pause = vm_pause,
+    .update = vm_update,
     .resize = vm_resize,
     .exec = vm_exec,
     .exec_started = vm_exec_started,

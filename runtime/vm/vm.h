@@ -1,6 +1,7 @@
 /*
  * The VM back end: describes a machine, spawns hybrid-vmm for it, and speaks to hybrid-init in the
- * guest. The operations are vm_ops (runtime/monitor/workload.h).
+ * guest. The operations are vm_ops (runtime/monitor/workload.h); of a container in a pod they are
+ * those of a guest in the machine that the pod's keeper has (pod.h).
  *
  * Environment: HYBRID_VM_KERNEL_ARGUMENTS is appended to the guest kernel's command line, for
  * diagnosis: "loglevel=7" shows its messages.

@@ -55,7 +55,9 @@ static int list(struct fixture *f, const char *mounts)
         "'source':'proc'}%s],'hooks':{'poststop':[{'path':'/bin/true'}]},'linux':{"
         "'cgroupsPath':'/"
         "x','namespaces':[{'type':'mount'},{'type':'pid'},{'type':'network'}],'resources':{"
-        "'memory':{'limit':1},'cpu':{'shares':2},'pids':{'limit':3}}}}",
+        "'memory':{'limit':2,'swap':2,'reservation':1},'cpu':{'shares':2,'cpus':'0'},"
+        "'pids':{'limit':3},'unified':{'memory.high':'1','memory.swap.max':'0'},"
+        "'hugepageLimits':[{'pageSize':'2MB','limit':0}]}}}",
         mounts);
     if (plan_parse(load(text), 0, &f->plan, &f->err) < 0)
         fail_msg("%s", f->err.message);
@@ -109,6 +111,37 @@ static void test_bundle(void **state)
     drop(f);
 }
 
+/* What the containers of a pod have in the guest is not the first share, nor all of it one. */
+static void test_container_of_a_pod(void **state)
+{
+    struct fixture *f = *state;
+    char shm[64], mounts[512];
+    (void)snprintf(shm, sizeof shm, "%s/data", f->directory);
+    const struct workload_pod pod = { .directory = "/nowhere", .shm = shm };
+    (void)snprintf(mounts, sizeof mounts,
+                   ",{'destination':'/dev/shm','type':'bind','source':'%s','options':['rbind']},"
+                   "{'destination':'/other','type':'bind','source':'%s','options':['rbind']}",
+                   shm, shm);
+    (void)list(f, mounts);
+    shares_free(&f->shares);
+    f->spec.pod = &pod;
+    assert_int_equal(shares_list(&f->spec, &f->shares, &f->err), 0);
+    assert_int_equal(f->shares.count, 2);
+    f->shares.first = 41;
+    json_t *config = shares_rewrite(&f->spec, &f->shares, true, &f->err);
+    assert_json(json_object_get(config, "root"), "{'path':'/shares/41'}");
+    const json_t *copied = json_object_get(config, "mounts");
+    static const char *const sources[] = { "proc", "/dev/shm", "/shares/42" };
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(json_string_value(json_object_get(json_array_get(copied, i), "source")),
+                            sources[i]);
+    assert_json(get(config, "linux/resources"),
+                "{'memory':{'reservation':1},'cpu':{'shares':2},'pids':{'limit':3},"
+                "'unified':{'memory.high':'1'}}");
+    json_decref(config);
+    drop(f);
+}
+
 static void test_refused(void **state)
 {
     struct fixture *f = *state;
@@ -139,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_bundle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_container_of_a_pod, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
