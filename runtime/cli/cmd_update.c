@@ -2,6 +2,7 @@
 #include "cleanup.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/exec.h"
+#include "runtime/engine/machine.h"
 #include "runtime/launch/change.h"
 #include "runtime/launch/run_policy.h"
 #include "runtime/plan/compose.h"
@@ -177,11 +178,13 @@ static json_t *compose(const struct settings *settings, struct error *err)
     return resources;
 }
 
-static int apply(const struct state *state, const struct plan_resources *resources,
-                 struct error *err)
+static int apply(const struct runtime *runtime, const struct state *state,
+                 const struct plan_resources *resources, struct error *err)
 {
     if (state->status == STATE_STOPPED)
         return error_set(err, EXIT_OURS, "%s: container not running", state->id);
+    if (state->pod)
+        return machine_update(runtime, state, resources, err);
     if (!state->cgroup || !*state->cgroup)
         return error_set(err, EXIT_OURS, "cannot limit %s: it has no cgroup of its own", state->id);
     return workload_set_limits(state, resources, err);
@@ -194,7 +197,7 @@ static int update_container(const struct cli *cli, const char *id,
     _cleanup_state_ struct state state = { 0 };
     if (engine_lock(&cli->runtime, id, &lock, &state, err) < 0)
         return -1;
-    return apply(&state, resources, err);
+    return apply(&cli->runtime, &state, resources, err);
 }
 
 static int run_update(const struct cli *cli, const void *settings, char **operands, size_t count,
@@ -226,7 +229,8 @@ const struct verb verb_update = {
     .description =
         "Until it ends: `hybrid start` gives it again what it was made with. What can be changed\n"
         "of a VM are its processors and block I/O (--cpu-*, --cpuset-*, --blkio-weight), not its\n"
-        "memory and what its own kernel limits.",
+        "memory and what its own kernel limits; of a container in the VM of a pod its memory,\n"
+        "processor time and number of processes.",
     .examples = "  hybrid update --memory 256m --pids-limit 100 web\n"
                 "  echo '{\"cpu\":{\"shares\":512}}' | hybrid update --resources - web",
     .options = options,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -75,9 +76,17 @@ static int apply_policy(const struct runtime *runtime, const char *id, const str
                         json_t *document, struct bundle *bundle, struct error *err)
 {
     bool changed = policy_unpin(document);
-    if (run_policy_decide_bundle(runtime, id, document, pod->role == POD_SANDBOX, &bundle->vm,
-                                 &bundle->policy, err) < 0)
+    bool looks = pod_names_container(runtime, pod, document);
+    const struct run_policy_part part = { .sandbox = pod->role == POD_SANDBOX,
+                                          .guests = looks ? CLONE_NEWPID : 0 };
+    if (run_policy_decide_bundle(runtime, id, document, &part, &bundle->vm, &bundle->policy, err) <
+        0)
         return -1;
+    /* Also if its sandbox has changed since. */
+    if (looks && !bundle->vm)
+        return error_set(err, EXIT_OURS,
+                         "cannot run this bundle as a container: it is to share the processes of "
+                         "one that runs in the VM of its pod; call hybrid-vm for the whole pod");
     return bundle->policy || changed ? keep_text(bundle, document, err) : 0;
 }
 
@@ -111,7 +120,7 @@ static int decide(const struct runtime *runtime, const char *id, json_t *documen
     }
     if (pod.role == POD_SANDBOX)
         return make_sandbox(bundle, document, err);
-    if (pod_join(runtime, id, &pod, document, &bundle->pod, err) < 0)
+    if (pod_join(runtime, &pod, document, &bundle->pod, err) < 0)
         return -1;
     return bundle->pod.sandbox ? keep_text(bundle, document, err) : 0;
 }
@@ -184,7 +193,7 @@ static void note_unknown_capabilities(const struct runtime *runtime, const json_
 int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                 struct bundle *bundle, struct error *err)
 {
-    *bundle = (struct bundle){ .path = realpath(path, NULL), .pod.lock = -1 };
+    *bundle = (struct bundle){ .path = realpath(path, NULL) };
     if (!bundle->path || chdir(bundle->path) < 0)
         return error_set_errno(err, EXIT_OURS, errno, "cannot enter the bundle %s", path);
     bundle->config_text = read_config(bundle->path, err);
@@ -218,5 +227,5 @@ void bundle_free(struct bundle *bundle)
     free(bundle->path);
     json_decref(bundle->policy);
     pod_leave(&bundle->pod);
-    *bundle = (struct bundle){ .pod.lock = -1 };
+    *bundle = (struct bundle){ 0 };
 }

@@ -32,8 +32,9 @@ struct creation {
     int start_listener;
     struct workload_hold hold;
     struct cgroup_scope scope;
-    bool in_scope; /* systemd makes the cgroup */
-    bool recorded; /* there is a state directory of ours */
+    struct workload_pod pod; /* of a VM in one */
+    bool in_scope;           /* systemd makes the cgroup */
+    bool recorded;           /* there is a state directory of ours */
 };
 
 /* What is to be limited cannot be, without a cgroup. */
@@ -94,8 +95,10 @@ static int fill_state(struct creation *creation, const char *id, struct error *e
                                             : json_incref(json_object_get(process, "args")),
         .policy = json_incref(creation->bundle.policy),
     };
-    const struct state *state = &creation->state;
-    if (!state->id || !state->isolation || !state->bundle || !state->cgroup)
+    struct state *state = &creation->state;
+    const char *pod = creation->bundle.pod.sandbox;
+    state->pod = pod ? strdup(pod) : NULL;
+    if ((pod && !state->pod) || !state->id || !state->isolation || !state->bundle || !state->cgroup)
         return error_set(err, EXIT_OURS, "out of memory");
     return 0;
 }
@@ -111,9 +114,6 @@ static int record(struct creation *creation, struct error *err)
     if (created < 0)
         return -1;
     creation->recorded = true;
-    /* Whoever comes to the pod from now on finds this one in it. */
-    if (pod_record_member(creation->runtime, &creation->bundle.pod, id, err) < 0)
-        return -1;
     if (creation->bundle.vm)
         return 0;
     creation->start_listener = local_socket_listen(creation->paths.state_dir, START_SOCKET, 0, err);
@@ -134,7 +134,8 @@ static int prepare(struct creation *creation, const char *id,
         check_cgroup_manager(creation, id, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||
-        (creation->bundle.vm && machine_check(&creation->bundle.plan, &creation->hold, err) < 0) ||
+        (creation->bundle.vm && machine_check(&creation->bundle.plan, &creation->hold,
+                                              creation->bundle.pod.sandbox, err) < 0) ||
         paths_make(creation->runtime, id, &creation->paths, err) < 0)
         return -1;
     return fill_state(creation, id, err);
@@ -157,6 +158,9 @@ static int copy_streams(int stdio[3], struct error *err)
 
 static struct workload_spec describe(struct creation *creation)
 {
+    creation->pod = (struct workload_pod){ .directory = creation->bundle.pod.directory,
+                                           .shm = creation->bundle.pod.shm,
+                                           .processes = creation->bundle.pod.processes };
     return (struct workload_spec){
         .id = creation->state.id,
         .paths = creation->paths.paths,
@@ -165,6 +169,7 @@ static struct workload_spec describe(struct creation *creation)
         .bundle = creation->bundle.path,
         .hold = &creation->hold,
         .scope = creation->in_scope ? &creation->scope : NULL,
+        .pod = creation->pod.directory ? &creation->pod : NULL,
         .stdio = { -1, -1, -1 },
     };
 }
@@ -248,7 +253,6 @@ int engine_create(const struct runtime *runtime, const char *id,
 {
     struct creation creation = {
         .runtime = runtime,
-        .bundle = { .pod.lock = -1 },
         .terminal_fd = options->terminal_fd,
         .lock = -1,
         .start_listener = -1,

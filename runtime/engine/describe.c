@@ -48,7 +48,7 @@ json_t *engine_describe(const struct runtime *runtime, const struct state *state
                   json_object_get(config, "ociVersion"), "id", state->id, "status",
                   state_status_name(state->status), "pid", alive ? (int)state->pid : 0, "bundle",
                   state->bundle ? state->bundle : "", "rootfs", *rootfs ? rootfs : NULL, "created",
-                  created, "isolation", state->isolation, "member", state->member);
+                  created, "isolation", state->isolation, "pod", state->pod);
     json_t *annotations = json_object_get(config, "annotations");
     if (json_is_object(annotations))
         (void)json_object_set(result, "annotations", annotations);

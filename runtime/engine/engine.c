@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "machine.h"
 #include "parts.h"
+#include "pod_machine.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
 #include "runtime/container/hooks.h"
@@ -23,7 +24,7 @@
 #include "runtime/state/local_socket.h"
 #include "salvage.h"
 
-enum { KILL_PATIENCE_MS = 10000 };
+enum { KILL_PATIENCE_MS = 10000, END_PATIENCE_MS = 3000 };
 
 bool engine_owns(const struct runtime *runtime, const char *id)
 {
@@ -160,9 +161,17 @@ static int execute_waiting(const struct runtime *runtime, struct state *state,
     return execute_child(&child, state, plan, err);
 }
 
+static int start_pod(const struct runtime *runtime, const struct state *state, struct error *err)
+{
+    _cleanup_close_ int process = engine_open_process(state, err);
+    return process < 0 ? -1 : pod_start_machine(runtime, state->pod, process, err);
+}
+
 static int execute(const struct runtime *runtime, struct state *state, const struct plan *plan,
                    struct error *err)
 {
+    if (state->pod && start_pod(runtime, state, err) < 0)
+        return -1;
     int result = is_machine(state) ? machine_start(runtime, state, err)
                                    : execute_waiting(runtime, state, plan, err);
     if (result < 0)
@@ -336,16 +345,23 @@ static int end_process(const struct runtime *runtime, const struct state *state,
     return error_set(err, EXIT_OURS, "process %d of %s does not end", state->pid, state->id);
 }
 
+static bool is_sandbox(const struct state *state)
+{
+    return strcmp(state->isolation, "sandbox") == 0;
+}
+
 /* All that is left of it outside of its state. plan: NULL: it cannot be read. */
 static int clean_up(const struct state *state, const char *directory, const struct plan *plan,
                     struct error *err)
 {
     const char *network = plan ? plan->namespaces.path[PLAN_NS_NETWORK] : NULL;
+    if (is_sandbox(state) && pod_end_machine(directory, network, err) < 0)
+        return -1;
     if (state->cgroup && *state->cgroup && cgroup_belongs_to(state->cgroup, directory) &&
         cgroup_remove(state->cgroup, err) < 0)
         return -1;
     /* A namespace that others have made outlives a VM whose monitor was killed. */
-    return is_machine(state) && network ? network_remove_leftovers(network, err) : 0;
+    return is_machine(state) && !state->pod && network ? network_remove_leftovers(network, err) : 0;
 }
 
 /* Needs no lock, which a start holds for as long as it waits for a guest: it ends by this. */
@@ -356,7 +372,13 @@ static void kill_process(const struct runtime *runtime, const char *id)
     if (state_read(runtime->root, id, &state, &ignored) < 0 || engine_require(&state, &ignored) < 0)
         return;
     _cleanup_close_ int pidfd = engine_open_process(&state, &ignored);
-    if (pidfd >= 0)
+    if (pidfd < 0)
+        return;
+    struct pollfd end = { .fd = pidfd, .events = POLLIN };
+    /* With a VM of its own its files are let go by that; the VM of a pod goes on. */
+    if (state.pod)
+        machine_ask_to_end(runtime, &state);
+    if (!state.pod || poll(&end, 1, END_PATIENCE_MS) != 1)
         (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 

@@ -148,8 +148,8 @@ int machine_create(const struct workload_spec *spec, struct machine *machine, st
 /* --- start, kill ---------------------------------------------------------------------------------
  */
 
-static int ask(const struct runtime *runtime, const struct state *state,
-               const struct control_message *question, struct error *err)
+int machine_ask(const struct runtime *runtime, const struct state *state,
+                const struct control_message *question, struct error *err)
 {
     struct timeval patience = { .tv_sec = question->type == CONTROL_START ? START_SECONDS
                                                                           : ANSWER_SECONDS };
@@ -171,14 +171,14 @@ static int ask(const struct runtime *runtime, const struct state *state,
 int machine_start(const struct runtime *runtime, const struct state *state, struct error *err)
 {
     const struct control_message question = { .type = CONTROL_START };
-    return ask(runtime, state, &question, err);
+    return machine_ask(runtime, state, &question, err);
 }
 
 int machine_pause(const struct runtime *runtime, const struct state *state, bool pause,
                   struct error *err)
 {
     const struct control_message question = { .type = pause ? CONTROL_FREEZE : CONTROL_THAW };
-    return ask(runtime, state, &question, err);
+    return machine_ask(runtime, state, &question, err);
 }
 
 int machine_signal(const struct runtime *runtime, const struct state *state, int signal, bool all,
@@ -187,7 +187,16 @@ int machine_signal(const struct runtime *runtime, const struct state *state, int
     const struct control_message question = { .type = CONTROL_SIGNAL,
                                               .value = signal,
                                               .flags = all ? CONTROL_ALL : 0 };
-    return ask(runtime, state, &question, err);
+    return machine_ask(runtime, state, &question, err);
+}
+
+void machine_ask_to_end(const struct runtime *runtime, const struct state *state)
+{
+    const struct control_message question = { .type = CONTROL_SIGNAL, .value = SIGKILL };
+    struct error ignored; /* it is killed otherwise */
+    _cleanup_close_ int socket = workload_connect(runtime, state->id, &ignored);
+    if (socket >= 0)
+        (void)control_send(socket, &question, NULL, 0);
 }
 
 /* --- exec ----------------------------------------------------------------------------------------

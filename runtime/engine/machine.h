@@ -20,10 +20,18 @@
 #include "runtime/state/state.h"
 
 /*
- * Refuses what has no meaning in a machine with a kernel of its own, naming the field. Returns 0,
- * or -1 with *err.
+ * Refuses what has no meaning in a machine with a kernel of its own, naming the field. in_pod: the
+ * namespaces that a pod shares were checked (pod_join). Returns 0, or -1 with *err.
  */
-int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err);
+int machine_check(const struct plan *plan, const struct workload_hold *hold, bool in_pod,
+                  struct error *err);
+
+/* A limit among these, by its member of the configuration, to which the VM of a pod cannot hold one
+ * of its containers; NULL: there is none. Borrowed. */
+const char *machine_find_unheld(const struct plan_resources *resources);
+
+/* Those that it can be held to, as linux.resources for the guest. malloc'd; NULL: out of memory. */
+char *machine_describe_limits(const struct plan_resources *resources);
 
 /*
  * Takes the AppArmor profile out of an OCI process object for a VM: it confines what a process asks
@@ -47,12 +55,29 @@ int machine_create(const struct workload_spec *spec, struct machine *machine, st
 /* Ends a machine that was just created. */
 void machine_abandon(struct machine *machine);
 
+struct control_message;
+
+/* Asks the monitor, and waits for its answer. Returns 0, or -1 with *err. */
+int machine_ask(const struct runtime *runtime, const struct state *state,
+                const struct control_message *question, struct error *err);
+
 /* What `start`, `pause`, `resume` and `kill` tell the monitor. Return 0, or -1 with *err. */
 int machine_start(const struct runtime *runtime, const struct state *state, struct error *err);
 int machine_pause(const struct runtime *runtime, const struct state *state, bool pause,
                   struct error *err);
 int machine_signal(const struct runtime *runtime, const struct state *state, int signal, bool all,
                    struct error *err);
+
+/* Tells the monitor to kill its workload, and then to end in its own time: when it has, nothing
+ * holds the workload's files. Waits for nothing. */
+void machine_ask_to_end(const struct runtime *runtime, const struct state *state);
+
+/*
+ * Changes what a container of a pod of VMs is limited to in its guest: memory, processor time,
+ * processes. What the host would have to do is refused. Returns 0, or -1 with *err.
+ */
+int machine_update(const struct runtime *runtime, const struct state *state,
+                   const struct plan_resources *resources, struct error *err);
 
 /*
  * Starts a process in it. A process of ours stands for it on the host and is left to whoever adopts

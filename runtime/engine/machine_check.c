@@ -34,21 +34,30 @@ static int check_network(const struct plan *plan, struct error *err)
     return 0;
 }
 
-static int check_namespaces(const struct plan *plan, struct error *err)
+static int check_namespaces(const struct plan *plan, bool in_pod, struct error *err)
 {
     static const struct {
         enum plan_namespace kind;
+        bool pods; /* a pod's containers share the guest's */
         const char *field;
     } kinds[] = {
-        { PLAN_NS_PID, "linux.namespaces: pid" },   { PLAN_NS_MOUNT, "linux.namespaces: mount" },
-        { PLAN_NS_IPC, "linux.namespaces: ipc" },   { PLAN_NS_UTS, "linux.namespaces: uts" },
-        { PLAN_NS_USER, "linux.namespaces: user" }, { PLAN_NS_CGROUP, "linux.namespaces: cgroup" },
-        { PLAN_NS_TIME, "linux.namespaces: time" },
+        { PLAN_NS_PID, true, "linux.namespaces: pid" },
+        { PLAN_NS_MOUNT, false, "linux.namespaces: mount" },
+        { PLAN_NS_IPC, true, "linux.namespaces: ipc" },
+        { PLAN_NS_UTS, true, "linux.namespaces: uts" },
+        { PLAN_NS_USER, false, "linux.namespaces: user" },
+        { PLAN_NS_CGROUP, false, "linux.namespaces: cgroup" },
+        { PLAN_NS_TIME, false, "linux.namespaces: time" },
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (plan->namespaces.path[kinds[i].kind])
+        if (plan->namespaces.path[kinds[i].kind] && !(in_pod && kinds[i].pods))
             return refuse(kinds[i].field,
                           "a namespace of the host cannot be joined from within a VM", err);
+    if (in_pod && !(plan->namespaces.create & CLONE_NEWPID) && !plan->namespaces.path[PLAN_NS_PID])
+        return refuse("linux.namespaces: pid",
+                      "in the VM of a pod each container must have one of its own, or join that of "
+                      "its sandbox or of a container",
+                      err);
     return check_network(plan, err);
 }
 
@@ -118,16 +127,42 @@ static int check_labels(const struct plan *plan, struct error *err)
                : 0;
 }
 
-int machine_check(const struct plan *plan, const struct workload_hold *hold, struct error *err)
+/* Other VMs are held to them by the host's cgroups. */
+static int check_limits(const struct plan *plan, struct error *err)
+{
+    const struct plan_resources *resources = &plan->resources;
+    const char *what = machine_find_unheld(resources);
+    if (!what)
+        return 0;
+    if (resources->cpuset_cpus || resources->cpuset_mems)
+        return refuse(
+            what,
+            "it names processors or memory of the host, and all containers of a pod run on "
+            "those of its VM, which know no such numbers; take it out (kubelets: "
+            "cpuManagerPolicy none, memoryManagerPolicy None), or limit the pod as a "
+            "whole by its cgroup",
+            err);
+    return refuse(
+        what,
+        "the VM of a pod limits memory, processor time and number of processes of one "
+        "container, and has no swap and no huge pages; take it out, or limit the pod as a "
+        "whole by its cgroup",
+        err);
+}
+
+int machine_check(const struct plan *plan, const struct workload_hold *hold, bool in_pod,
+                  struct error *err)
 {
     if (hold->keep_fds > 0)
         return refuse("--preserve-fds", "descriptors cannot be passed into a VM", err);
     if (hold->no_cgroup)
         return refuse("--cgroup-manager=disabled", "a VM is bounded by its cgroup", err);
-    if (check_seccomp(plan, err) < 0 || check_labels(plan, err) < 0)
+    if (check_seccomp(plan, err) < 0 || check_labels(plan, err) < 0 ||
+        (in_pod && check_limits(plan, err) < 0))
         return -1;
-    return check_namespaces(plan, err) < 0 || check_devices(plan, err) < 0 ? -1
-                                                                           : check_hooks(plan, err);
+    return check_namespaces(plan, in_pod, err) < 0 || check_devices(plan, err) < 0
+               ? -1
+               : check_hooks(plan, err);
 }
 
 bool machine_leave_out_profile(json_t *process)

@@ -1,12 +1,13 @@
 #include "pod.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "engine.h"
+#include "pod_machine.h"
 #include "runtime/network/network.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/state.h"
@@ -143,11 +144,12 @@ int pod_check_sandbox(const struct plan *plan, struct error *err)
 /* What a pod's containers share with its sandbox. */
 static const struct shared {
     const char *type, *file;
-    bool guests; /* the guest has its own in its place */
+    const char *guests; /* the guest has its own in its place, there; NULL: it gets it as it is */
 } kinds[] = {
-    { "network", "net", false },
-    { "ipc", "ipc", true },
-    { "uts", "uts", true },
+    { "network", "net", NULL },
+    { "ipc", "ipc", "/proc/self/ns/ipc" },
+    { "uts", "uts", "/proc/self/ns/uts" },
+    { "pid", "pid", "/proc/self/ns/pid" }, /* or with another container */
 };
 
 static const struct shared *find_kind(const json_t *entry)
@@ -166,63 +168,17 @@ static const char *path_of(const json_t *entry)
     return path && *path ? path : NULL;
 }
 
-static bool is_same(const char *path, const struct state *sandbox, const char *file)
+/* Whether any namespace of a kind that a pod shares is joined by a path. */
+static bool joins_any(const json_t *namespaces)
 {
-    char own[64];
-    struct stat one, other;
-    (void)snprintf(own, sizeof own, "/proc/%d/ns/%s", (int)sandbox->pid, file);
-    return stat(path, &one) == 0 && stat(own, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
-}
-
-/* How many namespaces of a kind that a pod shares are joined by a path; -1 with *err: processes. */
-static int count_joined(const json_t *namespaces, struct error *err)
-{
-    int count = 0;
     size_t index;
     const json_t *entry;
     json_array_foreach(namespaces, index, entry)
     {
-        const char *type = json_string_value(json_object_get(entry, "type"));
-        if (!type || !path_of(entry))
-            continue;
-        if (strcmp(type, "pid") == 0)
-            return error_set(err, EXIT_OURS,
-                             REFUSED
-                             "linux.namespaces: pid: processes in a VM are its own kernel's "
-                             "and are shared with no other container of the pod (no "
-                             "shareProcessNamespace, --share pid); nothing weaker is done "
-                             "instead");
-        count += find_kind(entry) != NULL;
+        if (path_of(entry) && find_kind(entry))
+            return true;
     }
-    return count;
-}
-
-static bool is_gone(const struct runtime *runtime, const char *id)
-{
-    struct error ignored;
-    _cleanup_free_ char *directory = state_directory(runtime->root, id, &ignored);
-    return directory && access(directory, F_OK) < 0 && errno == ENOENT;
-}
-
-/* The pod's one VM. One that has ended left the namespaces to the next: init containers do. */
-static int check_member(const struct runtime *runtime, const char *id, const struct state *sandbox,
-                        struct error *err)
-{
-    _cleanup_state_ struct state member = { 0 };
-    if (!sandbox->member || strcmp(sandbox->member, id) == 0)
-        return 0;
-    if (state_read(runtime->root, sandbox->member, &member, err) < 0)
-        return is_gone(runtime, sandbox->member) ? 0 : -1;
-    if (member.status == STATE_STOPPED)
-        return 0;
-    return error_set(err, EXIT_OURS,
-                     REFUSED "a pod of VMs has one container at a time, and %.64s is in the pod of "
-                             "%.64s already: two VMs can share neither its network namespace nor "
-                             "its ipc; end that one first (init containers, one after the other, "
-                             "work), or give a pod of several containers to the runtime `hybrid`, "
-                             "which runs them as containers",
-                     member.id, sandbox->id);
+    return false;
 }
 
 static int check_sandbox(const struct pod *pod, const struct state *sandbox, struct error *err)
@@ -239,10 +195,25 @@ static int check_sandbox(const struct pod *pod, const struct state *sandbox, str
     return 0;
 }
 
-/* Each path leads to the sandbox's namespace; what is the guest's own loses it. */
-static int take_over(const struct state *sandbox, json_t *namespaces, bool *network,
-                     struct error *err)
+static int check_joined(const struct runtime *runtime, const struct state *sandbox,
+                        const struct shared *kind, const char *path, struct pod_place *place,
+                        struct error *err)
 {
+    if (strcmp(kind->type, "pid") == 0)
+        return pod_find_processes(runtime, sandbox, path, &place->processes, err);
+    if (pod_is_namespace_of(sandbox->pid, kind->file, path))
+        return 0;
+    return error_set(err, EXIT_OURS,
+                     REFUSED "linux.namespaces: %s: %.200s is not the namespace of the pod's "
+                             "sandbox %.64s; nothing weaker is done instead",
+                     kind->type, path, sandbox->id);
+}
+
+/* Each path leads to the sandbox's namespace; what is the guest's own gets the guest's path. */
+static int take_over(const struct runtime *runtime, const struct state *sandbox, json_t *namespaces,
+                     struct pod_place *place, struct error *err)
+{
+    bool network = false;
     size_t index;
     json_t *entry;
     json_array_foreach(namespaces, index, entry)
@@ -251,18 +222,21 @@ static int take_over(const struct state *sandbox, json_t *namespaces, bool *netw
         const char *path = path_of(entry);
         if (!kind || !path)
             continue;
-        if (!is_same(path, sandbox, kind->file))
-            return error_set(err, EXIT_OURS,
-                             REFUSED "linux.namespaces: %s: %.200s is not the namespace of the "
-                                     "pod's sandbox %.64s; nothing weaker is done instead",
-                             kind->type, path, sandbox->id);
-        *network = *network || !kind->guests;
+        if (check_joined(runtime, sandbox, kind, path, place, err) < 0)
+            return -1;
+        network = network || !kind->guests;
         if (!kind->guests)
             continue;
         (void)json_object_del(entry, PLAN_NOT_HOSTS_KEY);
-        (void)json_object_del(entry, "path");
+        if (json_object_set_new(entry, "path", json_string(kind->guests)) < 0)
+            return error_set(err, EXIT_OURS, "out of memory");
     }
-    return 0;
+    return network ? 0
+                   : error_set(err, EXIT_OURS,
+                               REFUSED "linux.namespaces: network: in the VM of the pod of %.64s "
+                                       "there is one network, the sandbox's, which it does not "
+                                       "join; nothing weaker is done instead",
+                               sandbox->id);
 }
 
 /* A member of the sandbox's configuration that the container, which joins it, does not repeat. */
@@ -274,16 +248,8 @@ static int inherit(json_t *object, const json_t *sandboxes, const char *key, str
     return json_object_set(object, key, value) < 0 ? error_set(err, EXIT_OURS, "out of memory") : 0;
 }
 
-static int inherit_settings(const struct runtime *runtime, const struct state *sandbox,
-                            json_t *document, struct error *err)
+static int inherit_settings(const json_t *config, json_t *document, struct error *err)
 {
-    _cleanup_free_ char *text = state_read_config(runtime->root, sandbox->id, err);
-    json_error_t where;
-    json_auto_t *config = text ? plan_load_json(text, &where) : NULL;
-    if (!text)
-        return -1;
-    if (!config)
-        return error_set(err, EXIT_OURS, "the configuration of %s: %s", sandbox->id, where.text);
     json_t *lin = json_object_get(document, "linux");
     const json_t *sysctls = json_object_get(json_object_get(config, "linux"), "sysctl");
     if (inherit(document, config, "hostname", err) < 0 ||
@@ -307,57 +273,50 @@ static int refuse_ended(const struct pod_place *place, struct error *err)
     return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox %.64s has ended", place->sandbox);
 }
 
-int pod_join(const struct runtime *runtime, const char *id, const struct pod *pod, json_t *document,
+static int note_place(const struct runtime *runtime, const struct state *sandbox,
+                      const json_t *config, struct pod_place *place, struct error *err)
+{
+    const char *shm = pod_find_shm(config);
+    place->pid = sandbox->pid;
+    place->pid_start = sandbox->pid_start;
+    place->sandbox = strdup(sandbox->id);
+    place->directory = state_directory(runtime->root, sandbox->id, err);
+    place->shm = shm ? strdup(shm) : NULL;
+    if (!place->sandbox || !place->directory || (shm && !place->shm))
+        return error_set(err, EXIT_OURS, "out of memory");
+    return 0;
+}
+
+int pod_join(const struct runtime *runtime, const struct pod *pod, json_t *document,
              struct pod_place *place, struct error *err)
 {
     json_t *namespaces = json_object_get(json_object_get(document, "linux"), "namespaces");
-    int joined = pod->role == POD_CONTAINER ? count_joined(namespaces, err) : 0;
-    if (joined <= 0)
-        return joined;
+    if (pod->role != POD_CONTAINER || !joins_any(namespaces))
+        return 0;
     _cleanup_state_ struct state sandbox = { 0 };
     struct error why;
-    if (engine_lock(runtime, pod->sandbox, &place->lock, &sandbox, &why) < 0)
+    if (state_read(runtime->root, pod->sandbox, &sandbox, &why) < 0 ||
+        engine_require(&sandbox, &why) < 0)
         return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox: %s", why.message);
-    place->sandbox = strdup(pod->sandbox);
-    place->pid = sandbox.pid;
-    place->pid_start = sandbox.pid_start;
-    if (!place->sandbox)
-        return error_set(err, EXIT_OURS, "out of memory");
-    if (check_sandbox(pod, &sandbox, err) < 0 ||
-        take_over(&sandbox, namespaces, &place->network, err) < 0 ||
-        check_member(runtime, id, &sandbox, err) < 0 ||
-        inherit_settings(runtime, &sandbox, document, err) < 0)
+    json_auto_t *config = pod_read_config(runtime, sandbox.id, err);
+    if (!config || note_place(runtime, &sandbox, config, place, err) < 0 ||
+        check_sandbox(pod, &sandbox, err) < 0 ||
+        take_over(runtime, &sandbox, namespaces, place, err) < 0 ||
+        pod_check_memory(sandbox.id, config, document, err) < 0 ||
+        inherit_settings(config, document, err) < 0)
         return -1;
     /* Alive after what was looked at: until then the number was its own. */
     return state_process_lives(place->pid, place->pid_start) ? 0 : refuse_ended(place, err);
 }
 
-int pod_record_member(const struct runtime *runtime, struct pod_place *place, const char *id,
-                      struct error *err)
-{
-    _cleanup_state_ struct state sandbox = { 0 };
-    if (!place->sandbox)
-        return 0;
-    if (state_read_locked(runtime->root, place->sandbox, &sandbox, err) < 0)
-        return -1;
-    free(sandbox.member);
-    sandbox.member = strdup(id);
-    if (!sandbox.member)
-        return error_set(err, EXIT_OURS, "out of memory");
-    int result = state_write(runtime->root, &sandbox, err);
-    cleanup_close(&place->lock);
-    place->lock = -1;
-    return result;
-}
-
 int pod_check_network(const struct pod_place *place, pid_t monitor, struct error *err)
 {
-    struct state sandbox = { .pid = place->pid };
     char path[64];
-    if (!place->network)
+    if (!place->sandbox)
         return 0;
     (void)snprintf(path, sizeof path, "/proc/%d/ns/net", (int)monitor);
-    if (is_same(path, &sandbox, "net") && state_process_lives(place->pid, place->pid_start))
+    if (pod_is_namespace_of(place->pid, "net", path) &&
+        state_process_lives(place->pid, place->pid_start))
         return 0;
     return refuse_ended(place, err);
 }
@@ -365,8 +324,9 @@ int pod_check_network(const struct pod_place *place, pid_t monitor, struct error
 void pod_leave(struct pod_place *place)
 {
     free(place->sandbox);
-    cleanup_close(&place->lock);
-    *place = (struct pod_place){ .lock = -1 };
+    free(place->directory);
+    free(place->shm);
+    *place = (struct pod_place){ 0 };
 }
 
 int pod_check_container(const struct runtime *runtime, const struct pod *pod, struct error *err)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "pod_machine.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/launch/signals.h"
 
@@ -47,8 +48,10 @@ static void tell(const struct runtime *runtime, const char *id, const char *cgro
     runtime->warn(text.message);
 }
 
-/* Removes all that bear its mark. cgroups: their names, each after a blank, are added as far as
- * there is room. */
+/*
+ * Removes all that bear its mark: of a sandbox, also that of its pod's machine. cgroups: their
+ * names, each after a blank, are added as far as there is room.
+ */
 static int remove_cgroups(const char *directory, char *cgroups, size_t size, struct error *err)
 {
     char name[PATH_MAX];
@@ -69,11 +72,17 @@ static int remove_cgroups(const char *directory, char *cgroups, size_t size, str
     }
 }
 
+/*
+ * First what runs in the cgroups: once the process of a sandbox has ended, the keeper of its
+ * machine need not be waited for. That one is in none of them, and it makes none any more.
+ */
 static int remove_remains(const struct runtime *runtime, const char *id, const char *directory,
                           struct error *err)
 {
     char cgroups[256] = "";
     if (remove_cgroups(directory, cgroups, sizeof cgroups, err) < 0 ||
+        pod_end_machine(directory, NULL, err) < 0 ||
+        remove_cgroups(directory, cgroups, sizeof cgroups, err) < 0 ||
         workload_clean_unknown(runtime, id, err) < 0)
         return -1;
     struct state state = { .id = (char *)id };

@@ -6,11 +6,11 @@
 
 /*
  * Ends and removes such a workload, an engine's or one of `hybrid run`: by its monitor, if one
- * listens in its directory; by the cgroups that bear the directory's mark; by its configuration, as
- * to a network. Nothing else of the host is touched: numbers of processes, which only the state
- * tells, might be anybody's. What that means is a warning. Returns 0 if it is gone, 1 if there is
- * no such workload or its state is not damaged (see state_is_damaged): nothing was done that the
- * usual way does not do, or -1 with *err.
+ * listens in its directory; by the cgroups that bear the directory's mark; by the record of its
+ * pod's machine; by its configuration, as to a network. Nothing else of the host is touched:
+ * numbers of processes, which only the state tells, might be anybody's. What that means is a
+ * warning. Returns 0 if it is gone, 1 if there is no such workload or its state is not damaged (see
+ * state_is_damaged): nothing was done that the usual way does not do, or -1 with *err.
  */
 int engine_salvage(const struct runtime *runtime, const char *id, struct error *err);
 

@@ -119,8 +119,8 @@ int run_policy_record(const struct runtime *runtime, const char *id,
 /* --- engines -------------------------------------------------------------------------------------
  */
 
-static int identify_bundle(struct run_policy *policy, json_t *config, bool sandbox,
-                           struct error *err)
+static int identify_bundle(struct run_policy *policy, json_t *config,
+                           const struct run_policy_part *part, struct error *err)
 {
     policy_caller_read(&policy->caller);
     policy->annotations = json_deep_copy(json_object_get(config, "annotations"));
@@ -133,19 +133,19 @@ static int identify_bundle(struct run_policy *policy, json_t *config, bool sandb
         .cgroup = policy->caller.cgroup,
         .annotations = policy->annotations,
         .mount_sources = policy->mount_sources,
-        .host_namespaces = policy_pin_namespaces(config),
+        .host_namespaces = policy_pin_namespaces(config) & ~part->guests,
         .hooks = policy->hooks,
-        .sandbox = sandbox,
+        .sandbox = part->sandbox,
     };
     return 0;
 }
 
 /* A bundle that asks for nothing, or for a container, gets what the policy says. */
-static int enforce_bundle(struct run_policy *policy, json_t *config, bool sandbox, bool *vm,
-                          struct error *err)
+static int enforce_bundle(struct run_policy *policy, json_t *config,
+                          const struct run_policy_part *part, bool *vm, struct error *err)
 {
     const struct policy_asked asked = { .isolation = *vm ? POLICY_VM : POLICY_AUTO };
-    if (identify_bundle(policy, config, sandbox, err) < 0 ||
+    if (identify_bundle(policy, config, part, err) < 0 ||
         policy_enforce(policy->policy, &policy->identity, &asked, config, &policy->decision, err) <
             0)
         return -1;
@@ -154,7 +154,8 @@ static int enforce_bundle(struct run_policy *policy, json_t *config, bool sandbo
 }
 
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             bool sandbox, bool *vm, json_t **decision, struct error *err)
+                             const struct run_policy_part *part, bool *vm, json_t **decision,
+                             struct error *err)
 {
     struct run_policy policy = { 0 };
     *decision = NULL;
@@ -162,7 +163,7 @@ int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json
         return -1;
     if (!policy.policy)
         return 0;
-    int result = enforce_bundle(&policy, config, sandbox, vm, err);
+    int result = enforce_bundle(&policy, config, part, vm, err);
     result = run_policy_record(runtime, id, &policy, result, err);
     if (result == 0)
         *decision = run_policy_to_json(&policy);
@@ -174,12 +175,13 @@ int run_policy_enforce_process(const struct runtime *runtime, const json_t *conf
                                json_t *process, struct error *err)
 {
     struct run_policy policy = { 0 };
+    const struct run_policy_part none = { 0 };
     if (policy_load(runtime->policy, &policy.policy, err) < 0)
         return -1;
     if (!policy.policy)
         return 0;
     json_t *copy = json_deep_copy(config); /* what is open already is not pinned anew */
-    int result = identify_bundle(&policy, copy, false, err);
+    int result = identify_bundle(&policy, copy, &none, err);
     if (result == 0)
         result =
             policy_enforce_process(policy.policy, &policy.identity, config, named, process, err);

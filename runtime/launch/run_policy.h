@@ -33,14 +33,22 @@ int run_policy_decide(const struct runtime *runtime, const struct run_options *o
 int run_policy_record(const struct runtime *runtime, const char *id,
                       const struct run_policy *policy, int decided, struct error *err);
 
+/* What an engine's bundle is in a pod. */
+struct run_policy_part {
+    bool sandbox; /* neither container nor VM, where a VM is asked for or decided */
+    /* CLONE_NEW*: its paths lead to the host's, which stand for those of the VM that it is refused
+     * outside of: they give it nothing of the host. */
+    unsigned int guests;
+};
+
 /*
  * The same for an engine's bundle, recorded: floors are written into config. All annotations are
- * the caller's. sandbox: it is a pod's, and is none of these two where a VM is asked for or
- * decided. *vm: whether one is asked for; then, whether one it is to be. *decision: for the
+ * the caller's. *vm: whether one is asked for; then, whether one it is to be. *decision: for the
  * state, a new reference; NULL: there is no policy. Returns 0, or -1 with *err.
  */
 int run_policy_decide_bundle(const struct runtime *runtime, const char *id, json_t *config,
-                             bool sandbox, bool *vm, json_t **decision, struct error *err);
+                             const struct run_policy_part *part, bool *vm, json_t **decision,
+                             struct error *err);
 
 /*
  * Decides about a further process of an engine's, and writes the floors into it; config: of the

@@ -25,7 +25,7 @@ struct state {
     char *id;
     char *image;     /* reference as resolved; NULL for a bundle */
     char *isolation; /* "container", "vm", or "sandbox": a pod's, which runs no program at all */
-    char *member;    /* of a sandbox: the VM that has its namespaces, or had them; NULL: none yet */
+    char *pod;       /* of a container in the VM of a pod: the id of the sandbox */
     char *bundle;    /* absolute; NULL: made from an image. An engine's container has no monitor: it
                         runs as long as its process does, and the lock is held by commands only */
     enum state_status status;

@@ -31,7 +31,7 @@ static const struct member {
     { "id", MEMBER_TEXT, offsetof(struct state, id) },
     { "image", MEMBER_TEXT, offsetof(struct state, image) },
     { "isolation", MEMBER_TEXT, offsetof(struct state, isolation) },
-    { "member", MEMBER_TEXT, offsetof(struct state, member) },
+    { "pod", MEMBER_TEXT, offsetof(struct state, pod) },
     { "bundle", MEMBER_TEXT, offsetof(struct state, bundle) },
     { "pid", MEMBER_INT, offsetof(struct state, pid) },
     { "pidStart", MEMBER_UINT64, offsetof(struct state, pid_start) },
@@ -151,7 +151,7 @@ void state_free(struct state *state)
     free(state->id);
     free(state->image);
     free(state->isolation);
-    free(state->member);
+    free(state->pod);
     free(state->bundle);
     free(state->cgroup);
     free(state->warning);

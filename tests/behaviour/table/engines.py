@@ -21,6 +21,7 @@ from harness import Session, Skip
 from table import test
 from table.bundles import CONTAINERS, Bundle
 from table.networks import Network
+from table.pods import make_container, make_sandbox, started
 
 
 @test("engine/one-cgroup-for-one-container", **CONTAINERS)
@@ -234,6 +235,19 @@ def machine_without_devices(t):
         seen += os.read(master, 4096)
     t.match("its terminal and interface", r"/dev/pts/0\r\n[0-9a-f:]{17}\r\n", seen.decode())
     t.verb("delete", "--force", bundle.id)
+
+
+@test("engine/pod-where-devices-are-denied", isolations=("vm",), seconds=90)
+def pod_without_devices(t):
+    """The same of the VM of a pod, which its first container starts."""
+    sandbox = started(t, make_sandbox(t))
+    bundle = make_container(t, sandbox, ["echo", "through"])
+    bundle.create()
+    _, inside = deny_devices(t)
+    result = t.finish([*inside, *t.command("start", bundle.id)], None, 60, None, stderr=subprocess.STDOUT)
+    t.equal("what the shell says, and start", (0, DENIED), (result.exit, result.out))
+    bundle.await_output("through\n")
+    t.verb("delete", "--force", sandbox.id)
 
 
 @test("engine/signal-to-all", **CONTAINERS)
