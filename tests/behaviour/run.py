@@ -12,6 +12,7 @@ is the machine itself: no process, mount, cgroup, loop device or file may be lef
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import fixtures  # noqa: E402
 import harness  # noqa: E402
 import table  # noqa: E402
+import together  # noqa: E402
 
 PROJECT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
 EMULATED_SLOWNESS = 8  # how much longer than here anything may take in the emulated host
@@ -67,6 +69,8 @@ def parse_arguments():
                         help="share the rows with other machines that use DIR: run what none of another NAME has taken")
     parser.add_argument("--needs", type=int, metavar="N", help="only rows that need exactly N processors")
     parser.add_argument("--alone", choices=("no", "only"), help="without rows that nothing may run beside, or only those")
+    parser.add_argument("--together", choices=("vm", "both"), default="both" if os.environ.get("TESTBED") else "vm",
+                        help="where rows that only look share a start (default: where starts are dear)")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--prepare", action="store_true", help="only make the images, into the cache")
     parser.add_argument("--results", metavar="FILE", help="append one tab-separated line a row to FILE")
@@ -157,24 +161,38 @@ class Runner:
             self.emulator_faults += 1
             return self.emulator_faults <= EMULATOR_FAULTS
 
-    def run(self, isolation, entry):
-        kind, message, seconds = self.attempt(isolation, entry)
+    def run(self, isolation, entries):
+        """Runs rows, all of them in one start where there is more than one."""
+        verdicts = self.attempt_all(isolation, entries)
+        failed = [(entry, message) for entry, (kind, message, _) in zip(entries, verdicts) if kind == "FAIL"]
         # In an emulated host QEMU now and then stalls or crashes a guest, or one of its processes (see
         # tests/testbed/README.md). Only there, only for VMs, and not for ever, there is a second try.
-        if kind == "FAIL" and isolation == "vm" and os.environ.get("TESTBED") and self.emulator_may_fault():
-            print(f"NOTE vm {entry.name}: the emulated processor's fault? second try: {one_line(message)}", flush=True)
-            kind, message, seconds = self.attempt(isolation, entry)
-        self.report.verdict(kind, isolation, entry.name, message, seconds)
+        if failed and isolation == "vm" and os.environ.get("TESTBED") and self.emulator_may_fault():
+            for entry, message in failed:
+                print(f"NOTE vm {entry.name}: the emulated processor's fault? second try: {one_line(message)}", flush=True)
+            verdicts = self.attempt_all(isolation, entries)
+        for entry, (kind, message, seconds) in zip(entries, verdicts):
+            self.report.verdict(kind, isolation, entry.name, message, seconds)
 
-    def attempt(self, isolation, entry):
-        """Run a row once: verdict, its text, seconds."""
+    def attempt_all(self, isolation, entries):
+        """Run rows once: of each its verdict, its text, seconds."""
+        if len(entries) == 1:
+            return [self.attempt(isolation, entries[0], entries[0].run)]
+        seen = together.Start(entries) if entries[0].looks else together.Entered(entries)
+        start = self.attempt(isolation, seen, seen.run)
+        if start[0] != "PASS":
+            return [start] * len(entries)
+        return [self.attempt(isolation, entry, functools.partial(seen.judge, entry)) for entry in entries]
+
+    def attempt(self, isolation, entry, run):
+        """Run one thing once: verdict, its text, seconds."""
         test, start = harness.Test(self.host, isolation, self.options), time.monotonic()
         kind, message = "PASS", ""
         try:
             if entry.processors > os.cpu_count():
                 raise harness.Skip(f"needs {entry.processors} processors, this machine has {os.cpu_count()}")
             try:
-                outcome = entry.run(test)
+                outcome = run(test)
             finally:
                 test.end()
                 left = self.leaks(entry)
@@ -203,26 +221,26 @@ class Runner:
         return left
 
     def run_taken(self, work):
-        name, pairs = work
+        name, starts = work
         if self.options.queue.take(name):
-            for pair in pairs:
-                self.run(*pair)
+            for isolation, entries in starts:
+                self.run(isolation, entries)
 
     def run_all(self, entries):
-        together = units(pair for pair in entries if not pair[1].alone)
+        beside = units((pair for pair in entries if not pair[1].alone), self.options.together)
         if self.options.jobs > 1:
             with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
                 try:
-                    list(pool.map(self.run_taken, together))
+                    list(pool.map(self.run_taken, beside))
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         else:
-            for work in together:
+            for work in beside:
                 self.run_taken(work)
         for isolation, entry in entries:
             if entry.alone:
-                self.run_taken((f"{isolation} {entry.name}", [(isolation, entry)]))
+                self.run_taken((f"{isolation} {entry.name}", [(isolation, [entry])]))
 
     def check_machine(self):
         left = self.host.settled(10)
@@ -236,18 +254,23 @@ def already_run(options):
         return {tuple(line.split("\t")[1:3]) for line in file}
 
 
-def units(pairs):
-    """What one machine is to do of it: the rows of an image, which has to be loaded for them, or else a single row. Rows
-    that need another number of processors are another machine's.
+def units(pairs, together_in):
+    """What one machine is to do of it, as starts: the rows of an image, which has to be loaded for them, rows that share a
+    start, or else a single row. Rows that need another number of processors are another machine's.
 
     The longest come first, so that machines which share them end together: images, rows of VMs, then the others.
     """
-    of_images, single = {}, []
+    of_images, of_starts = {}, {}
     for isolation, entry in pairs:
         if entry.image != ORDINARY_IMAGE:
-            of_images.setdefault(f"image {entry.image} {entry.processors}", []).append((isolation, entry))
+            of_images.setdefault(f"image {entry.image} {entry.processors}", []).append((isolation, [entry]))
         else:
-            single.append((f"{isolation} {entry.name}", [(isolation, entry)]))
+            apart = together_in not in ("both", isolation)
+            kind = (entry.name if apart else f"look {' '.join(entry.options)}" if entry.looks else "enter" if entry.enters
+                    else entry.name)
+            name = f"{isolation} {kind}"
+            of_starts.setdefault(name, (isolation, []))[1].append(entry)
+    single = [(name, [start]) for name, start in of_starts.items()]
     single.sort(key=lambda work: work[1][0][0] != "vm")
     return [*of_images.items(), *single]
 
@@ -258,7 +281,7 @@ def selected(options):
     return [(isolation, entry) for isolation in isolations for entry in table.load()
             if isolation in entry.isolations and options.filter.search(entry.name)
             and options.needs in (None, entry.processors)
-            and not (entry.once and os.environ.get("TESTBED"))
+            and not (entry.once and isolation == "container" and os.environ.get("TESTBED"))
             and options.alone in (None, "only" if entry.alone else "no")
             and (isolation, entry.name) not in done
             and not (options.exclude and options.exclude.search(entry.name))]

@@ -16,6 +16,11 @@ MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem"
            "pod_mishaps", "pod_processes", "documents")
 TABLE = []
 
+# Rows about what hybrid itself makes of its command line, the image and its streams, in containers the same on every kernel
+# and with every version of cgroups. The emulated host runs them in VMs, and containers for all other rows, which start the same way.
+OF_NO_HOST = re.compile(r"(arguments|command|directory|environment|option|stdin|user)/|exit/(?!out-of-memory)"
+                        r"|policy/(explain|shipped|refused-files|names-only-strengthen|relative-path|audit-rotates|recorded)$")
+
 
 @dataclass
 class Row:
@@ -33,7 +38,9 @@ class Row:
     isolations: tuple = ISOLATIONS
     alone: bool = False            # measures: nothing else may run beside it
     processors: int = 1            # that the machine must have
-    once: bool = False             # says nothing about the host: not run again in the emulated one
+    once: bool = False             # a container of it says nothing about the host: not run again in the emulated one
+    looks: bool = False            # see look()
+    enters: bool = False           # see enter()
     seconds: float = 20            # until it is given up, on a machine of ordinary speed
     function: object = None
 
@@ -41,10 +48,21 @@ class Row:
         """Raises harness.Failure or Skip. Returns what is to be compared between isolations, or None."""
         if self.function:
             return self.function(test)
+        return self.judge_result(test, test.run(*self.given(test), image=self.image, command=self.command,
+                                                stdin=self.stdin, seconds=self.seconds, env=self.env))
+
+    def enter(self, test, workload):
+        """The Result of the row's command in a workload that runs."""
+        return test.hybrid("exec", *self.given(test), workload, *self.command, stdin=self.stdin, seconds=self.seconds,
+                           env=self.env)
+
+    def given(self, test):
+        """The options, with the paths of the files that they name."""
         paths = {name: test.file(name, content) for name, content in self.files.items()}
-        options = [option.format(**paths) if paths else option for option in self.options]
-        result = test.run(*options, image=self.image, command=self.command, stdin=self.stdin,
-                          seconds=self.seconds, env=self.env)
+        return [option.format(**paths) if paths else option for option in self.options]
+
+    def judge_result(self, test, result):
+        """As run, of what a row made of data gave."""
         self.judge(test, "stdout", self.stdout, result.stdout, result)
         self.judge(test, "stderr", self.stderr, result.stderr)
         if self.exit is None:
@@ -75,6 +93,27 @@ def row(name, command=(), **settings):
     TABLE.append(Row(name, command, **settings))
 
 
+def look(name, command, **settings):
+    """Adds a row that only looks at what each process of the workload has, and changes nothing that another one sees.
+
+    Where a start is dear, such rows with the same options share one: its first process runs their commands, one after the
+    other, and what each prints and how it ends is judged apart (run.py).
+    """
+    if unknown := settings.keys() - {"options", "stdout", "stderr", "exit", "compare", "seconds"}:
+        raise ValueError(f"{name}: a row that looks has no {', '.join(sorted(unknown))}")
+    row(name, command, looks=True, **settings)
+
+
+def enter(name, command, **settings):
+    """Adds a row whose command is the same thing as the second command of a workload, with the same options: what its
+    arguments, environment, user, directory and streams are, and how it ends.
+
+    Where a start is dear, such rows enter one workload by `hybrid exec`; in others, and in rows beside them, `hybrid run`
+    is given the same.
+    """
+    row(name, command, enters=True, **settings)
+
+
 def test(name, **settings):
     """Adds a row made of the decorated function."""
     def add(function):
@@ -96,4 +135,7 @@ def load():
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise ValueError(f"rows with the same name: {', '.join(sorted(doubled))}")
+    for entry in TABLE:
+        # What is compared must have been printed by both isolations.
+        entry.once |= bool(OF_NO_HOST.match(entry.name)) and not entry.compare and not entry.looks
     return TABLE

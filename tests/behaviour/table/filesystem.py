@@ -2,7 +2,7 @@
 
 import re
 
-from table import row, same, test
+from table import look, row, same, test
 
 # Docker's default mounts, in its order. What lies below /proc and /sys is looked at by what it hides.
 MOUNTS = """\
@@ -70,51 +70,51 @@ def mounts_as_docker(text):
     return f"lacks {missing}; has {table}" if missing else ""
 
 
-row("mounts/as-docker", ["cat", "/proc/self/mountinfo"], stdout=mounts_as_docker, compare=mount_table)
-row("mounts/private", "grep -cE 'shared:|master:' /proc/self/mountinfo", stdout="0\n", exit=1)
-row("mounts/no-host-paths", "grep -c -e hybrid-behaviour -e /var/lib/hybrid /proc/self/mounts /proc/self/mountinfo | cut -d: -f2 | sort -u",
+look("mounts/as-docker", ["cat", "/proc/self/mountinfo"], stdout=mounts_as_docker, compare=mount_table)
+look("mounts/private", "grep -cE 'shared:|master:' /proc/self/mountinfo", stdout="0\n", exit=1)
+look("mounts/no-host-paths", "grep -c -e hybrid-behaviour -e /var/lib/hybrid /proc/self/mounts /proc/self/mountinfo | cut -d: -f2 | sort -u",
     stdout="0\n")
-row("mounts/root-is-root", "ls -di / /.. | cut -d/ -f1 | sort -u | wc -l; ls /../../.. | grep -c opt", stdout="1\n1\n")
-row("devices/as-docker", LIST_DEVICES, stdout=DEVICES, compare=same)
-row("devices/work", "head -c 8 /dev/zero | od -An -tx1; head -c 16 /dev/urandom | wc -c; echo x >/dev/null; "
+look("mounts/root-is-root", "ls -di / /.. | cut -d/ -f1 | sort -u | wc -l; ls /../../.. | grep -c opt", stdout="1\n1\n")
+look("devices/as-docker", LIST_DEVICES, stdout=DEVICES, compare=same)
+look("devices/work", "head -c 8 /dev/zero | od -An -tx1; head -c 16 /dev/urandom | wc -c; echo x >/dev/null; "
     "echo x 2>/dev/null >/dev/full || echo full", stdout=" 00 00 00 00 00 00 00 00\n16\nfull\n")
-row("devices/others-refused", "mknod /tmp/vda b 254 0 && cat /tmp/vda", exit=1, stderr=re.compile("not permitted"))
-row("devices/kmsg-absent", "ls /dev/kmsg /dev/mem /dev/vda /dev/kvm /dev/vsock 2>/dev/null", exit=1)
-row("devices/pts-of-its-own", "ls /dev/pts", stdout="ptmx\n")
-row("devices/shm-writable", "echo x >/dev/shm/x && cat /dev/shm/x", stdout="x\n", options=["-u", "alice"])
-row("masks/hidden", "; ".join(
+look("devices/others-refused", "mknod /tmp/vda b 254 0 && cat /tmp/vda", exit=1, stderr=re.compile("not permitted"))
+look("devices/kmsg-absent", "ls /dev/kmsg /dev/mem /dev/vda /dev/kvm /dev/vsock 2>/dev/null", exit=1)
+look("devices/pts-of-its-own", "ls /dev/pts", stdout="ptmx\n")
+look("devices/shm-writable", "echo x >/dev/shm/x && cat /dev/shm/x", stdout="x\n", options=["-u", "alice"])
+look("masks/hidden", "; ".join(
         f"if [ -d {path} ]; then ls -A {path}; else cat {path} 2>/dev/null; fi | wc -c" for path in MASKED),
     stdout="0\n" * len(MASKED))
-row("masks/cannot-be-removed", "for p in /proc/kcore /proc/keys /sys/firmware /proc /sys /dev; do "
+look("masks/cannot-be-removed", "for p in /proc/kcore /proc/keys /sys/firmware /proc /sys /dev; do "
     "umount $p 2>/dev/null && echo $p; done; true")
-row("masks/read-only", "; ".join(
+look("masks/read-only", "; ".join(
         f"if [ -d {path} ]; then touch {path}/x 2>/dev/null; else echo h 2>/dev/null >{path}; fi && echo {path}"
         for path in READ_ONLY) + "; true", stderr=None)
-row("masks/sysctl-read-only", "echo 1 >/proc/sys/kernel/panic", exit=1, stderr=re.compile("(?i)read-only"))
-row("masks/sysfs-read-only", "echo 1 >/sys/kernel/uevent_seqnum; mkdir /sys/fs/cgroup/x", exit=1,
+look("masks/sysctl-read-only", "echo 1 >/proc/sys/kernel/panic", exit=1, stderr=re.compile("(?i)read-only"))
+look("masks/sysfs-read-only", "echo 1 >/sys/kernel/uevent_seqnum; mkdir /sys/fs/cgroup/x", exit=1,
     stderr=re.compile("(?is)read-only|permission.*read-only"))
 
 row("hosts/hostname", "hostname; cat /etc/hostname; cat /proc/sys/kernel/hostname", options=["--hostname", "box.test"],
     stdout="box.test\n" * 3)
 row("hosts/hosts", ["cat", "/etc/hosts"], options=["--hostname", "box"], compare=same,
     stdout=re.compile(r"(?s)^127\.0\.0\.1\s+localhost.*::1\s+localhost.*\bbox\n"))
-row("hosts/resolv-conf", ["cat", "/etc/resolv.conf"], stdout=None, compare=same)
+look("hosts/resolv-conf", ["cat", "/etc/resolv.conf"], stdout=None, compare=same)
 row("hosts/writable", "echo '10.0.0.1 other' >>/etc/hosts && tail -n 1 /etc/hosts", stdout="10.0.0.1 other\n")
-row("hosts/modes", "stat -c '%n %a %u:%g' /etc/hosts /etc/hostname /etc/resolv.conf", compare=same,
+look("hosts/modes", "stat -c '%n %a %u:%g' /etc/hosts /etc/hostname /etc/resolv.conf", compare=same,
     stdout="/etc/hosts 644 0:0\n/etc/hostname 644 0:0\n/etc/resolv.conf 644 0:0\n")
 row("hosts/hostname-refused", ["true"], options=["--hostname", "bad name"], exit=125, stderr=re.compile("bad name"))
 
 row("root/writable", "echo new >/new; rm /etc/passwd; cat /new; ls /etc/passwd 2>/dev/null", stdout="new\n", exit=1)
-row("root/looks-like-the-image", "stat -c '%a %u:%g %Y' /", stdout="755 0:0 0\n")
+look("root/looks-like-the-image", "stat -c '%a %u:%g %Y' /", stdout="755 0:0 0\n")
 row("root/rename-of-lower-directory", "mv /opt /moved && /moved/script 1", stdout="script:/moved/script:1:1\n")
 row("root/hard-links", "ln /opt/script /opt/second && stat -c %h /opt/script && rm /opt/script && /opt/second a",
     stdout="2\nscript:/opt/second:1:a\n")
 row("root/large-file", "dd if=/dev/zero of=/tmp/x bs=50k count=1000 2>/dev/null && stat -c %s /tmp/x", stdout="51200000\n", seconds=60)
-row("root/read-only", "touch /x; touch /etc/x; echo x >/dev/shm/x && cat /dev/shm/x", options=["--read-only"],
+look("root/read-only", "touch /x; touch /etc/x; echo x >/dev/shm/x && cat /dev/shm/x", options=["--read-only"],
     stdout="x\n", stderr=re.compile("(?is)read-only.*read-only"))
 row("root/read-only-with-tmpfs", "touch /tmp/x && stat -c %a /tmp && touch /x", options=["--read-only", "--tmpfs", "/tmp"],
     stdout="1777\n", exit=1, stderr=re.compile("(?i)read-only"))
-row("root/read-only-files-stay-readable", ["tail", "-n", "1", "/etc/hosts"], options=["--read-only"], stdout=re.compile("."))
+look("root/read-only-files-stay-readable", ["tail", "-n", "1", "/etc/hosts"], options=["--read-only"], stdout=re.compile("."))
 row("root/read-only-working-directory-is-made", "pwd; touch x", options=["--read-only", "--workdir", "/missing/too"],
     stdout="/missing/too\n", exit=1, stderr=re.compile("(?i)read-only"))
 row("tmpfs/default", "grep ' /mnt/t ' /proc/self/mounts | cut -d' ' -f3,4 | tr ',' '\\n' | grep -E 'tmpfs|nosuid|nodev|noexec' | sort",
@@ -126,14 +126,14 @@ row("tmpfs/size-holds", "head -c 8000000 /dev/zero >/mnt/t/x; stat -c %s /mnt/t/
 row("tmpfs/relative-refused", ["true"], options=["--tmpfs", "relative"], exit=125, stderr=re.compile("relative"))
 row("tmpfs/bad-option-refused", ["true"], options=["--tmpfs", "/t:colour=red"], exit=125, stderr=re.compile("colour"))
 
-row("network/only-loopback", "ls /sys/class/net; ip -o link | wc -l", stdout="lo\n1\n")
-row("network/loopback-up", "ip -o addr show lo | grep -o 'inet 127.0.0.1/8'; ip link show lo | grep -o 'LOOPBACK,UP'",
+look("network/only-loopback", "ls /sys/class/net; ip -o link | wc -l", stdout="lo\n1\n")
+look("network/loopback-up", "ip -o addr show lo | grep -o 'inet 127.0.0.1/8'; ip link show lo | grep -o 'LOOPBACK,UP'",
     stdout="inet 127.0.0.1/8\nLOOPBACK,UP\n")
 row("network/loopback-works", "echo pong | nc -l -p 4000 >/dev/null & sleep 0.5; "
     "nc -w 3 127.0.0.1 4000 </dev/null; wait", options=["--network=none"], stdout="pong\n")
-row("network/nowhere-to-go", "ip route | wc -l; ping -c 1 -w 1 192.0.2.1 2>&1 | grep -ci unreachable", stdout="0\n1\n",
+look("network/nowhere-to-go", "ip route | wc -l; ping -c 1 -w 1 192.0.2.1 2>&1 | grep -ci unreachable", stdout="0\n1\n",
     exit=0)
-row("network/name-of-itself", "ping -c 1 -w 2 localhost >/dev/null && echo found", stdout="found\n")
+look("network/name-of-itself", "ping -c 1 -w 2 localhost >/dev/null && echo found", stdout="found\n")
 
 
 @test("hosts/hostname-of-id")

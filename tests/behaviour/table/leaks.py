@@ -8,7 +8,9 @@ import subprocess
 import time
 
 import harness
-from table import test
+import together
+from sessions import Unended
+from table import Row, test
 from table.bundles import Bundle
 
 COMMAND = ["sh", "-c", "echo ready; while :; do sleep 0.1; done"]
@@ -63,6 +65,38 @@ def exit_statuses(t):
     """A command of a row that fails is seen to fail, while what others left behind is being reaped."""
     seen = [subprocess.run(["sh", "-c", "sleep 0.001 & exit 7"], check=False).returncode for _ in range(200)]
     t.equal("exit statuses", {7}, set(seen))
+
+
+def judged(shared, t):
+    """Of each row what judging it says."""
+    said = []
+    for entry in shared.rows:
+        try:
+            said.append(shared.judge(entry, t) or "passed")
+        except harness.Failure as failure:
+            said.append(str(failure))
+    return said
+
+
+@test("host/a-row-that-hangs-fails-alone", isolations=("container",), once=True)
+def hanging_rows(t):
+    """Rows that share a workload or a start: the one that does not end is named, and those that ended are judged."""
+    rows = [Row(name, ["sh", "-c", script], stdout="1\n", seconds=seconds)
+            for name, script, seconds in (("first", "echo 1", 20), ("hangs", "exec sleep 1000 >&- 2>&-", 0.5), ("last", "echo 1", 20))]
+    entered = together.Entered(rows)
+    entered.run(t)
+    first, hangs, last = judged(entered, t)
+    t.equal("rows that end in one workload", ["passed"] * 2, [first, last])
+    t.match("the one that does not", "^did not end within", hangs)
+    dead = together.enter(rows[0], t, "no workload", ["a", "b", "c"])
+    t.equal("one after three that did not end",
+            "not tried: of those before it in the same workload did not end a, b, c", str(dead))
+    started = together.Start(rows)
+    for out, err, expected in ((b"1\n<>0;", b"<>", ["passed", "^after 1 of 3 rows in one start: late", "^not run: hangs, before it"]),
+                               (b"1\n<>", b"<>", ["^after 0 of 3", "^not run: first", "^not run: first"])):
+        started.results = together.parts_until("<>", rows, Unended("late", out, err))
+        for wanted, seen in zip(expected, judged(started, t), strict=True):
+            t.match("of rows in one start", wanted, seen)
 
 
 test("kill-9/of-hybrid")(kill_part("cli", -9))

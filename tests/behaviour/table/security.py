@@ -5,7 +5,7 @@ import os
 import re
 
 import harness
-from table import row, same, test
+from table import look, row, same, test
 from table.bundles import Bundle
 
 PR_CAPBSET_DROP, CAP_MKNOD = 24, 27
@@ -31,8 +31,8 @@ def all_but(dropped):
     return judge
 
 
-row("capabilities/default", CAPABILITIES, stdout=sets(DOCKER), compare=same)
-row("capabilities/of-a-user", CAPABILITIES, options=["-u", "alice"], stdout=sets(DOCKER, 0), compare=same)
+look("capabilities/default", CAPABILITIES, stdout=sets(DOCKER), compare=same)
+look("capabilities/of-a-user", CAPABILITIES, options=["-u", "alice"], stdout=sets(DOCKER, 0), compare=same)
 row("capabilities/add", CAPABILITIES, options=["--cap-add", "NET_ADMIN"], stdout=sets(DOCKER | NET_ADMIN))
 row("capabilities/add-spelled-out", CAPABILITIES, options=["--cap-add=cap_sys_time"], stdout=sets(DOCKER | SYS_TIME))
 row("capabilities/add-all", CAPABILITIES, options=["--cap-add", "ALL"], stdout=all_but(0), compare=same)
@@ -51,13 +51,13 @@ row("capabilities/dropped-chown", "chown alice /tmp", options=["--cap-drop", "CH
     stderr=re.compile("not permitted"))
 row("capabilities/used-net-admin", "ip link set lo mtu 1400 && cat /sys/class/net/lo/mtu",
     options=["--cap-add", "NET_ADMIN"], stdout="1400\n")
-row("capabilities/lacking-net-admin", "ip link set lo mtu 1400", exit=2, stderr=re.compile("(?i)not permitted"))
+look("capabilities/lacking-net-admin", "ip link set lo mtu 1400", exit=2, stderr=re.compile("(?i)not permitted"))
 # Docker sets net.ipv4.ip_unprivileged_port_start=0: a user may listen on any port.
-row("capabilities/low-port-of-a-user", "id -u; echo pong | nc -l -p 80 >/dev/null & sleep 0.5; nc -w 3 127.0.0.1 80 </dev/null; wait",
+look("capabilities/low-port-of-a-user", "id -u; echo pong | nc -l -p 80 >/dev/null & sleep 0.5; nc -w 3 127.0.0.1 80 </dev/null; wait",
     options=["-u", "alice"], stdout="1000\npong\n")
 
 STATUS = ["grep", "-E", "^(NoNewPrivs|Seccomp):", "/proc/self/status"]
-row("seccomp/default", STATUS, stdout="NoNewPrivs:\t0\nSeccomp:\t2\n", compare=same)
+look("seccomp/default", STATUS, stdout="NoNewPrivs:\t0\nSeccomp:\t2\n", compare=same)
 row("seccomp/unconfined", STATUS, options=["--security-opt", "seccomp=unconfined"],
     stdout="NoNewPrivs:\t0\nSeccomp:\t0\n")
 row("seccomp/no-new-privileges", STATUS, options=["--security-opt", "no-new-privileges"],
@@ -66,7 +66,7 @@ row("seccomp/no-new-privileges-true", STATUS, options=["--security-opt=no-new-pr
     stdout="NoNewPrivs:\t1\nSeccomp:\t2\n")
 row("seccomp/no-new-privileges-false", STATUS, options=["--security-opt=no-new-privileges=false"],
     stdout="NoNewPrivs:\t0\nSeccomp:\t2\n")
-row("seccomp/of-a-user", STATUS, options=["-u", "alice"], stdout="NoNewPrivs:\t0\nSeccomp:\t2\n")
+look("seccomp/of-a-user", STATUS, options=["-u", "alice"], stdout="NoNewPrivs:\t0\nSeccomp:\t2\n")
 row("seccomp/unknown-refused", ["true"], options=["--security-opt", "secomp=unconfined"], exit=125,
     stderr=re.compile("secomp.*seccomp"))
 row("seccomp/file-missing", ["true"], options=["--security-opt", "seccomp=/no/such/profile.json"], exit=125,
@@ -145,23 +145,23 @@ def system_calls(text):
     return "; ".join(wrong)
 
 
-row("seccomp/system-calls", ["probe", "syscalls"], stdout=system_calls, compare=same)
+look("seccomp/system-calls", ["probe", "syscalls"], stdout=system_calls, compare=same)
 row("seccomp/system-calls-unconfined-all", ["probe", "syscalls"], stdout=re.compile(r"(?s)mount ENOENT\n.*unshare-newns ok\n"),
     options=["--security-opt=seccomp=unconfined", "--cap-add=ALL"])
 row("seccomp/no-privileges-at-all", ["probe", "syscalls"], options=["--cap-drop=ALL", "-u", "alice"],
     stdout=re.compile(r"(?s)chroot EPERM\n.*mount EPERM\n"), compare=same)
 
-row("setuid/works", ["/opt/setuid", "ids"], options=["-u", "alice"], stdout="1000 0 0 1000 1000 1000\n")
+look("setuid/works", ["/opt/setuid", "ids"], options=["-u", "alice"], stdout="1000 0 0 1000 1000 1000\n")
 row("setuid/not-with-no-new-privileges", ["/opt/setuid", "ids"],
     options=["-u", "alice", "--security-opt=no-new-privileges"], stdout="1000 1000 1000 1000 1000 1000\n")
-row("isolation/no-host-processes", "cat /proc/1/comm; ps -o comm | grep -c hybrid", stdout="sh\n0\n", exit=1)
-row("isolation/kernel-keyring-unreachable", "cat /proc/keys | wc -c", stdout="0\n")
-row("isolation/own-ipc", "cat /proc/sysvipc/msg /proc/sysvipc/shm | wc -l; ls /dev/mqueue | wc -l", stdout="2\n0\n")
-row("isolation/cgroup-root", ["cut", "-d:", "-f3", "/proc/self/cgroup"], stdout=re.compile(r"^(/\n)+$"))
-row("isolation/namespaces-complete", "for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done | sort -u | wc -l",
+look("isolation/no-host-processes", "cat /proc/1/comm; ps -o comm | grep -c hybrid", stdout="sh\n0\n", exit=1)
+look("isolation/kernel-keyring-unreachable", "cat /proc/keys | wc -c", stdout="0\n")
+look("isolation/own-ipc", "cat /proc/sysvipc/msg /proc/sysvipc/shm | wc -l; ls /dev/mqueue | wc -l", stdout="2\n0\n")
+look("isolation/cgroup-root", ["cut", "-d:", "-f3", "/proc/self/cgroup"], stdout=re.compile(r"^(/\n)+$"))
+look("isolation/namespaces-complete", "for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done | sort -u | wc -l",
     stdout="6\n")
 
-row("rlimits/default", ["probe", "rlimits"], stdout=None, compare=same)
+look("rlimits/default", ["probe", "rlimits"], stdout=None, compare=same)
 row("rlimits/nofile", "ulimit -Sn; ulimit -Hn", options=["--ulimit", "nofile=100:200"], stdout="100\n200\n")
 row("rlimits/one-value", "ulimit -Sn; ulimit -Hn", options=["--ulimit=nofile=123"], stdout="123\n123\n")
 row("rlimits/core-and-cpu", "ulimit -Sc; ulimit -St", options=["--ulimit", "core=0", "--ulimit", "cpu=7:9"],
@@ -176,14 +176,14 @@ row("rlimits/soft-above-hard-refused", ["true"], options=["--ulimit", "nofile=20
 
 
 USERNS = ["--userns=0:100000:65536"]
-row("userns/map", "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '",
+look("userns/map", "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '",
     options=USERNS, stdout=" 0 100000 65536\n 0 100000 65536\n")
-row("userns/identity", "id -u; id -g; stat -c %u:%g /etc/passwd /home/alice", options=USERNS,
+look("userns/identity", "id -u; id -g; stat -c %u:%g /etc/passwd /home/alice", options=USERNS,
     stdout="0\n0\n0:0\n1000:1000\n")
-row("userns/capabilities", CAPABILITIES, options=USERNS, stdout=sets(DOCKER))
-row("userns/files-written", "echo x >/new && chown alice /new && stat -c %U /new && chown 70000 /new", options=USERNS,
+look("userns/capabilities", CAPABILITIES, options=USERNS, stdout=sets(DOCKER))
+look("userns/files-written", "echo x >/new && chown alice /new && stat -c %U /new && chown 70000 /new", options=USERNS,
     stdout="alice\n", exit=1, stderr=re.compile("(?i)invalid argument"))
-row("userns/host-by-default", ["grep", "-c", "4294967295", "/proc/self/uid_map"], stdout="1\n")
+look("userns/host-by-default", ["grep", "-c", "4294967295", "/proc/self/uid_map"], stdout="1\n")
 for bad in ("yes", "0:0:65536", "1:100000:10", "0:100000:0", "0:100000"):
     row(f"userns/refused-{bad.replace(':', '-')}", ["true"], options=[f"--userns={bad}"], exit=125,
         stderr=re.compile(re.escape(bad)))

@@ -3,7 +3,7 @@
 import signal
 import time
 
-from table import row, test
+from table import look, row, test
 
 WAIT = "echo ready; while :; do sleep 0.1; done"
 
@@ -18,8 +18,24 @@ def forwarded(name):
     return run
 
 
-for signal_name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH"):
+for signal_name in ("INT", "TERM"):
     test(f"signal/{signal_name.lower()}")(forwarded(signal_name))
+
+
+@test("signal/others")
+def others(t):
+    """One after the other to one command: none of these ends `hybrid run`, or is taken for another."""
+    names = ("HUP", "QUIT", "USR1", "USR2", "WINCH")
+    session = t.session(command=["sh", "-c", " ".join(f"trap 'echo got {name}' {name};" for name in names)
+                                 + f" trap 'echo end; exit 3' TERM; {WAIT}"])
+    session.expect("ready\n")
+    for name in names:
+        session.signal(getattr(signal, "SIG" + name))
+        session.expect(f"got {name}\n")
+    session.signal(signal.SIGTERM)
+    result = session.wait()
+    t.equal("result", (3, "ready\n" + "".join(f"got {name}\n" for name in names) + "end\n", ""),
+            (result.exit, result.out, result.err))
 
 
 @test("signal/default-action")
@@ -75,6 +91,6 @@ def stopped(t):
     t.equal("result", (0, "".join(f"{n}\n" for n in range(1, 9))), (result.exit, result.out))
 
 
-row("signal/none-blocked-or-ignored", ["grep", "-E", "^(SigBlk|SigIgn|SigPnd|ShdPnd):", "/proc/self/status"],
+look("signal/none-blocked-or-ignored", ["grep", "-E", "^(SigBlk|SigIgn|SigPnd|ShdPnd):", "/proc/self/status"],
     stdout="SigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\nSigBlk:\t0000000000000000\n"
            "SigIgn:\t0000000000000000\n")

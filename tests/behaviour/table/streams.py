@@ -7,7 +7,7 @@ import threading
 import time
 
 import harness
-from table import row, same, test
+from table import enter, look, row, same, test
 
 OWN_MEMORY_LIMIT = 24 << 20  # for any one of our processes while a stream of any length passes
 
@@ -15,35 +15,35 @@ LINES = "".join(f"line {n}\n" for n in range(1000))
 LOOP = 'i=0; while [ $i -lt 1000 ]; do echo "line $i"{to}; i=$((i+1)); done'
 
 row("stream/stdout", ["echo", "hello"], stdout="hello\n", compare=same)
-row("stream/stderr", "echo problem >&2", stderr="problem\n")
-row("stream/apart", "echo out; echo err >&2; echo out2; echo err2 >&2", stdout="out\nout2\n",
+enter("stream/stderr", "echo problem >&2", stderr="problem\n")
+look("stream/apart", "echo out; echo err >&2; echo out2; echo err2 >&2", stdout="out\nout2\n",
     stderr="err\nerr2\n")
-row("stream/no-newline-at-end", ["printf", "abc"], stdout="abc")
-row("stream/nothing", ["true"])
-row("stream/one-newline", ["echo"], stdout="\n")
-row("stream/binary", r"printf '\000\001\377\r\n\033[0m\000'", stdout=b"\0\1\xff\r\n\33[0m\0")
-row("stream/binary-both", r"printf '\000\377'; printf '\376\000' >&2", stdout=b"\0\xff", stderr=b"\xfe\0")
-row("stream/thousand-lines", LOOP.format(to=""), stdout=LINES, seconds=30)
-row("stream/thousand-lines-stderr", LOOP.format(to=" >&2"), stderr=LINES, seconds=30)
-row("stream/thousand-writes-of-one-byte",
+enter("stream/no-newline-at-end", ["printf", "abc"], stdout="abc")
+enter("stream/nothing", ["true"])
+enter("stream/one-newline", ["echo"], stdout="\n")
+look("stream/binary", r"printf '\000\001\377\r\n\033[0m\000'", stdout=b"\0\1\xff\r\n\33[0m\0")
+look("stream/binary-both", r"printf '\000\377'; printf '\376\000' >&2", stdout=b"\0\xff", stderr=b"\xfe\0")
+look("stream/thousand-lines", LOOP.format(to=""), stdout=LINES, seconds=30)
+look("stream/thousand-lines-stderr", LOOP.format(to=" >&2"), stderr=LINES, seconds=30)
+look("stream/thousand-writes-of-one-byte",
     "i=0; while [ $i -lt 1000 ]; do printf x; i=$((i+1)); done", stdout="x" * 1000, seconds=30)
 row("stream/one-mib-each", "probe pump 1 1048576; probe pump 2 1048576",
     stdout=harness.pattern_block() * 16, stderr=harness.pattern_block() * 16)
-row("stream/odd-length", ["probe", "pump", "1", "3141593"],
+enter("stream/odd-length", ["probe", "pump", "1", "3141593"],
     stdout=(harness.pattern_block() * 48)[:3141593])
-row("stream/of-a-child-that-outlives-no-one", "(echo child) & wait; echo parent", stdout="child\nparent\n")
+look("stream/of-a-child-that-outlives-no-one", "(echo child) & wait; echo parent", stdout="child\nparent\n")
 
 row("stdin/none", ["cat"], stdin=b"not passed on without -i")
-row("stdin/passed-on", ["cat"], options=["-i"], stdin=b"one\ntwo", stdout="one\ntwo")
-row("stdin/empty", ["cat"], options=["-i"], stdin=b"")
-row("stdin/binary", ["cat"], options=["-i"], stdin=bytes(range(256)) * 8, stdout=bytes(range(256)) * 8)
-row("stdin/to-its-end", "cat >/dev/null; echo end", options=["-i"], stdin=b"x" * 300000, stdout="end\n")
+enter("stdin/passed-on", ["cat"], options=["-i"], stdin=b"one\ntwo", stdout="one\ntwo")
+enter("stdin/empty", ["cat"], options=["-i"], stdin=b"")
+enter("stdin/binary", ["cat"], options=["-i"], stdin=bytes(range(256)) * 8, stdout=bytes(range(256)) * 8)
+enter("stdin/to-its-end", "cat >/dev/null; echo end", options=["-i"], stdin=b"x" * 300000, stdout="end\n")
 row("stdin/not-read", ["true"], options=["-i"], stdin=b"x" * 1000000)
-row("stdin/read-in-part", ["head", "-n", "1"], options=["-i"], stdin=b"first\n" + b"x" * 500000,
+enter("stdin/read-in-part", ["head", "-n", "1"], options=["-i"], stdin=b"first\n" + b"x" * 500000,
     stdout="first\n")
 row("stdin/one-mib-echo", ["cat"], options=["-i"], stdin=harness.pattern_block() * 16,
     stdout=harness.pattern_block() * 16)
-row("stdin/closed-by-command", "exec <&-; sleep 0.2; echo still here", options=["-i"], stdin=b"x" * 200000,
+enter("stdin/closed-by-command", "exec <&-; sleep 0.2; echo still here", options=["-i"], stdin=b"x" * 200000,
     stdout="still here\n")
 row("stream/kinds-of-descriptors", ["probe", "fds"], options=["-i"], stdin=b"",
     stdout="0 pipe\n1 pipe\n2 pipe\n", compare=same)
@@ -51,9 +51,9 @@ row("stream/half-closed-stdout", ["probe", "half-close", "1"], options=["-i"], s
     stderr="closed 1\nlater")
 row("stream/half-closed-stderr", ["probe", "half-close", "2"], options=["-i"], stdin=b"later",
     stdout="closed 2\nlater")
-row("stream/dev-stdout", "echo a >/dev/stdout; echo b >/dev/stderr; echo c >/proc/self/fd/1",
+look("stream/dev-stdout", "echo a >/dev/stdout; echo b >/dev/stderr; echo c >/proc/self/fd/1",
     stdout="a\nc\n", stderr="b\n")
-row("stream/dev-stdin", "cat /dev/stdin", options=["-i"], stdin=b"by name", stdout="by name")
+enter("stream/dev-stdin", "cat /dev/stdin", options=["-i"], stdin=b"by name", stdout="by name")
 
 
 @test("stdin/open-while-stdout-flows")
