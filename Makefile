@@ -12,7 +12,8 @@ endif
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DHYBRID_VERSION='"$(VERSION)"' -I. -Iinclude -MMD -MP
 OPTIMIZE ?= -O2
-CFLAGS   += -std=gnu11 $(OPTIMIZE) -g $(WARNINGS) -fstack-protector-strong -fPIE -fno-plt
+SYMBOLS  ?= -g
+CFLAGS   += -std=gnu11 $(OPTIMIZE) $(SYMBOLS) $(WARNINGS) -fstack-protector-strong -fPIE -fno-plt
 STATIC   := -static-pie -Wl,-z,relro,-z,now -Wl,--gc-sections
 SECTIONS := -ffunction-sections -fdata-sections
 

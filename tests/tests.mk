@@ -38,10 +38,10 @@ $(BUILD)/obj/libinit.a: $(filter-out %/main.o,$(INIT_OBJECTS))
 
 unit-programs: $(UNIT_TESTS)
 
-# The second make builds everything again with sanitizers; CFLAGS in the environment is extended by ours. -O1, since
-# compiling takes longer than running.
+# The second make builds everything again with sanitizers; CFLAGS in the environment is extended by ours. Not optimized, and
+# with no more about each function than a sanitizer's report shows, since compiling takes longer than running.
 unit: unit-programs ## run the unit tests, plainly and under sanitizers
-	@CFLAGS="$(SANITIZE)" $(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPTIMIZE=-O1 unit-programs
+	@CFLAGS="$(SANITIZE)" $(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPTIMIZE=-O0 SYMBOLS=-g1 unit-programs
 	@plain=0; sanitized=0; \
 	tests/unit/run unit $(UNIT_TESTS) || plain=1; \
 	tests/unit/run asan $(patsubst $(BUILD)/%,$(BUILD)/asan/%,$(UNIT_TESTS)) || sanitized=1; \
@@ -113,7 +113,7 @@ endif
 fuzzers: $(FUZZERS)
 
 fuzz: ## run every fuzzer for SECONDS (60)
-	@CFLAGS="$(FUZZ_SANITIZE)" $(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang fuzzers
+	@CFLAGS="$(FUZZ_SANITIZE)" $(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang SYMBOLS=-g1 fuzzers
 	@tests/fuzz/run $(FUZZ_SECONDS) $(patsubst $(BUILD)/%,$(BUILD)/clang/%,$(FUZZERS))
 
 # --- behaviour -----------------------------------------------------------------------------------

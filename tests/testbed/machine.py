@@ -77,7 +77,8 @@ def qemu_command(options, built, ports, files):
         "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", f"EPYC-Rome,{svm}",
         "-smp", str(options.cpus), "-m", f"{options.memory}M",
         "-kernel", built["vmlinuz"], "-initrd", f"/proc/self/fd/{built['initramfs']}",
-        "-append", f"console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=1 tsc=reliable {options.append}",
+        "-append", "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=1 tsc=reliable "
+                   f"mitigations=off {options.append}",  # of a processor that executes nothing ahead of time
         "-device", "virtio-serial-pci,max_ports=8", "-device", "virtio-rng-pci",
     ]
     for name, port in ports.items():
