@@ -132,8 +132,8 @@ testbed: ## run CMD='...' in the emulated host (KVM, cgroup v2); without CMD: a 
 conformance: all ## drive hybrid through real container engines, and through many lives
 	@tests/conformance/run-all $(BUILD)
 
-lifecycles: all ## 1,000 lives of containers, 50 at a time, 200 with kill -9 at a random moment
-	@HYBRID_LIFECYCLES=1000/50/200 tests/conformance/lifecycles $(BUILD)
+lifecycles: all ## 1,000 lives of containers, 50 at a time, 200 with kill -9 at a random moment, 200 commands in one
+	@HYBRID_LIFECYCLES=1000/50/200/200 tests/conformance/lifecycles $(BUILD)
 
 # --- everything ------------------------------------------------------------------------------------
 style: ## check the conventions that a program can check
