@@ -188,6 +188,7 @@ const struct verb verb_start = {
     .group = CLI_GROUP_WORKLOADS,
     .synopsis = "[OPTIONS] NAME [NAME...]",
     .summary = "Start stopped workloads again, with what they wrote",
+    .description = "A container that `hybrid create` made of a bundle executes its command.",
     .examples = "  hybrid start web\n"
                 "  hybrid start -a -i shell",
     .options = options,
