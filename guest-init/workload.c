@@ -161,7 +161,6 @@ static int make_process(struct workload *workload, uint32_t number, const struct
         memcpy(request->stdio, streams.stdio, sizeof request->stdio);
         request->rows = wire->rows;
         request->columns = wire->columns;
-        request->cgroup_fd = cgroup_birth_fd(workload->cgroup);
         result = set_up(workload, process, request, &streams, err);
     }
     stream_set_close(&streams);
@@ -204,6 +203,7 @@ int workload_prepare(struct guest *guest, const struct wire_config *config, cons
     };
     struct sandbox_request request = { .plan = &workload->plan,
                                        .root = &root,
+                                       .cgroup_fd = cgroup_birth_fd(workload->cgroup),
                                        .cgroup_name = cgroup_name(workload->cgroup),
                                        .join_pidfd = -1 };
     if (make_process(workload, WIRE_MAIN_PROCESS, &config->process, &request, err) < 0)
@@ -216,8 +216,12 @@ static int start_session(struct workload *workload, uint32_t number,
                          const struct wire_process *wire, const struct plan *plan,
                          struct error *err)
 {
+    const struct sandbox_child *first = &workload->processes[0].child;
+    _cleanup_close_ int nested = cgroup_open_nested(workload->cgroup, first->pid);
     struct sandbox_request request = { .plan = plan,
-                                       .join_pidfd = workload->processes[0].child.pidfd };
+                                       .cgroup_fd =
+                                           nested < 0 ? cgroup_birth_fd(workload->cgroup) : nested,
+                                       .join_pidfd = first->pidfd };
     if (make_process(workload, number, wire, &request, err) < 0)
         return -1;
     struct process *process = process_find(workload, number);

@@ -76,6 +76,15 @@ const char *cgroup_name(const struct cgroup *cgroup);
 int cgroup_birth_fd(const struct cgroup *cgroup);
 
 /*
+ * Where on v2 a further process of a workload is born whose cgroup has handed controllers to those
+ * below it (cgroup.subtree_control), and so may take none itself: the one that `pid`, a process of
+ * the workload, is in. Returns a directory as cgroup_birth_fd's, which the caller closes, or -1: it
+ * is born in the cgroup itself. That nested one may be the workload's making: only one that lies in
+ * this cgroup is returned.
+ */
+int cgroup_open_nested(const struct cgroup *cgroup, pid_t pid);
+
+/*
  * The `tasks` files of the v1 hierarchies. A process with one thread that writes "0" to each moves
  * itself at once; moving another process takes a system-wide lock and several milliseconds.
  * *hierarchies: which they are, as options of a v1 mount ("memory", "cpu,cpuacct", "name=systemd").

@@ -1,6 +1,8 @@
 /* The processes of a cgroup: listed, signalled, stopped and let go on. */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -215,6 +217,27 @@ bool cgroup_name_is_frozen(const char *name, int fd, bool made)
     const bool frozen = cgroup && cgroup_is_frozen(cgroup);
     cgroup_close(cgroup);
     return frozen;
+}
+
+int cgroup_open_nested(const struct cgroup *cgroup, pid_t pid)
+{
+    char path[64], line[PATH_MAX + 64], enabled[CONTROL_VALUE_SIZE];
+    /* "No Internal Process Constraint" of the kernel's cgroup-v2.rst */
+    if (cgroup->v2_fd < 0 ||
+        cgroup_read_file(cgroup->v2_fd, "cgroup.subtree_control", enabled, sizeof enabled) <= 1)
+        return -1;
+    const size_t length = strlen(cgroup->name);
+    (void)snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
+    _cleanup_fclose_ FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *name = line + strlen("0::/");
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "0::/", strlen("0::/")) == 0 &&
+            strncmp(name, cgroup->name, length) == 0 && name[length] == '/')
+            return openat(cgroup->v2_fd, name + length + 1,
+                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    return -1;
 }
 
 int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct error *err)

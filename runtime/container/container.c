@@ -385,8 +385,11 @@ int container_exec(const struct container_exec_request *request, struct sandbox_
     };
     struct cgroup *cgroup = *request->join->cgroup ? cgroup_open(request->join->cgroup, err) : NULL;
     int result = *request->join->cgroup && !cgroup ? -1 : 0;
+    _cleanup_close_ int nested = cgroup ? cgroup_open_nested(cgroup, request->join->pid) : -1;
     if (result == 0) {
         join_cgroup(&process, cgroup);
+        if (nested >= 0)
+            process.cgroup_fd = nested;
         result = sandbox_spawn(&process, child, err);
     }
     if (result == 0)

@@ -173,6 +173,28 @@ def exec_foreground(t):
     t.check(len(re.findall("/below$", seen, re.M)) >= 1, f"it is not in there: {seen}")
 
 
+HAND_ON = "cd /sys/fs/cgroup && mkdir init && echo $$ >init/cgroup.procs && for each in $(cat cgroup.controllers); do " \
+          "echo +$each >cgroup.subtree_control; done; cat cgroup.subtree_control; echo ready; exec sleep 1000"
+
+
+@test("bundle/exec-beside-cgroups-of-its-own", seconds=60)
+def exec_nested(t):
+    """As in docker:dind or with systemd inside: v2 lets no process be in a cgroup that hands controllers on."""
+    if t.isolation == "container" and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        raise Skip("this host has cgroup v1, which has no such rule")
+    bundle = Bundle(t, HAND_ON)
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    bundle.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"})
+    bundle.create()
+    t.verb("start", bundle.id)
+    bundle.await_output("ready")
+    t.match("what it hands on", r"(?m)^[a-z ]*\bmemory\b", bundle.output())
+    t.equal("where a command is", "0::/init\n", t.verb("exec", bundle.id, "cat", "/proc/self/cgroup"))
+    t.verb("exec", "--detach", bundle.id, "touch", "/detached")
+    t.eventually("the detached one", lambda: os.path.exists(bundle.path + "/rootfs/detached"))
+    t.verb("delete", "--force", bundle.id)
+
+
 @test("bundle/update-of-what-bounds-each-other", **CONTAINERS)
 def update_pairs(t):
     """Numbers that v1 compares as each is written, and those that an update sets back to 0."""
