@@ -264,7 +264,7 @@ static int run_exec(const struct cli *cli, const void *settings, char **operands
                     struct error *err)
 {
     struct exec exec = { .runtime = &cli->runtime, .settings = settings };
-    int status = preserved_fds_check(exec.settings->engine.preserve_fds, err);
+    int status = preserved_fds_check("--preserve-fds", 3, exec.settings->engine.preserve_fds, err);
     if (status == 0)
         status = read_state(&exec, operands[0], err);
     if (status == 0)

@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "io.h"
+#include "listen.h"
 #include "machine.h"
 #include "pod.h"
 #include "runtime/container/container.h"
@@ -190,7 +191,7 @@ static void note_unknown_capabilities(const struct runtime *runtime, const json_
     json_decref(unknown);
 }
 
-int bundle_load(const struct runtime *runtime, const char *id, const char *path,
+int bundle_load(const struct runtime *runtime, const char *id, const char *path, int listen_fds,
                 struct bundle *bundle, struct error *err)
 {
     *bundle = (struct bundle){ .path = realpath(path, NULL) };
@@ -213,6 +214,11 @@ int bundle_load(const struct runtime *runtime, const char *id, const char *path,
                       "process.apparmorProfile is left out: it would confine calls of this host's "
                       "kernel, and a process in a VM makes none");
     note_unknown_capabilities(runtime, document);
+    if (listen_fds > 0 &&
+        listen_fds_announce(json_object_get(document, "process"), listen_fds, err) < 0) {
+        json_decref(document);
+        return -1;
+    }
     unsigned int flags = bundle->sandbox ? PLAN_PARSE_SANDBOX : 0;
     if (make_plan(runtime, document, flags, &bundle->plan, &bundle->filter, err) < 0)
         return -1;

@@ -22,11 +22,11 @@ struct bundle {
 
 /*
  * Loads a bundle for this runtime, and makes it the working directory: its configuration's relative
- * paths begin there. One that asks for an isolation that cannot be had is refused,
- * and one that the policy does not let run. Returns 0, or -1
- * with *err. bundle_free is safe either way.
+ * paths begin there. listen_fds: how many sockets of systemd's its command is told of (listen.h).
+ * One that asks for an isolation that cannot be had is refused, and one that the policy does not
+ * let run. Returns 0, or -1 with *err. bundle_free is safe either way.
  */
-int bundle_load(const struct runtime *runtime, const char *id, const char *path,
+int bundle_load(const struct runtime *runtime, const char *id, const char *path, int listen_fds,
                 struct bundle *bundle, struct error *err);
 void bundle_free(struct bundle *bundle);
 

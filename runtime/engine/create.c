@@ -12,6 +12,7 @@
 #include "console.h"
 #include "engine.h"
 #include "exec.h"
+#include "listen.h"
 #include "machine.h"
 #include "parts.h"
 #include "pod.h"
@@ -30,6 +31,7 @@ struct creation {
     struct state state;
     int lock;
     int start_listener;
+    int listen_fds; /* the first of those that the command is given */
     struct workload_hold hold;
     struct cgroup_scope scope;
     struct workload_pod pod; /* of a VM in one */
@@ -121,16 +123,32 @@ static int record(struct creation *creation, struct error *err)
     return creation->start_listener < 0 ? -1 : 0;
 }
 
+/*
+ * What the command has from 3 on: sockets of systemd's, as any service has them there, then those
+ * that the engine asks for, as with runc.
+ */
+static int count_descriptors(struct creation *creation, const struct engine_create_options *options,
+                             struct error *err)
+{
+    if (listen_fds_count(&creation->listen_fds, err) < 0 ||
+        preserved_fds_check("LISTEN_FDS", 3, creation->listen_fds, err) < 0 ||
+        preserved_fds_check("--preserve-fds", 3 + creation->listen_fds, options->preserve_fds,
+                            err) < 0)
+        return -1;
+    creation->hold.keep_fds = creation->listen_fds + (int)options->preserve_fds;
+    return 0;
+}
+
 /* Everything that can be refused before anything is changed. */
 static int prepare(struct creation *creation, const char *id,
                    const struct engine_create_options *options, struct error *err)
 {
-    creation->hold.keep_fds = (int)options->preserve_fds;
     creation->hold.keep_keyring = options->no_new_keyring;
-    if (state_check_id(id, err) < 0 || preserved_fds_check(options->preserve_fds, err) < 0 ||
+    if (state_check_id(id, err) < 0 || count_descriptors(creation, options, err) < 0 ||
         path_make_absolute(options->pid_file, &creation->pid_file, err) < 0 ||
         path_make_absolute(options->console_socket, &creation->console_socket, err) < 0 ||
-        bundle_load(creation->runtime, id, options->bundle, &creation->bundle, err) < 0 ||
+        bundle_load(creation->runtime, id, options->bundle, creation->listen_fds, &creation->bundle,
+                    err) < 0 ||
         check_cgroup_manager(creation, id, err) < 0 ||
         (!options->terminal_fd &&
          console_check(creation->console_socket, creation->bundle.plan.terminal, err) < 0) ||

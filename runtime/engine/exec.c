@@ -67,11 +67,11 @@ static int hand_over(const struct engine_exec_options *options, struct sandbox_c
     return options->pid_file ? pid_file_write(options->pid_file, pid, err) : 0;
 }
 
-int preserved_fds_check(int64_t count, struct error *err)
+int preserved_fds_check(const char *name, int first, int64_t count, struct error *err)
 {
-    for (int fd = 3; fd < 3 + count; fd++)
+    for (int fd = first; fd < first + count; fd++)
         if (fcntl(fd, F_GETFD) < 0)
-            return error_set(err, EXIT_OURS, "--preserve-fds=%lld: descriptor %d is not open",
+            return error_set(err, EXIT_OURS, "%s=%lld: descriptor %d is not open", name,
                              (long long)count, fd);
     return 0;
 }

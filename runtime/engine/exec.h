@@ -25,10 +25,10 @@ struct engine_exec_options {
 json_t *engine_read_json(const char *path, const char *option, struct error *err);
 
 /*
- * Whether descriptors 3 to count + 2 are open: ours must not take their places. To be called before
- * anything is opened. Returns 0, or -1 with *err.
+ * Whether the descriptors that `name` (for the message) has counted are open: ours must not take
+ * their places. To be called before anything is opened. Returns 0, or -1 with *err.
  */
-int preserved_fds_check(int64_t count, struct error *err);
+int preserved_fds_check(const char *name, int first, int64_t count, struct error *err);
 
 /*
  * Starts a process in a container and leaves it to whoever adopts it. Returns 0, or -1 with *err

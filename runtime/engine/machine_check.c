@@ -154,7 +154,8 @@ int machine_check(const struct plan *plan, const struct workload_hold *hold, boo
                   struct error *err)
 {
     if (hold->keep_fds > 0)
-        return refuse("--preserve-fds", "descriptors cannot be passed into a VM", err);
+        return refuse("--preserve-fds, or LISTEN_FDS as systemd sets it",
+                      "descriptors cannot be passed into a VM", err);
     if (hold->no_cgroup)
         return refuse("--cgroup-manager=disabled", "a VM is bounded by its cgroup", err);
     if (check_seccomp(plan, err) < 0 || check_labels(plan, err) < 0 ||

@@ -609,6 +609,35 @@ def preserved(t):
     t.match("descriptors that are not there", "is not open", missing.err)
 
 
+def run_as_service(t, bundle, sockets, *options, number="$$"):
+    """hybrid run as what systemd has opened a socket for (sd_listen_fds(3)): descriptor 3; 4 is a file's."""
+    reader, writer = socket.socketpair()
+    with reader, writer, open("/dev/null", "rb") as file:
+        script = f'exec 3<&{reader.fileno()} 4<&{file.fileno()}; export LISTEN_FDS={sockets} LISTEN_PID={number}; exec "$0" "$@"'
+        return t.finish(["bash", "-c", script, t.host.hybrid, "run", "--bundle", bundle.path, *options, bundle.id], None, 60, None,
+                        pass_fds=(reader.fileno(), file.fileno()))
+
+
+@test("bundle/sockets-of-systemd")
+def listening(t):
+    """What podman hands on where its unit is started by a socket."""
+    bundle = Bundle(t, "echo $LISTEN_FDS $LISTEN_PID; for fd in 3 4 5; do readlink /proc/self/fd/$fd; done; true")
+    bundle.config["process"]["env"] += ["LISTEN_FDS=7", "LISTEN_PID=7"]
+    bundle.config["annotations"] = {"hybrid.isolation": t.isolation}
+    bundle.write()
+    result = run_as_service(t, bundle, 1, "--preserve-fds", "1")
+    if t.isolation == "vm":
+        t.match("stderr", "LISTEN_FDS.*cannot be passed into a VM", result.err)
+        t.equal("exit status and what is left", (125, []), (result.exit, t.host.traces(bundle.id)))
+        return
+    t.match("what it has", r"^1 1\nsocket:\[\d+\]\n/dev/null\n$", result.out)
+    t.equal("exit status", 0, result.exit, result)
+    t.match("what are none", "LISTEN_FDS, many, is no number", run_as_service(t, bundle, "many").err)
+    t.match("too many", r"LISTEN_FDS=900: descriptor \d+ is not open", run_as_service(t, bundle, 900).err)
+    result = run_as_service(t, bundle, 1, number=1)
+    t.equal("those of another process", (0, "7 7\n"), (result.exit, result.out))
+
+
 @test("bundle/selinux-is-not-there")
 def no_selinux(t):
     """tests/conformance/selinux is where it is."""
