@@ -57,10 +57,10 @@ struct mesh {
     bool too_many;                 /* ports */
 };
 
-/* Which of the chains that is. hook: where it is called, NF_INET_*, or any other number. */
+/* Which of the chains that is. */
 enum mesh_chain mesh_find_chain(const char *table, const char *chain);
 
-/* Whether the chain is called where that of iptables(8) is: hook is NF_INET_*. */
+/* Whether the chain is called where that of iptables(8) is. hook: NF_INET_*, or another number. */
 bool mesh_is_called_at(enum mesh_chain chain, uint32_t hook);
 
 /*
