@@ -218,42 +218,6 @@ static int create_v1(struct cgroup *cgroup, const char *owner,
     return 0;
 }
 
-/* The controllers a cgroup must have, by a file that shows it. */
-static bool has_controllers(int directory_fd, const struct plan_resources *resources)
-{
-    bool cpu = resources->cpu_quota > 0 || resources->cpu_shares > 0;
-    bool cpuset = resources->cpuset_cpus || resources->cpuset_mems;
-    for (size_t i = 0; i < resources->setting_count; i++) {
-        const char *file = resources->settings[i].v2_file;
-        if (file && faccessat(directory_fd, file, F_OK, 0) < 0)
-            return false;
-    }
-    if (resources->every_controller && faccessat(directory_fd, "io.stat", F_OK, 0) < 0)
-        return false;
-    return faccessat(directory_fd, "memory.max", F_OK, 0) == 0 &&
-           faccessat(directory_fd, "pids.max", F_OK, 0) == 0 &&
-           (!cpu || faccessat(directory_fd, "cpu.max", F_OK, 0) == 0) &&
-           (!cpuset || faccessat(directory_fd, "cpuset.cpus", F_OK, 0) == 0);
-}
-
-/* Passes the controllers on to the children of every ancestor, from the root down. */
-static void enable_controllers(int root_fd, const char *name)
-{
-    static const char *const controllers[] = { "+memory", "+pids",    "+cpu",  "+cpuset",
-                                               "+io",     "+hugetlb", "+rdma", "+misc" };
-    _cleanup_free_ char *path = strdup(name);
-    _cleanup_close_ int at = path ? fcntl(root_fd, F_DUPFD_CLOEXEC, 0) : -1;
-    char *rest = path;
-    for (char *component; at >= 0 && (component = strsep(&rest, "/"));) {
-        /* One by one: a controller that this host lacks must not take the others along. */
-        for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++)
-            (void)cgroup_write_file(at, "cgroup.subtree_control", controllers[i]);
-        int next = openat(at, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        (void)close(at);
-        at = next;
-    }
-}
-
 static int create_v2(struct cgroup *cgroup, const char *owner,
                      const struct plan_resources *resources, struct error *err)
 {
@@ -267,9 +231,24 @@ static int create_v2(struct cgroup *cgroup, const char *owner,
     cgroup->v2_fd = make_directory(cgroup, root_fd, owner, false, err);
     if (cgroup->v2_fd < 0)
         return -1;
-    if (!has_controllers(cgroup->v2_fd, resources))
-        enable_controllers(root_fd, cgroup->name);
+    if (!controllers_are_there(cgroup->v2_fd, resources))
+        cgroup->crowded = controllers_enable(root_fd, cgroup->name);
     return 0;
+}
+
+/* Applies the first limits. Returns 0, or -1 with *err. */
+static int limit(struct cgroup *cgroup, const struct plan_resources *resources, struct error *err)
+{
+    if (resources_apply(cgroup, resources, err) == 0)
+        return 0;
+    const struct error why = *err;
+    return cgroup->crowded
+               ? error_set(err, EXIT_OURS,
+                           "%s; a cgroup above %s has processes, and so hands it no controllers: "
+                           "move them into another one below that (in a container: mkdir "
+                           "/sys/fs/cgroup/init; echo 0 >/sys/fs/cgroup/init/cgroup.procs)",
+                           why.message, cgroup->name)
+               : -1;
 }
 
 static struct cgroup *create(struct cgroup *cgroup, const char *owner,
@@ -279,7 +258,7 @@ static struct cgroup *create(struct cgroup *cgroup, const char *owner,
         create_v2(cgroup, owner, resources, err) == 0) {
         if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
             return (!cgroup_is_frozen(cgroup) || refuse_frozen(cgroup, err) == 0) &&
-                           resources_apply(cgroup, resources, err) == 0
+                           limit(cgroup, resources, err) == 0
                        ? cgroup
                        : NULL;
         (void)error_set(err, EXIT_OURS,

@@ -29,6 +29,7 @@ struct cgroup {
     int task_fds[CGROUP_MAX_V1];
     const char *task_hierarchies[CGROUP_MAX_V1];
     size_t v1_count;
+    bool crowded; /* one above it has processes, and so hands it no controllers of v2 */
     bool claimed; /* the name is ours alone: who makes it holds the first directory's lock */
     char unit[SCOPE_UNIT_SIZE]; /* the scope of systemd's; "": none */
     pid_t seat_pid;             /* holds the scope until the workload is in it; 0: none */
@@ -106,6 +107,18 @@ void cgroup_signal_tree(int directory_fd, int signal);
  * with *err.
  */
 int cgroup_gather(const struct cgroup *cgroup, struct error *err);
+
+/* controllers.c: whether the v2 directory has the files of what a workload with these limits needs.
+ */
+bool controllers_are_there(int directory_fd, const struct plan_resources *resources);
+
+/*
+ * Passes the controllers on to the children of every ancestor, from the root down. An ancestor with
+ * processes is refused that (EBUSY), as the root of a container that has not made room. It would
+ * take three of them, by becoming a threaded domain: then no process could be in its children
+ * (cgroup-v2.rst, "Threads"). So it is given none. Returns whether that was so.
+ */
+bool controllers_enable(int root_fd, const char *name);
 
 /* The value of a control file. */
 enum { CONTROL_VALUE_SIZE = 256 };

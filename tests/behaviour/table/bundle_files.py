@@ -2,6 +2,7 @@
 
 import glob
 import os
+import subprocess
 
 from harness import Skip, descendants, process_stat
 from table import test
@@ -242,6 +243,31 @@ def empty_cpuset(t):
     finally: # in each hierarchy, a runtime makes what is above
         for directory in glob.glob(f"/sys/fs/cgroup/*/{os.path.basename(above)}"):
             os.rmdir(directory)
+
+
+@test("bundle/cgroup-above-has-processes", **CONTAINERS)
+def crowded(t):
+    """As the root that hybrid sees in a container: it hands on no controllers, and becomes no threaded domain."""
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        raise Skip("this host has cgroup v1, where any cgroup may have processes")
+    bundle = Bundle(t, ["cat", "/proc/self/cgroup"])
+    above = f"/sys/fs/cgroup/{bundle.id}-above"
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}-above/it"
+    bundle.config["linux"]["namespaces"].remove({"type": "cgroup"})
+    os.mkdir(above)
+    t.closers.append(lambda: os.rmdir(above))
+    with subprocess.Popen(["sleep", "1000"]) as sleep:
+        try:
+            with open(above + "/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(sleep.pid))
+            t.equal("without limits", f"0::/{bundle.id}-above/it\n", bundle.run())
+            bundle.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
+            errors = bundle.create(status=125)
+            t.match("with one", "memory limit to 67108864.*a cgroup above .*-above/it has processes.*move them", errors)
+            with open(above + "/cgroup.type", encoding="ascii") as file:
+                t.equal("what it is still", "domain\n", file.read())
+        finally:
+            sleep.kill()
 
 
 @test("bundle/quota-keeps-the-period", **CONTAINERS)
