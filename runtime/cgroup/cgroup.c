@@ -236,21 +236,6 @@ static int create_v2(struct cgroup *cgroup, const char *owner,
     return 0;
 }
 
-/* Applies the first limits. Returns 0, or -1 with *err. */
-static int limit(struct cgroup *cgroup, const struct plan_resources *resources, struct error *err)
-{
-    if (resources_apply(cgroup, resources, err) == 0)
-        return 0;
-    const struct error why = *err;
-    return cgroup->crowded
-               ? error_set(err, EXIT_OURS,
-                           "%s; a cgroup above %s has processes, and so hands it no controllers: "
-                           "move them into another one below that (in a container: mkdir "
-                           "/sys/fs/cgroup/init; echo 0 >/sys/fs/cgroup/init/cgroup.procs)",
-                           why.message, cgroup->name)
-               : -1;
-}
-
 static struct cgroup *create(struct cgroup *cgroup, const char *owner,
                              const struct plan_resources *resources, struct error *err)
 {
@@ -258,7 +243,7 @@ static struct cgroup *create(struct cgroup *cgroup, const char *owner,
         create_v2(cgroup, owner, resources, err) == 0) {
         if (cgroup->v1_count > 0 || cgroup->v2_fd >= 0)
             return (!cgroup_is_frozen(cgroup) || refuse_frozen(cgroup, err) == 0) &&
-                           limit(cgroup, resources, err) == 0
+                           resources_apply(cgroup, resources, err) == 0
                        ? cgroup
                        : NULL;
         (void)error_set(err, EXIT_OURS,

@@ -135,13 +135,23 @@ bool resources_quota(const struct plan_resources *resources, struct control_valu
     return value_of(resources, LIMIT_QUOTA, true, value->text);
 }
 
-static int explain(enum limit limit, const char *value, struct error *err)
+/* Why there is no such file. */
+static const char *explain_absence(const struct cgroup *cgroup)
+{
+    return cgroup->crowded
+               ? "a cgroup above the workload's has processes, and so hands it no controllers; "
+                 "move them into another one below that (in a container: mkdir "
+                 "/sys/fs/cgroup/init; echo 0 >/sys/fs/cgroup/init/cgroup.procs)"
+               : "this host's cgroups do not offer it";
+}
+
+static int explain(const struct cgroup *cgroup, enum limit limit, const char *value,
+                   struct error *err)
 {
     int cause = errno;
     if (cause == ENOENT) {
-        (void)error_set(err, EXIT_OURS,
-                        "cannot set the %s to %s: this kernel's cgroups do not offer it",
-                        limit_table[limit].what, value);
+        (void)error_set(err, EXIT_OURS, "cannot set the %s to %s: %s", limit_table[limit].what,
+                        value, explain_absence(cgroup));
         return error_see_doctor(err, "cgroup");
     }
     return error_set_errno(err, EXIT_OURS, cause, "cannot set the %s to %s",
@@ -177,7 +187,7 @@ static int apply_limit(const struct cgroup *cgroup, const struct plan_resources 
         written = cgroup_write_file(v2 ? cgroup->v2_fd : v1_fd, file, value);
     if (written == 0 || holds_anyway(limit, number_of(resources, limit, v2)))
         return 0;
-    return explain(limit, value, err);
+    return explain(cgroup, limit, value, err);
 }
 
 /*
@@ -224,7 +234,7 @@ static int apply_setting(const struct cgroup *cgroup, const struct plan_cgroup_s
     if (!v1)
         fd = cgroup->v2_fd;
     if (!file || fd < 0) {
-        (void)error_set(err, EXIT_OURS, "%s: this host's cgroups do not offer it", setting->what);
+        (void)error_set(err, EXIT_OURS, "%s: %s", setting->what, explain_absence(cgroup));
         return error_see_doctor(err, "cgroup");
     }
     int written = cgroup_write_file(fd, file, value);
@@ -232,6 +242,8 @@ static int apply_setting(const struct cgroup *cgroup, const struct plan_cgroup_s
         written = cgroup_write_file(fd, setting->v1_alternative, value);
     if (written == 0 || (errno == ENOENT && setting->optional))
         return 0;
+    if (errno == ENOENT && cgroup->crowded)
+        return error_set(err, EXIT_OURS, "%s: %s", setting->what, explain_absence(cgroup));
     if (errno == ENOENT)
         return error_set(err, EXIT_OURS, "%s: this kernel's cgroups have no %s", setting->what,
                          file);
@@ -336,7 +348,7 @@ static int write_pids_limit(const struct cgroup *cgroup, uint64_t limit, struct 
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
     return cgroup_write_file(v1_fd >= 0 ? v1_fd : cgroup->v2_fd, pids_limit.v2_file, text) == 0
                ? 0
-               : explain(LIMIT_PIDS, text, err);
+               : explain(cgroup, LIMIT_PIDS, text, err);
 }
 
 /*

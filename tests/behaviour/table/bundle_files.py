@@ -263,7 +263,7 @@ def crowded(t):
             t.equal("without limits", f"0::/{bundle.id}-above/it\n", bundle.run())
             bundle.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
             errors = bundle.create(status=125)
-            t.match("with one", "memory limit to 67108864.*a cgroup above .*-above/it has processes.*move them", errors)
+            t.match("with one", "memory limit to 67108864: a cgroup above .* has processes.*move them", errors)
             with open(above + "/cgroup.type", encoding="ascii") as file:
                 t.equal("what it is still", "domain\n", file.read())
         finally:
