@@ -102,12 +102,14 @@ class Network:
         shutil.rmtree(f"/etc/netns/{self.own}", ignore_errors=True)
         with Network.lock:
             Network.living -= 1
-            if Network.living == 0 and not Network.mounted and not os.listdir("/run/netns"):
+            if Network.living > 0:  # another row may be about to make its own in there
+                return
+            with contextlib.suppress(OSError):
+                os.rmdir("/etc/netns")
+            if not Network.mounted and not os.listdir("/run/netns"):
                 run("umount", "/run/netns", check=False)
                 with contextlib.suppress(OSError):
                     os.rmdir("/run/netns")
-        with contextlib.suppress(OSError):
-            os.rmdir("/etc/netns")
 
     def state(self):
         """Interfaces and traffic control of the namespace that workloads join."""
