@@ -610,12 +610,12 @@ def preserved(t):
 
 
 def run_as_service(t, bundle, sockets, *options, number="$$"):
-    """hybrid run as what systemd has opened a socket for (sd_listen_fds(3)): descriptor 3; 4 is a file's."""
+    """hybrid run as what systemd has opened a socket for (sd_listen_fds(3)): descriptor 3; 4 is the null device."""
     reader, writer = socket.socketpair()
-    with reader, writer, open("/dev/null", "rb") as file:
-        script = f'exec 3<&{reader.fileno()} 4<&{file.fileno()}; export LISTEN_FDS={sockets} LISTEN_PID={number}; exec "$0" "$@"'
+    with reader, writer:
+        script = f'exec 3<&{reader.fileno()} 4</dev/null; export LISTEN_FDS={sockets} LISTEN_PID={number}; exec "$0" "$@"'
         return t.finish(["bash", "-c", script, t.host.hybrid, "run", "--bundle", bundle.path, *options, bundle.id], None, 60, None,
-                        pass_fds=(reader.fileno(), file.fileno()))
+                        pass_fds=(reader.fileno(),))
 
 
 @test("bundle/sockets-of-systemd")
