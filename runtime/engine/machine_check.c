@@ -7,12 +7,12 @@
 
 #include "machine.h"
 #include "runtime/network/network.h"
+#include "runtime/vm/vm.h"
 
 static int refuse(const char *field, const char *why, struct error *err)
 {
-    return error_set(err, EXIT_OURS,
-                     "cannot run this bundle as a VM: %s: %s; nothing weaker is done instead",
-                     field, why);
+    return error_set(err, EXIT_OURS, VM_REFUSES "%s: %s; nothing weaker is done instead", field,
+                     why);
 }
 
 /* A VM is joined to a namespace that exists or is made for it, but not to the host's own. */

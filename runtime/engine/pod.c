@@ -11,8 +11,7 @@
 #include "runtime/network/network.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/state.h"
-
-#define REFUSED "cannot run this bundle as a VM: "
+#include "runtime/vm/vm.h"
 
 /* --- which part of a pod -------------------------------------------------------------------------
  */
@@ -186,11 +185,12 @@ static int check_sandbox(const struct pod *pod, const struct state *sandbox, str
     const char *what = strcmp(sandbox->isolation, "sandbox") != 0 ? sandbox->isolation : NULL;
     if (what)
         return error_set(err, EXIT_OURS,
-                         REFUSED "its pod's sandbox %s was made as a %s, not for VMs: call "
-                                 "hybrid-vm for the whole pod, with the engine's own pause image",
+                         VM_REFUSES
+                         "its pod's sandbox %s was made as a %s, not for VMs: call "
+                         "hybrid-vm for the whole pod, with the engine's own pause image",
                          pod->sandbox, what);
     if (sandbox->status != STATE_CREATED && sandbox->status != STATE_RUNNING)
-        return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox %s is %s", pod->sandbox,
+        return error_set(err, EXIT_OURS, VM_REFUSES "its pod's sandbox %s is %s", pod->sandbox,
                          state_status_name(sandbox->status));
     return 0;
 }
@@ -204,8 +204,8 @@ static int check_joined(const struct runtime *runtime, const struct state *sandb
     if (pod_is_namespace_of(sandbox->pid, kind->file, path))
         return 0;
     return error_set(err, EXIT_OURS,
-                     REFUSED "linux.namespaces: %s: %.200s is not the namespace of the pod's "
-                             "sandbox %.64s; nothing weaker is done instead",
+                     VM_REFUSES "linux.namespaces: %s: %.200s is not the namespace of the pod's "
+                                "sandbox %.64s; nothing weaker is done instead",
                      kind->type, path, sandbox->id);
 }
 
@@ -231,12 +231,13 @@ static int take_over(const struct runtime *runtime, const struct state *sandbox,
         if (json_object_set_new(entry, "path", json_string(kind->guests)) < 0)
             return error_set(err, EXIT_OURS, "out of memory");
     }
-    return network ? 0
-                   : error_set(err, EXIT_OURS,
-                               REFUSED "linux.namespaces: network: in the VM of the pod of %.64s "
-                                       "there is one network, the sandbox's, which it does not "
-                                       "join; nothing weaker is done instead",
-                               sandbox->id);
+    return network
+               ? 0
+               : error_set(err, EXIT_OURS,
+                           VM_REFUSES "linux.namespaces: network: in the VM of the pod of %.64s "
+                                      "there is one network, the sandbox's, which it does not "
+                                      "join; nothing weaker is done instead",
+                           sandbox->id);
 }
 
 /* A member of the sandbox's configuration that the container, which joins it, does not repeat. */
@@ -270,7 +271,8 @@ static int inherit_settings(const json_t *config, json_t *document, struct error
 
 static int refuse_ended(const struct pod_place *place, struct error *err)
 {
-    return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox %.64s has ended", place->sandbox);
+    return error_set(err, EXIT_OURS, VM_REFUSES "its pod's sandbox %.64s has ended",
+                     place->sandbox);
 }
 
 static int note_place(const struct runtime *runtime, const struct state *sandbox,
@@ -297,7 +299,7 @@ int pod_join(const struct runtime *runtime, const struct pod *pod, json_t *docum
     struct error why;
     if (state_read(runtime->root, pod->sandbox, &sandbox, &why) < 0 ||
         engine_require(&sandbox, &why) < 0)
-        return error_set(err, EXIT_OURS, REFUSED "its pod's sandbox: %s", why.message);
+        return error_set(err, EXIT_OURS, VM_REFUSES "its pod's sandbox: %s", why.message);
     json_auto_t *config = pod_read_config(runtime, sandbox.id, err);
     if (!config || note_place(runtime, &sandbox, config, place, err) < 0 ||
         check_sandbox(pod, &sandbox, err) < 0 ||

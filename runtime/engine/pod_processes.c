@@ -13,6 +13,7 @@
 
 #include "pod.h"
 #include "runtime/state/state.h"
+#include "runtime/vm/vm.h"
 
 bool pod_is_namespace_of(pid_t pid, const char *file, const char *path)
 {
@@ -63,7 +64,8 @@ int pod_find_processes(const struct runtime *runtime, const struct state *sandbo
     if (found != 0)
         return found < 0 ? -1 : 0;
     return error_set(err, EXIT_OURS,
-                     "cannot run this bundle as a VM: linux.namespaces: pid: %.200s is neither the "
+                     VM_REFUSES
+                     "linux.namespaces: pid: %.200s is neither the "
                      "namespace of the pod's sandbox %.64s nor /proc/PID/ns/pid of the process of "
                      "one of its containers; nothing weaker is done instead",
                      path, sandbox->id);

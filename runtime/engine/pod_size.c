@@ -8,6 +8,7 @@
 #include "pod_machine.h"
 #include "runtime/plan/compose.h"
 #include "runtime/state/state.h"
+#include "runtime/vm/vm.h"
 
 /* containerd's, of the pod's containers together; "0": not given. */
 #define MEMORY_ANNOTATION "io.kubernetes.cri.sandbox-memory"
@@ -128,7 +129,8 @@ int pod_check_memory(const char *sandbox, const json_t *config, const json_t *do
     if (wanted <= machine)
         return 0;
     return error_set(err, EXIT_OURS,
-                     "cannot run this bundle as a VM: linux.resources.memory.limit: %lld bytes are "
+                     VM_REFUSES
+                     "linux.resources.memory.limit: %lld bytes are "
                      "more than the VM of the pod of %.64s has, %lld; make the pod with more: by "
                      "the sandbox's annotation " MEMORY_ANNOTATION
                      ", or its linux.resources.memory.limit",

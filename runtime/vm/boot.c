@@ -161,7 +161,8 @@ static int check_made_network(struct network *network, const struct plan *plan, 
         network_detach(network);
     else if (plan->namespaces.create & CLONE_NEWUSER)
         return error_set(err, EXIT_OURS,
-                         "cannot run this bundle as a VM: linux.namespaces: user: its network "
+                         VM_REFUSES
+                         "linux.namespaces: user: its network "
                          "namespace has been given the interface %s, and the network of a VM "
                          "cannot belong to a user namespace; leave one of the two out, or use "
                          "--isolation=container",

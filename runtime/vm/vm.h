@@ -25,6 +25,9 @@ enum {
     VM_STEPS_SLACK = 30, /* seconds for what is done on the host */
 };
 
+/* How a refusal of what a bundle asks for begins, whoever finds it; the field's name follows. */
+#define VM_REFUSES "cannot run this bundle as a VM: "
+
 /*
  * Removes what a monitor that died has left of its VM. cgroup: as recorded in the state
  * (workload_ops.cgroup); "" does nothing. network_path: the network namespace that it was joined
