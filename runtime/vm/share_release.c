@@ -8,6 +8,7 @@
 #include "include/wire_io.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,9 @@ static bool is_on(int directory, const char *name, const struct share_mounts *mo
     return false;
 }
 
-/* What was not looked at by the deadline counts as held: the guest has a say in how much there is.
+/*
+ * What was not looked at by the deadline counts as held: the guest has a say in how much there is.
+ * So does what could not be looked at, unless the server has ended.
  */
 static bool is_held(const struct share_mounts *mounts, int64_t deadline)
 {
@@ -81,10 +84,12 @@ static bool is_held(const struct share_mounts *mounts, int64_t deadline)
     (void)snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)mounts->pid);
     DIR *directory = opendir(path);
     if (!directory)
-        return false;
-    for (const struct dirent *entry; !held && (entry = readdir(directory));)
+        return errno != ENOENT && errno != ESRCH;
+    const struct dirent *entry;
+    for (errno = 0; !held && (entry = readdir(directory)); errno = 0)
         held = *entry->d_name != '.' && (wire_clock_milliseconds() >= deadline ||
                                          is_on(dirfd(directory), entry->d_name, mounts));
+    held = held || (errno != 0 && errno != ENOENT && errno != ESRCH);
     (void)closedir(directory);
     return held;
 }
