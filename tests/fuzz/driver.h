@@ -51,7 +51,7 @@ static inline void fuzz_chain(struct guest *guest, struct input *input, unsigned
     for (size_t i = 0; i < count; i++) {
         uint8_t how = input_8(input);
         parts[i] = (struct guest_part){
-            .address = how & 1 ? input_64(input) : GUEST_BUFFERS + input_16(input),
+            .address = how & 1 ? input_64(input) : (uint64_t)GUEST_BUFFERS + input_16(input),
             .length = how & 2 ? input_32(input) : input_8(input),
             .flags = how & 4 ? VRING_DESC_F_WRITE : 0,
         };
