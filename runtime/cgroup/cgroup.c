@@ -218,6 +218,13 @@ static int create_v1(struct cgroup *cgroup, const char *owner,
     return 0;
 }
 
+static void pass_controllers(struct cgroup *cgroup, int root_fd,
+                             const struct plan_resources *resources)
+{
+    if (!controllers_are_there(cgroup->v2_fd, resources))
+        cgroup->crowded = controllers_enable(root_fd, cgroup->name);
+}
+
 static int create_v2(struct cgroup *cgroup, const char *owner,
                      const struct plan_resources *resources, struct error *err)
 {
@@ -231,8 +238,7 @@ static int create_v2(struct cgroup *cgroup, const char *owner,
     cgroup->v2_fd = make_directory(cgroup, root_fd, owner, false, err);
     if (cgroup->v2_fd < 0)
         return -1;
-    if (!controllers_are_there(cgroup->v2_fd, resources))
-        cgroup->crowded = controllers_enable(root_fd, cgroup->name);
+    pass_controllers(cgroup, root_fd, resources);
     return 0;
 }
 
@@ -353,14 +359,18 @@ static int refuse_populated(const struct cgroup *cgroup, size_t first_v1, bool v
 }
 
 /*
- * The first limit of a controller that is joined on demand needs its hierarchy. The processes come
- * last: they never are in there without the limits.
+ * The first limit of a controller that is joined on demand needs its hierarchy; one that could not
+ * be handed on when the cgroup was made is asked for again. The processes come last: they never are
+ * in there without the limits.
  */
 int cgroup_set_resources(struct cgroup *cgroup, const struct plan_resources *resources,
                          struct error *err)
 {
     const size_t had_v1 = cgroup->v1_count;
     const bool had_v2 = cgroup->v2_fd >= 0;
+    _cleanup_close_ int root_fd = had_v2 ? hierarchy_open_any_v2() : -1;
+    if (root_fd >= 0)
+        pass_controllers(cgroup, root_fd, resources);
     cgroup->claimed = true; /* whose name it is was settled when it was made */
     if (create_v1(cgroup, NULL, resources, err) < 0 ||
         (hierarchy_needs_v2(cgroup, resources) && create_v2(cgroup, NULL, resources, err) < 0) ||

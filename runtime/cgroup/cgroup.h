@@ -19,6 +19,11 @@
 #include "error.h"
 #include "plan.h"
 
+/* What to do about a cgroup that has processes, and so hands controllers on to none below it. */
+#define CGROUP_CROWD_REMEDY                                                                        \
+    "move them into another one below that (in a container: mkdir "                                \
+    "/sys/fs/cgroup/init; echo 0 >/sys/fs/cgroup/init/cgroup.procs)"
+
 struct cgroup;
 struct cgroup_scope; /* scope.h */
 

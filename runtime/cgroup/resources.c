@@ -138,11 +138,9 @@ bool resources_quota(const struct plan_resources *resources, struct control_valu
 /* Why there is no such file. */
 static const char *explain_absence(const struct cgroup *cgroup)
 {
-    return cgroup->crowded
-               ? "a cgroup above the workload's has processes, and so hands it no controllers; "
-                 "move them into another one below that (in a container: mkdir "
-                 "/sys/fs/cgroup/init; echo 0 >/sys/fs/cgroup/init/cgroup.procs)"
-               : "this host's cgroups do not offer it";
+    return cgroup->crowded ? "a cgroup above the workload's has processes, and so hands it no "
+                             "controllers; " CGROUP_CROWD_REMEDY
+                           : "this host's cgroups do not offer it";
 }
 
 static int explain(const struct cgroup *cgroup, enum limit limit, const char *value,

@@ -171,6 +171,18 @@ static const char *cgroup_mode(void)
     return access("/sys/fs/cgroup/memory", F_OK) == 0 ? "v1" : "none";
 }
 
+/* What to do about a cgroup that could not be made. What the message says of it is cut off. */
+static const char *remedy_of_cgroup(struct error *err)
+{
+    char *crowd = strstr(err->message, "; " CGROUP_CROWD_REMEDY);
+    if (crowd)
+        *crowd = '\0';
+    return crowd                                        ? CGROUP_CROWD_REMEDY
+           : geteuid() == 0 && !cgroup_root_is_mapped() ? "mount /sys/fs/cgroup writable, with "
+                                                          "these controllers"
+                                                        : AS_ROOT " of the machine";
+}
+
 /* Makes one with every limit, as a workload has it, and removes it again. */
 static void look_cgroup(const struct runtime *runtime, struct finding *finding)
 {
@@ -201,12 +213,10 @@ static void look_cgroup(const struct runtime *runtime, struct finding *finding)
     else if (made)
         finding_set(finding, FINDING_GOOD, NULL, "%s, with memory, cpu, pids, cpuset and io%s",
                     cgroup_mode(), systemd);
-    else
-        finding_set(finding, FINDING_MISSING,
-                    geteuid() == 0 && !cgroup_root_is_mapped()
-                        ? "mount /sys/fs/cgroup writable, with these controllers"
-                        : AS_ROOT " of the machine",
-                    "%s: %s", cgroup_mode(), doctor_plain(&err));
+    else {
+        const char *remedy = remedy_of_cgroup(&err);
+        finding_set(finding, FINDING_MISSING, remedy, "%s: %s", cgroup_mode(), doctor_plain(&err));
+    }
 }
 
 static void look_seccomp(const struct runtime *runtime, struct finding *finding)

@@ -264,6 +264,12 @@ def crowded(t):
             bundle.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}}
             errors = bundle.create(status=125)
             t.match("with one", "memory limit to 67108864: a cgroup above .* has processes.*move them", errors)
+            del bundle.config["linux"]["resources"]
+            bundle.config["process"]["args"] = ["sleep", "1000"]
+            bundle.create()
+            update = t.hybrid("update", "--memory", "64m", bundle.id)
+            t.equal("exit status of the update", 125, update.exit, update)
+            t.match("the update", "a cgroup above .* has processes.*move them", update.err)
             with open(above + "/cgroup.type", encoding="ascii") as file:
                 t.equal("what it is still", "domain\n", file.read())
         finally:
