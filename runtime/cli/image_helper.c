@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +38,9 @@ int image_helper_exec(const struct cli *cli, const char *const *arguments, char 
         argv[used++] = *operands++;
     (void)fflush(cli->out);
     (void)execv(program, (char *const *)argv);
-    (void)error_set_errno(err, EXIT_OURS, errno, "cannot run %s; reinstall hybrid", program);
+    (void)error_set(err, EXIT_OURS,
+                    "cannot run %s: %s; reinstall hybrid or the libraries that it needs", program,
+                    strerror(errno));
     return error_see_doctor(err, "images");
 }
 

@@ -5,6 +5,7 @@
 #include "cleanup.h"
 #include "doctor.h"
 #include "runtime/policy/policy.h"
+#include "runtime/program/program.h"
 #include "runtime/vm/shares.h"
 #include "runtime/vm/vm.h"
 
@@ -82,9 +83,22 @@ static void look_images(const struct runtime *runtime, struct finding *finding)
 {
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/hybrid-image", runtime->exe_dir);
+    const char *const argv[] = { path, "--help", NULL };
+    const char *const environment[] = { NULL };
+    const struct program program = {
+        .what = "the program",
+        .path = path,
+        .argv = argv,
+        .env = environment,
+        .timeout = 20,
+    };
+    struct error err = { 0 };
     if (access(path, X_OK) < 0)
         finding_set(finding, FINDING_MISSING, "install hybrid completely: make install",
                     "no image can be loaded: %s: %s", path, strerror(errno));
+    else if (program_run(&program, "", NULL, &err) < 0) /* it is linked with the host's libraries */
+        finding_set(finding, FINDING_MISSING, "install the libraries that `ldd` names for it",
+                    "no image can be loaded: %s", doctor_plain(&err));
     else
         finding_set(finding, FINDING_GOOD, NULL, "hybrid-image is there");
 }

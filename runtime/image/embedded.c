@@ -61,7 +61,8 @@ static int run_helper(const char *helper, const char *const *arguments, struct e
     if (*message)
         return error_set(err, EXIT_OURS, "cannot load the embedded image: %s", message);
     (void)error_set(err, EXIT_OURS,
-                    "cannot load the embedded image: %s could not be run; reinstall hybrid",
+                    "cannot load the embedded image: %s could not be run; reinstall hybrid "
+                    "or the libraries that it needs",
                     helper);
     return error_see_doctor(err, "images");
 }

@@ -212,6 +212,22 @@ def pointed_at(t):
     t.match("the screen", r"(?m)^images +missing .*hybrid-image: No such file.*\n +-> install", seen.out)
 
 
+@test("doctor/library-missing", isolations=("container",))
+def library(t):
+    """hybrid-image is there, but not what it is linked with: nothing of that is good."""
+    program = os.path.dirname(t.host.hybrid) + "/hybrid-image"
+    needed = [line.split()[2] for line in t.finish(["ldd", program], None, 20, None).out.splitlines() if "libarchive" in line]
+    report, rows = findings(t, t.finish([*hidden(*needed), *t.command("doctor", "--json")], None, 60, None))
+    t.equal("the row", ("missing", False), (rows["images"]["status"], report["container"]))
+    t.match("the cause", "hybrid-image failed .*libarchive", rows["images"]["text"])
+    t.match("the remedy", "libraries", rows["images"]["remedy"])
+    data = t.file("data", "") + ".d"
+    t.closers.append(lambda: shutil.rmtree(data, ignore_errors=True))
+    result = t.finish([*hidden(*needed), *t.command("--data", data, "run", "--rm", "busybox", "true")], None, 60, None)
+    t.equal("exit status", 125, result.exit, result)
+    t.match("stderr", "embedded image: .*libarchive", result.err)
+
+
 @test("doctor/errors-of-vms-point-at-it", isolations=("vm",), alone=True, seconds=120)
 def pointed_at_by_vms(t):
     """The same for what only a VM needs; what only some options of it need is a note."""
