@@ -96,6 +96,7 @@ struct plan_device {
     uint32_t major, minor;
     uid_t uid;
     gid_t gid;
+    bool standard; /* every container has it, and the configuration does not list it */
 };
 
 struct plan_symlink {

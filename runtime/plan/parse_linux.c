@@ -153,9 +153,12 @@ int parse_namespaces(struct plan *plan, const json_t *linux_part, struct error *
 
 /* config-linux.md, "Default Devices"; /dev/console is a step of its own. */
 static const struct plan_device default_devices[] = {
-    { "/dev/null", S_IFCHR | 0666, 1, 3, 0, 0 },    { "/dev/zero", S_IFCHR | 0666, 1, 5, 0, 0 },
-    { "/dev/full", S_IFCHR | 0666, 1, 7, 0, 0 },    { "/dev/random", S_IFCHR | 0666, 1, 8, 0, 0 },
-    { "/dev/urandom", S_IFCHR | 0666, 1, 9, 0, 0 }, { "/dev/tty", S_IFCHR | 0666, 5, 0, 0, 0 },
+    { "/dev/null", S_IFCHR | 0666, 1, 3, 0, 0, true },
+    { "/dev/zero", S_IFCHR | 0666, 1, 5, 0, 0, true },
+    { "/dev/full", S_IFCHR | 0666, 1, 7, 0, 0, true },
+    { "/dev/random", S_IFCHR | 0666, 1, 8, 0, 0, true },
+    { "/dev/urandom", S_IFCHR | 0666, 1, 9, 0, 0, true },
+    { "/dev/tty", S_IFCHR | 0666, 5, 0, 0, 0, true },
 };
 
 /* runtime-linux.md, "Dev symbolic links", and the two that every engine's users expect. */

@@ -25,6 +25,8 @@ enum sandbox_message_type {
                         * go: GIVEN is an O_PATH descriptor of it */
     SANDBOX_MAP,       /* a detached clone of that source comes along: GIVEN is it, its ids mapped
                         */
+    SANDBOX_NODE,      /* the device `step`: GIVEN is a detached mount that has it (node.c), or none
+                        * if the caller may not make it either */
     SANDBOX_MOUNTED,   /* PLAN_HOOKS is reached */
     SANDBOX_LISTENING, /* the filter asks an agent: a page of shared memory comes along, in which
                         * the listener's number will be (listener.c) */
@@ -37,7 +39,7 @@ enum sandbox_message_type {
 
 struct sandbox_message {
     uint32_t type; /* enum sandbox_message_type */
-    uint32_t step; /* of the plan's; SANDBOX_SOURCE, which may be of the root, and SANDBOX_MAP */
+    uint32_t step; /* of the plan's; SANDBOX_SOURCE, which may be of the root, _MAP and _NODE */
     struct error error;
 };
 
@@ -112,6 +114,17 @@ int directory_copy_up(int target_fd, int mount_fd);
 /* device.c, file.c, mask.c */
 sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly;
 
+/*
+ * node.c, in the caller: a detached mount with the device, for the process's user namespace.
+ * Returns 0, also if nobody here may make it, with *mount_fd -1; or -1 with *err.
+ */
+int node_make(const struct plan *plan, const struct plan_device *device, pid_t pid, int *mount_fd,
+              struct error *err);
+/* node.c, in the child: a detached mount of the device alone, the child's, in *node_fd; -1: the
+ * caller may not make it. Returns 0, or -1 with *err. */
+int node_take(struct sandbox *sandbox, const struct plan_step *step, int *node_fd,
+              struct error *err);
+
 /* mask.c: streams that are the null device become the workload's own /dev/null, if it has one:
  * programs that ask for their name find it. */
 void null_settle(const struct sandbox *sandbox);
@@ -120,6 +133,8 @@ void null_settle(const struct sandbox *sandbox);
  * anything. */
 sandbox_step label_set;
 int label_open(struct sandbox *sandbox, struct error *err);
+/* linux.mountLabel; NULL: none, or there is no SELinux. */
+const char *label_in_use(const struct plan *plan);
 /* The label that a new file system of this type is given when it is made; NULL: none. */
 const char *label_option(const struct sandbox *sandbox, const char *type);
 /* Gives it to one that is not given it then. Returns 0, or -1 with *err. */

@@ -16,6 +16,17 @@ static bool is_device(int fd, const struct plan_device *device)
            (S_ISFIFO(status.st_mode) || status.st_rdev == makedev(device->major, device->minor));
 }
 
+static int attach_node(struct sandbox *sandbox, const struct plan_device *device, int mount_fd,
+                       struct error *err)
+{
+    _cleanup_close_ int target = path_make_file(sandbox->root_fd, device->path, err);
+    if (target < 0)
+        return -1;
+    return path_attach(mount_fd, target) < 0
+               ? sandbox_fail(err, "cannot mount the device %s", device->path)
+               : 0;
+}
+
 /* Where mknod(2) is not allowed: the host's node of the same name is bound instead. */
 static int bind_device(struct sandbox *sandbox, const struct plan_device *device, struct error *err)
 {
@@ -26,14 +37,30 @@ static int bind_device(struct sandbox *sandbox, const struct plan_device *device
     if (!is_device(source, device))
         return error_set(err, EXIT_OURS, "the host's %s is not device %u:%u", device->path,
                          device->major, device->minor);
-    _cleanup_close_ int target = path_make_file(sandbox->root_fd, device->path, err);
-    if (target < 0)
-        return -1;
     /* The node is the host's: what it is, and whose, is not for root in here to change. */
-    if (mount_set_attributes(source, MOUNT_ATTR_RDONLY, 0, false) < 0 ||
-        path_attach(source, target) < 0)
+    if (mount_set_attributes(source, MOUNT_ATTR_RDONLY, 0, false) < 0)
         return sandbox_fail(err, "cannot bind the host's %s", device->path);
-    return 0;
+    return attach_node(sandbox, device, source, err);
+}
+
+static bool is_on_host(const struct plan_device *device)
+{
+    _cleanup_close_ int node = open(device->path, O_PATH | O_CLOEXEC);
+    return node >= 0 && is_device(node, device);
+}
+
+/*
+ * In a user namespace: what every container has is the host's; what the configuration lists is as
+ * it says, unless the caller itself may not make it.
+ */
+static int make_for_user_namespace(struct sandbox *sandbox, const struct plan_step *step,
+                                   struct error *err)
+{
+    const struct plan_device *device = &step->device;
+    _cleanup_close_ int node = -1;
+    if ((!device->standard || !is_on_host(device)) && node_take(sandbox, step, &node, err) < 0)
+        return -1;
+    return node < 0 ? bind_device(sandbox, device, err) : attach_node(sandbox, device, node, err);
 }
 
 /*
@@ -71,7 +98,7 @@ int device_make(struct sandbox *sandbox, const struct plan_step *step, struct er
 {
     const struct plan_device *device = &step->device;
     if (sandbox->user_namespace && !S_ISFIFO(device->mode))
-        return bind_device(sandbox, device, err);
+        return make_for_user_namespace(sandbox, step, err);
     const char *leaf;
     int parent = open_parent(sandbox, device->path, &leaf, err);
     if (parent < 0)

@@ -56,6 +56,12 @@ static int open_attribute(const struct confinement *confinement, const struct pl
                         step->name, confinement->absent);
 }
 
+const char *label_in_use(const struct plan *plan)
+{
+    const char *label = plan->mount_label;
+    return label && *label && access(SELINUX_PRESENCE, F_OK) == 0 ? label : NULL;
+}
+
 int label_open(struct sandbox *sandbox, struct error *err)
 {
     for (size_t i = 0; i < CONFINEMENTS; i++) {
@@ -63,9 +69,7 @@ int label_open(struct sandbox *sandbox, struct error *err)
         if (step && open_attribute(&confinements[i], step, &sandbox->confinement_fds[i], err) < 0)
             return -1;
     }
-    const char *label = sandbox->plan->mount_label;
-    if (label && *label && access(SELINUX_PRESENCE, F_OK) == 0)
-        sandbox->mount_label = label;
+    sandbox->mount_label = label_in_use(sandbox->plan);
     return 0;
 }
 

@@ -153,6 +153,18 @@ static int give_mapped(const struct sandbox_child *child, uint32_t number, int t
     return send_request(child->sync_fd, SANDBOX_GIVEN, &tree, err);
 }
 
+static int give_node(const struct sandbox_child *child, uint32_t number, struct error *err)
+{
+    const struct plan *plan = child->plan;
+    const struct plan_step *step = number < plan->step_count ? &plan->steps[number] : NULL;
+    if (!step || step->kind != PLAN_DEVICE)
+        return error_set(err, EXIT_OURS, "the new process asked for what is not its");
+    _cleanup_close_ int node = -1;
+    if (node_make(plan, &step->device, child->pid, &node, err) < 0)
+        return -1;
+    return send_request(child->sync_fd, SANDBOX_GIVEN, node < 0 ? NULL : &node, err);
+}
+
 /* Serves a message that is a question on the way. Returns 1, 0 if it is none, or -1 with *err. */
 static int serve_question(const struct sandbox_child *child, const struct sandbox_message *message,
                           const int *fds, size_t fd_count, struct error *err)
@@ -164,6 +176,9 @@ static int serve_question(const struct sandbox_child *child, const struct sandbo
         break;
     case SANDBOX_MAP:
         result = give_mapped(child, message->step, fd, err);
+        break;
+    case SANDBOX_NODE:
+        result = give_node(child, message->step, err);
         break;
     case SANDBOX_LISTENING:
         result = listener_accept(child, fd, err);

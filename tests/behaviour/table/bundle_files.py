@@ -228,6 +228,41 @@ def joins(t):
     t.equal("its users", ["0", "100000", "1000"], maps)
 
 
+@test("bundle/devices-of-a-user-namespace", **CONTAINERS)
+def devices(t):
+    """A listed device is what the list says, also of another name than the host's, for users of the container's own
+    namespace or of one that is joined; if hybrid may make none either, the host's of that name is there."""
+    commands = "stat -c '%n %t:%T %a %u:%g' /dev/it /dev/full /dev/null; head -c 2 /dev/it | wc -c; chmod 600 /dev/full; stat -c %a /dev/full"
+    listed = [{"path": "/dev/it", "type": "c", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o444},
+              {"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "uid": 0, "gid": 0, "fileMode": 0o640}]
+    mode = os.stat("/dev/full").st_mode
+    first = Bundle(t, "exec sleep 1000")
+    map_users(first)
+    first.create()
+    joined = {"type": "user", "path": f"/proc/{first.state()['pid']}/ns/user"}
+    for user in ({"type": "user"}, joined):
+        bundle = Bundle(t, commands)
+        map_users(bundle)
+        linux = bundle.config["linux"]
+        linux["namespaces"][-1] = user
+        linux["devices"] = listed
+        if "path" in user:
+            del linux["uidMappings"], linux["gidMappings"]
+        t.equal("the devices", "/dev/it 1:5 444 10:11\n/dev/full 1:7 640 0:0\n/dev/null 1:3 666 65534:65534\n2\n600\n", bundle.run())
+    t.equal("the host's", mode, os.stat("/dev/full").st_mode)
+    bundle = Bundle(t, "stat -c '%n %t:%T %u' /dev/full; chmod 600 /dev/full")
+    map_users(bundle)
+    linux = bundle.config["linux"]
+    linux["devices"] = [{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 5, "uid": 1000}]
+    t.match("without such a user", "owner of the device /dev/nothing: the user namespace has no id 1000", bundle.create(status=125))
+    linux["devices"] = listed[1:]
+    bundle.write()
+    line = ["setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod", *t.command("run", "--bundle", bundle.path, bundle.id + "-without")]
+    result = t.finish(line, None, 60, None)
+    t.equal("without CAP_MKNOD", "/dev/full 1:7 65534\n", result.out, result)
+    t.match("why not", "(not permitted|read-only)", result.err.lower())
+
+
 @test("bundle/empty-cpuset-above", **CONTAINERS)
 def empty_cpuset(t):
     """On v1, in a cgroup that somebody else made and gave no processors."""
