@@ -91,6 +91,15 @@ static int configure(int context_fd, const char *type, const char *source, const
     return 0;
 }
 
+static int refuse_type(const char *type, struct error *err)
+{
+    bool sysfs = errno == EPERM && strcmp(type, "sysfs") == 0;
+    return sandbox_fail(err, "cannot mount a file system of type \"%s\"%s", type,
+                        sysfs ? ", which shows a network namespace that does not belong to the "
+                                "user namespace (make one of its own, or bind /sys)"
+                              : "");
+}
+
 /* Returns a detached mount of a new file system; data: comma-separated options or NULL; label: of
  * all that is in it, or NULL. */
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
@@ -98,7 +107,7 @@ int mount_make(const char *type, const char *source, const char *data, unsigned 
 {
     _cleanup_close_ int context = fsopen(type, FSOPEN_CLOEXEC);
     if (context < 0)
-        return sandbox_fail(err, "cannot mount a file system of type \"%s\"", type);
+        return refuse_type(type, err);
     if (configure(context, type, source, data, flags, err) < 0)
         return -1;
     if (label && fsconfig(context, FSCONFIG_SET_STRING, "context", label, 0) < 0)
