@@ -74,6 +74,7 @@ struct sandbox {
     bool null_used, empty_used; /* attached already: further masks are clones */
     int *readonly_fds;          /* mounts that are made read-only when all is in them; malloc'd */
     size_t readonly_count;
+    int *peers;                 /* by the number of the step, propagation.c; malloc'd or NULL */
     int terminal_fd;            /* master; -1: none (yet) */
     int terminal_peer_fd;       /* its slave */
     int parent_fd;              /* of the device or link made last, */
@@ -101,12 +102,19 @@ int mounts_make_readonly(struct sandbox *sandbox, struct error *err); /* when th
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
                const char *label, struct error *err);
 uint64_t mount_attributes(unsigned long flags);
+/* A detached clone of the source of the bind that is step `number`, or -1 with errno. */
+int mount_clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
 int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
 
 /* idmap.c: in the caller, maps the ids of a detached clone of the mount's source. pid: whose user
  * namespace the container's is. Returns 0, or -1 with *err. */
 int idmap_set(const struct plan_mount *mount, int tree, pid_t pid, struct error *err);
+
+/* propagation.c: before the mounts leave their peer groups, clones the sources of the binds that do
+ * not. Returns 0, or -1 with *err. Then the clone for that step, the taker's; -1: there is none. */
+int propagation_prepare(struct sandbox *sandbox, struct error *err);
+int propagation_take(struct sandbox *sandbox, uint32_t number);
 
 /* copy.c: fills a new, still detached mount with the directory it will cover. -1 with errno. */
 int directory_copy_up(int target_fd, int mount_fd);

@@ -204,13 +204,10 @@ int sandbox_clone_tree(const char *path, const char *resolved, bool recursive)
     return fd < 0 ? -1 : clone_opened(fd, recursive);
 }
 
-/*
- * A detached clone of the source, made here and not in the caller's mount namespace: what the
- * host's mounts forbid (read-only, nosuid and the like) is locked in ours, if it is a user
- * namespace's, whose root could allow it otherwise. What that root may not reach the caller opens.
- * Returns it, or -1 with errno.
- */
-static int clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount)
+/* Made here and not in the caller's mount namespace: what the host's mounts forbid (read-only,
+ * nosuid and the like) is locked in ours, if it is a user namespace's, whose root could allow it
+ * otherwise. What that root may not reach the caller opens. */
+int mount_clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount)
 {
     const bool recursive = mount->flags & MS_REC;
     int tree = sandbox_clone_tree(mount->source, mount->resolved, recursive);
@@ -224,7 +221,9 @@ static int find_source(struct sandbox *sandbox, const struct plan_step *step)
 {
     const struct plan_mount *mount = &step->mount;
     const uint32_t number = (uint32_t)(step - sandbox->plan->steps);
-    _cleanup_close_ int tree = clone_source(sandbox, number, mount);
+    _cleanup_close_ int tree = propagation_take(sandbox, number);
+    if (tree < 0)
+        tree = mount_clone_source(sandbox, number, mount);
     return tree < 0 || !mount->idmap ? take_fd(&tree)
                                      : child_ask(sandbox, SANDBOX_MAP, number, &tree);
 }

@@ -391,7 +391,7 @@ static int attach_empty(const struct sandbox *sandbox, struct error *err)
 int root_prepare(struct sandbox *sandbox, struct error *err)
 {
     const struct sandbox_root *root = sandbox->request->root;
-    if (make_private(err) < 0)
+    if (propagation_prepare(sandbox, err) < 0 || make_private(err) < 0)
         return -1;
     sandbox->workshop_fd = make_workshop(root, label_option(sandbox, "tmpfs"), err);
     if (sandbox->workshop_fd < 0)
@@ -419,8 +419,10 @@ int root_enter(struct sandbox *sandbox, const struct plan_step *step, struct err
         return sandbox_fail(err, "cannot enter the root file system (pivot_root)");
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return sandbox_fail(err, "cannot leave the old root");
+    /* Private is all already but for the mounts that ask for something else. */
     unsigned long propagation = sandbox->plan->root_propagation;
-    if (propagation != 0 && mount(NULL, "/", NULL, propagation, NULL) < 0)
+    if ((propagation & ~(unsigned long)(MS_PRIVATE | MS_REC)) != 0 &&
+        mount(NULL, "/", NULL, propagation, NULL) < 0)
         return sandbox_fail(err, "cannot set the propagation of the root file system");
     cleanup_close(&sandbox->workshop_fd);
     sandbox->workshop_fd = -1;

@@ -145,6 +145,22 @@ policy() {
 }
 
 # A root file system of Debian's busybox, as a tar archive.
+# Mounts that come and go while a container runs, on both sides: check_propagation ENGINE IMAGE RUN...
+check_propagation() {
+    local engine=$1 image=$2 shared=$DIRECTORY/shared
+    shift 2
+    mkdir "$shared" && mount -t tmpfs shared "$shared" && mount --make-shared "$shared" && mkdir "$shared/later" "$shared/inside"
+    check propagation 0 '^[0-9a-f]{64}$' "$@" -d --name mounts --cap-add sys_admin -v "$shared:/mnt:rslave" -v "$shared:/both:rshared" "$image" sleep 1000
+    mount -t tmpfs later "$shared/later" && touch "$shared/later/file"
+    check propagation-from-the-host 0 '^file file$' "$engine" exec mounts sh -c 'echo $(ls /mnt/later) $(ls /both/later)'
+    check propagation-of-a-slave 0 '' "$engine" exec mounts mount -t tmpfs inside /mnt/inside
+    check propagation-of-a-slave-ends-there 32 '' mountpoint -q "$shared/inside"
+    check propagation-to-the-host 0 '' bash -c '"$@" mount -t tmpfs inside /both/inside && mountpoint -q "$0"' "$shared/inside" "$engine" exec mounts
+    "$engine" kill mounts >/dev/null
+    eventually "$engine" rm -f mounts >/dev/null
+    umount "$shared/inside" "$shared/later" "$shared"
+}
+
 busybox_archive() {
     local root=$DIRECTORY/busybox
     [ -x /bin/busybox ] || skip "/bin/busybox is not installed"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 ISOLATIONS = ("container", "vm")
 MODULES = ("exits", "streams", "signals", "terminals", "processes", "filesystem", "volumes", "security", "limits",
            "lifecycle", "hardships", "options", "policy", "userlands", "corpus", "machines", "doctor", "bundles", "engines",
-           "leaks", "networks", "bundle_networks", "bundle_files", "bundle_starts", "bundle_joins", "bundle_calls", "pods", "pod_neighbours",
+           "leaks", "networks", "bundle_networks", "bundle_propagation", "bundle_files", "bundle_starts", "bundle_joins", "bundle_calls", "pods", "pod_neighbours",
            "pod_mishaps", "pod_processes", "documents")
 TABLE = []
 

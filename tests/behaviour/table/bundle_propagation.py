@@ -1,0 +1,60 @@
+"""Mounts that appear after the start: binds that propagate, from the host, to it, or not at all (mount_namespaces(7))."""
+
+import os
+
+from table import test
+from table.bundle_files import bind, map_users
+from table.bundles import CONTAINERS, Bundle
+
+KINDS = ("rprivate", "rslave", "rshared")
+# In a mount namespace of its own, whose mounts are shared as those of a host that systemd has booted.
+HOST = """hybrid=$1 id=$2 bundle=$3 source=$4; shift 4
+mount -t tmpfs shared $source && mkdir $source/before $source/later $source/inside || exit 9
+mount -t tmpfs before $source/before && touch $source/before/file || exit 9
+$hybrid create --bundle $bundle $id </dev/null >$bundle/output 2>&1 && $hybrid start $id || { cat $bundle/output; exit 8; }
+mount -t tmpfs later $source/later && touch $source/later/file || exit 9
+for kind in rprivate rslave rshared; do
+    echo "$kind $($hybrid exec $id sh -c "cd /$kind; echo */file")"
+    $hybrid exec $id busybox mount -t tmpfs inside /$kind/inside || exit 7
+    echo "host $(grep -c "$source/inside " /proc/self/mountinfo)"
+    ! mountpoint -q $source/inside || umount $source/inside
+done
+$hybrid exec $id sh -c "grep -c '/rslave/inside ' /proc/self/mountinfo"
+$hybrid delete --force $id
+umount $source/later $source/before && umount $source && echo "all let go"
+"""
+
+
+def see(t, change=None, propagation=None):
+    bundle = Bundle(t, "exec sleep 1000")
+    source = t.file("source", "") + ".d"
+    mounts = bundle.config["mounts"]
+    if change:
+        change(bundle)
+    bundle.config["process"]["capabilities"] = {kind: ["CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted", "inheritable")}
+    for kind in KINDS:
+        os.mkdir(f"{bundle.path}/rootfs/{kind}")
+        mounts.append(bind(source, "/" + kind, "rbind", kind))
+    if propagation:
+        bundle.config["linux"]["rootfsPropagation"] = propagation
+    bundle.write()
+    host = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", 'mkdir "$4"; ' + HOST, "sh", t.host.hybrid, bundle.id, bundle.path, source]
+    return t.finish(host, None, 40, None)
+
+
+@test("bundle/propagation", seconds=60, **CONTAINERS)
+def propagation(t):
+    """Private sees what was there at the start, slave also what comes, and of shared the host sees that too; what is
+    mounted in a slave stays in there. The root's own propagation "private" is not theirs."""
+    for root in (None, "rprivate"):
+        result = see(t, propagation=root)
+        t.equal(f"root {root}: {result.err}", ["rprivate before/file", "host 0", "rslave before/file later/file", "host 0",
+                                               "rshared before/file later/file", "host 1", "1", "all let go"], result.out.splitlines())
+
+
+@test("bundle/propagation-to-a-user-namespace", seconds=60, **CONTAINERS)
+def of_users(t):
+    """Its root gets what comes, and gives nothing back: the kernel makes its mounts slaves of the host's."""
+    result = see(t, change=map_users)
+    t.equal(result.err, ["rprivate before/file", "host 0", "rslave before/file later/file", "host 0",
+                         "rshared before/file later/file", "host 0", "1", "all let go"], result.out.splitlines())
