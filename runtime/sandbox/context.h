@@ -112,9 +112,10 @@ int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, stru
 int idmap_set(const struct plan_mount *mount, int tree, pid_t pid, struct error *err);
 
 /* propagation.c: before the mounts leave their peer groups, clones the sources of the binds that do
- * not. Returns 0, or -1 with *err. Then the clone for that step, the taker's; -1: there is none. */
+ * not. Returns 0, or -1 with *err. Then puts that clone in the place of one that was made at its
+ * turn, if there is one and it is of the same file; errno stays. */
 int propagation_prepare(struct sandbox *sandbox, struct error *err);
-int propagation_take(struct sandbox *sandbox, uint32_t number);
+void propagation_keep(struct sandbox *sandbox, uint32_t number, int *tree_fd);
 
 /* copy.c: fills a new, still detached mount with the directory it will cover. -1 with errno. */
 int directory_copy_up(int target_fd, int mount_fd);

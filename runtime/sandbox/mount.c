@@ -221,9 +221,8 @@ static int find_source(struct sandbox *sandbox, const struct plan_step *step)
 {
     const struct plan_mount *mount = &step->mount;
     const uint32_t number = (uint32_t)(step - sandbox->plan->steps);
-    _cleanup_close_ int tree = propagation_take(sandbox, number);
-    if (tree < 0)
-        tree = mount_clone_source(sandbox, number, mount);
+    _cleanup_close_ int tree = mount_clone_source(sandbox, number, mount);
+    propagation_keep(sandbox, number, &tree);
     return tree < 0 || !mount->idmap ? take_fd(&tree)
                                      : child_ask(sandbox, SANDBOX_MAP, number, &tree);
 }

@@ -2,11 +2,14 @@
  * Binds that stay in touch with the host's mounts: what is mounted below a "slave" there appears in
  * the container too, and below a "shared" one also the other way round (mount_namespaces(7),
  * "Shared subtrees"). All else of the new mount namespace leaves its peer groups before anything is
- * mounted; the sources of these binds are cloned before that.
+ * mounted; the sources of these binds are cloned before that. A source in the container's own root
+ * may be covered by another mount until its turn has come: that one has no peers on the host.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "context.h"
 
@@ -28,14 +31,23 @@ int propagation_prepare(struct sandbox *sandbox, struct error *err)
                 return error_set(err, EXIT_OURS, "out of memory");
             memset(sandbox->peers, 0xff, plan->step_count * sizeof *sandbox->peers); /* -1 */
         }
-        /* One that is not there yet may be among what is mounted before it, or it is missed then.
-         */
         sandbox->peers[i] = mount_clone_source(sandbox, (uint32_t)i, &plan->steps[i].mount);
     }
     return 0;
 }
 
-int propagation_take(struct sandbox *sandbox, uint32_t number)
+static bool is_same(int one_fd, int other_fd)
 {
-    return sandbox->peers ? take_fd(&sandbox->peers[number]) : -1;
+    struct stat one, other;
+    return fstat(one_fd, &one) == 0 && fstat(other_fd, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+void propagation_keep(struct sandbox *sandbox, uint32_t number, int *tree_fd)
+{
+    _cleanup_close_ int peer = sandbox->peers ? take_fd(&sandbox->peers[number]) : -1;
+    if (peer < 0 || *tree_fd < 0 || !is_same(peer, *tree_fd))
+        return;
+    (void)close(*tree_fd);
+    *tree_fd = take_fd(&peer);
 }

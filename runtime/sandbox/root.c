@@ -363,6 +363,44 @@ static int open_directory(struct sandbox *sandbox)
                : fd;
 }
 
+/* A bundle's root: where it is on the host, and a detached clone of that. */
+struct directory {
+    int place, tree;
+};
+
+static void directory_close(struct directory *directory)
+{
+    cleanup_close(&directory->place);
+    cleanup_close(&directory->tree);
+}
+
+static int clone_directory(int place)
+{
+    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+    return open_tree(place, "", flags);
+}
+
+/*
+ * While the mounts are in their peer groups yet. linux.rootfsPropagation "slave": what the host
+ * mounts in there later appears in the container, too; of "shared" only the container's own mount
+ * namespaces are peers, as with runc.
+ */
+static int find_directory(struct sandbox *sandbox, struct directory *directory, struct error *err)
+{
+    struct mount_attr slave = { .propagation = MS_SLAVE };
+    directory->place = open_directory(sandbox);
+    bool found = directory->place >= 0;
+    if (found && (sandbox->plan->root_propagation & MS_SLAVE)) {
+        directory->tree = clone_directory(directory->place);
+        found =
+            directory->tree >= 0 && mount_setattr(directory->tree, "", AT_EMPTY_PATH | AT_RECURSIVE,
+                                                  &slave, sizeof slave) == 0;
+    }
+    return found ? 0
+                 : sandbox_fail(err, "cannot use %s as the root file system",
+                                sandbox->plan->root_path);
+}
+
 /*
  * A bundle's root lies where it is on the host until it is entered, as with other runtimes: a hook
  * that enters the mount namespace finds it there, with all that is mounted in it, and a mount of
@@ -370,14 +408,14 @@ static int open_directory(struct sandbox *sandbox)
  * whoever may exchange a link on the way could have it cover directories of the host, and give
  * hooks, which are programs of the host, other programs to execute.
  */
-static int attach_directory(struct sandbox *sandbox, struct error *err)
+static int attach_directory(const struct sandbox *sandbox, struct directory *directory,
+                            struct error *err)
 {
-    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
-    _cleanup_close_ int place = open_directory(sandbox);
-    _cleanup_close_ int tree = place < 0 ? -1 : open_tree(place, "", flags);
-    if (tree < 0)
+    if (directory->tree < 0)
+        directory->tree = clone_directory(directory->place);
+    if (directory->tree < 0)
         return sandbox_fail(err, "cannot use %s as the root file system", sandbox->plan->root_path);
-    return attach_root(tree, place, err) < 0 ? -1 : take_fd(&tree);
+    return attach_root(directory->tree, directory->place, err) < 0 ? -1 : take_fd(&directory->tree);
 }
 
 /* A root without files. */
@@ -391,7 +429,10 @@ static int attach_empty(const struct sandbox *sandbox, struct error *err)
 int root_prepare(struct sandbox *sandbox, struct error *err)
 {
     const struct sandbox_root *root = sandbox->request->root;
-    if (propagation_prepare(sandbox, err) < 0 || make_private(err) < 0)
+    __attribute__((cleanup(directory_close))) struct directory directory = { -1, -1 };
+    bool bundled = sandbox->given_root_fd < 0 && root->layer_count == 0 && sandbox->plan->root_path;
+    if ((bundled && find_directory(sandbox, &directory, err) < 0) ||
+        propagation_prepare(sandbox, err) < 0 || make_private(err) < 0)
         return -1;
     sandbox->workshop_fd = make_workshop(root, label_option(sandbox, "tmpfs"), err);
     if (sandbox->workshop_fd < 0)
@@ -402,7 +443,7 @@ int root_prepare(struct sandbox *sandbox, struct error *err)
         sandbox->root_fd = mount_layers(root, sandbox->workshop_fd, -1, err);
     else
         sandbox->root_fd =
-            sandbox->plan->root_path ? attach_directory(sandbox, err) : attach_empty(sandbox, err);
+            bundled ? attach_directory(sandbox, &directory, err) : attach_empty(sandbox, err);
     return sandbox->root_fd < 0 ? -1 : 0;
 }
 

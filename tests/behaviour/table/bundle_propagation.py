@@ -58,3 +58,32 @@ def of_users(t):
     result = see(t, change=map_users)
     t.equal(result.err, ["rprivate before/file", "host 0", "rslave before/file later/file", "host 0",
                          "rshared before/file later/file", "host 0", "1", "all let go"], result.out.splitlines())
+
+
+ROOT = """hybrid=$1 id=$2 bundle=$3; shift 3
+$hybrid create --bundle $bundle $id </dev/null >$bundle/output 2>&1 && $hybrid start $id || { cat $bundle/output; exit 8; }
+mount -t tmpfs later $bundle/rootfs/later && touch $bundle/rootfs/later/file || exit 9
+$hybrid exec $id sh -c 'echo later/*; cd inside; echo *'
+grep -o " $bundle/rootfs/.* " /proc/self/mountinfo | cut -d ' ' -f 2 | sed 's:.*/::'
+$hybrid delete --force $id
+umount $bundle/rootfs/later
+"""
+
+
+@test("bundle/root-propagation", seconds=60, **CONTAINERS)
+def root_propagation(t):
+    """What the host mounts in the root of a container appears there if the root is a slave, and only then; nothing that
+    is mounted for the container appears on the host. A source in the root is what is mounted there before."""
+    for kind, seen in (("slave", "later/file"), ("rslave", "later/file"), ("shared", "later/*"), (None, "later/*")):
+        bundle = Bundle(t, "exec sleep 1000")
+        for directory in ("later", "inside", "before"):
+            os.mkdir(f"{bundle.path}/rootfs/{directory}")
+        bundle.config["mounts"] += [bind(bundle.path + "/rootfs/bin", "/before", "rprivate"),
+                                    bind(bundle.path + "/rootfs/before", "/inside", "rslave")]
+        if kind:
+            bundle.config["linux"]["rootfsPropagation"] = kind
+        bundle.write()
+        host = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", ROOT, "sh", t.host.hybrid, bundle.id, bundle.path]
+        result = t.finish(host, None, 40, None)
+        applets = " ".join(sorted(os.listdir(bundle.path + "/rootfs/bin")))
+        t.equal(f"root {kind}: {result.err}", f"{seen}\n{applets}\nlater\n", result.out)
