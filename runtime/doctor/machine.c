@@ -84,12 +84,11 @@ static void look_images(const struct runtime *runtime, struct finding *finding)
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/hybrid-image", runtime->exe_dir);
     const char *const argv[] = { path, "--help", NULL };
-    const char *const environment[] = { NULL };
     const struct program program = {
         .what = "the program",
         .path = path,
         .argv = argv,
-        .env = environment,
+        .env = (const char *const *)environ,
         .timeout = 20,
     };
     struct error err = { 0 };

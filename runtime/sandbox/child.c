@@ -78,13 +78,15 @@ void child_await(struct sandbox *sandbox, uint32_t wanted)
     }
 }
 
-int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd)
+int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd, int *given_fd)
 {
     const struct sandbox_message question = { .type = type, .step = step };
+    *given_fd = -1;
     if (io_send_fds(sandbox->sync_fd, &question, sizeof question, fd, fd ? 1 : 0) < 0)
         return -1;
     child_await(sandbox, SANDBOX_GIVEN);
-    return take_fd(&sandbox->given_fd);
+    *given_fd = take_fd(&sandbox->given_fd);
+    return 0;
 }
 
 /*
@@ -285,7 +287,8 @@ static int apply_plan(struct sandbox *sandbox, struct error *err)
         }
         if (belongs_after_limit(sandbox->plan, step->kind) && descriptors_limit(sandbox, err) < 0)
             return -1;
-        if (step_table[step->kind](sandbox, step, err) < 0)
+        if (propagation_check(sandbox, step, err) < 0 ||
+            step_table[step->kind](sandbox, step, err) < 0)
             return -1;
     }
     if (!met && rendezvous(sandbox, err) < 0)

@@ -25,13 +25,14 @@ enum sandbox_message_type {
                         * go: GIVEN is an O_PATH descriptor of it */
     SANDBOX_MAP,       /* a detached clone of that source comes along: GIVEN is it, its ids mapped
                         */
-    SANDBOX_NODE,      /* the device `step`: GIVEN is a detached mount that has it (node.c), or none
-                        * if the caller may not make it either */
     SANDBOX_MOUNTED,   /* PLAN_HOOKS is reached */
     SANDBOX_LISTENING, /* the filter asks an agent: a page of shared memory comes along, in which
                         * the listener's number will be (listener.c) */
     SANDBOX_READY,     /* the plan is applied; the terminal's master comes along if there is one */
     SANDBOX_FAILED,    /* exit_code and text; the child ends */
+    SANDBOX_NODE,      /* the device `step`: GIVEN is a detached mount that has it (node.c), or none
+                        * if the host's is to be bound */
+    SANDBOX_PEER,      /* as SANDBOX_SOURCE, before its turn: GIVEN has none if there is none yet */
 };
 
 /* In place of a step: the root file system. */
@@ -74,7 +75,8 @@ struct sandbox {
     bool null_used, empty_used; /* attached already: further masks are clones */
     int *readonly_fds;          /* mounts that are made read-only when all is in them; malloc'd */
     size_t readonly_count;
-    int *peers;                 /* by the number of the step, propagation.c; malloc'd or NULL */
+    struct peer *peers;         /* by the number of the step, propagation.c; malloc'd or NULL */
+    unsigned int *host_groups;  /* if one of them is shared: the host's; ends with 0; malloc'd */
     int terminal_fd;            /* master; -1: none (yet) */
     int terminal_peer_fd;       /* its slave */
     int parent_fd;              /* of the device or link made last, */
@@ -102,8 +104,9 @@ int mounts_make_readonly(struct sandbox *sandbox, struct error *err); /* when th
 int mount_make(const char *type, const char *source, const char *data, unsigned long flags,
                const char *label, struct error *err);
 uint64_t mount_attributes(unsigned long flags);
-/* A detached clone of the source of the bind that is step `number`, or -1 with errno. */
-int mount_clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount);
+/* A detached clone of the source of the bind that is step `number`, or -1 with errno. question:
+ * SANDBOX_SOURCE, or SANDBOX_PEER before its turn. */
+int mount_clone_source(struct sandbox *sandbox, uint32_t number, uint32_t question);
 int mount_set_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
 int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, struct error *err);
 
@@ -112,10 +115,14 @@ int cgroupfs_mount(struct sandbox *sandbox, const struct plan_mount *mount, stru
 int idmap_set(const struct plan_mount *mount, int tree, pid_t pid, struct error *err);
 
 /* propagation.c: before the mounts leave their peer groups, clones the sources of the binds that do
- * not. Returns 0, or -1 with *err. Then puts that clone in the place of one that was made at its
- * turn, if there is one and it is of the same file; errno stays. */
+ * not. Returns 0, or -1 with *err. */
 int propagation_prepare(struct sandbox *sandbox, struct error *err);
+/* Puts that clone in the place of one that was made at its turn, if its source is on the same mount
+ * yet; errno stays. */
 void propagation_keep(struct sandbox *sandbox, uint32_t number, int *tree_fd);
+/* Refuses a step that would mount something on the host, through a bind that is shared with it.
+ * Returns 0, or -1 with *err. */
+int propagation_check(struct sandbox *sandbox, const struct plan_step *step, struct error *err);
 
 /* copy.c: fills a new, still detached mount with the directory it will cover. -1 with errno. */
 int directory_copy_up(int target_fd, int mount_fd);
@@ -125,12 +132,12 @@ sandbox_step device_make, symlink_make, file_make, mask_path, path_make_readonly
 
 /*
  * node.c, in the caller: a detached mount with the device, for the process's user namespace.
- * Returns 0, also if nobody here may make it, with *mount_fd -1; or -1 with *err.
+ * Returns 0, with *mount_fd -1 if the host's is to be bound; or -1 with *err.
  */
 int node_make(const struct plan *plan, const struct plan_device *device, pid_t pid, int *mount_fd,
               struct error *err);
 /* node.c, in the child: a detached mount of the device alone, the child's, in *node_fd; -1: the
- * caller may not make it. Returns 0, or -1 with *err. */
+ * host's is to be bound. Returns 0, or -1 with *err. */
 int node_take(struct sandbox *sandbox, const struct plan_step *step, int *node_fd,
               struct error *err);
 
@@ -220,9 +227,10 @@ int command_check(struct sandbox *sandbox, struct error *err);
 sandbox_step hooks_await;
 void child_await(struct sandbox *sandbox, uint32_t wanted);
 int child_send(int sync_fd, uint32_t type, const struct error *error, const int *fd);
-/* Asks the caller for something, with a descriptor that stays the child's, or NULL. Returns what
- * was given, or -1 with errno; if the caller cannot give it, the child does not come back. */
-int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd);
+/* Asks the caller for something, with a descriptor that stays the child's, or NULL. *given_fd is
+ * what was given; -1: nothing, which not every question allows. Returns 0, or -1 with errno; if the
+ * caller cannot answer, the child does not come back. */
+int child_ask(struct sandbox *sandbox, uint32_t type, uint32_t step, const int *fd, int *given_fd);
 void child_run(const struct sandbox_request *request, const struct namespaces_joined *joined,
                int sync_fd) __attribute__((noreturn));
 

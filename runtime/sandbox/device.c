@@ -50,8 +50,8 @@ static bool is_on_host(const struct plan_device *device)
 }
 
 /*
- * In a user namespace: what every container has is the host's; what the configuration lists is as
- * it says, unless the caller itself may not make it.
+ * In a user namespace: what every container has is the host's, and so is what the configuration
+ * lists just as the host has it; all else is as it says, unless the caller itself may not make it.
  */
 static int make_for_user_namespace(struct sandbox *sandbox, const struct plan_step *step,
                                    struct error *err)

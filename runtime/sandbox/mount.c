@@ -207,24 +207,28 @@ int sandbox_clone_tree(const char *path, const char *resolved, bool recursive)
 /* Made here and not in the caller's mount namespace: what the host's mounts forbid (read-only,
  * nosuid and the like) is locked in ours, if it is a user namespace's, whose root could allow it
  * otherwise. What that root may not reach the caller opens. */
-int mount_clone_source(struct sandbox *sandbox, uint32_t number, const struct plan_mount *mount)
+int mount_clone_source(struct sandbox *sandbox, uint32_t number, uint32_t question)
 {
+    const struct plan_mount *mount = &sandbox->plan->steps[number].mount;
     const bool recursive = mount->flags & MS_REC;
     int tree = sandbox_clone_tree(mount->source, mount->resolved, recursive);
     if (tree >= 0 || errno != EACCES || !sandbox->user_namespace)
         return tree;
-    _cleanup_close_ int source = child_ask(sandbox, SANDBOX_SOURCE, number, NULL);
-    return source < 0 ? -1 : clone_opened(source, recursive);
+    _cleanup_close_ int source = -1;
+    return child_ask(sandbox, question, number, NULL, &source) < 0 || source < 0
+               ? -1
+               : clone_opened(source, recursive);
 }
 
 static int find_source(struct sandbox *sandbox, const struct plan_step *step)
 {
-    const struct plan_mount *mount = &step->mount;
     const uint32_t number = (uint32_t)(step - sandbox->plan->steps);
-    _cleanup_close_ int tree = mount_clone_source(sandbox, number, mount);
+    _cleanup_close_ int tree = mount_clone_source(sandbox, number, SANDBOX_SOURCE);
     propagation_keep(sandbox, number, &tree);
-    return tree < 0 || !mount->idmap ? take_fd(&tree)
-                                     : child_ask(sandbox, SANDBOX_MAP, number, &tree);
+    if (tree < 0 || !step->mount.idmap)
+        return take_fd(&tree);
+    int mapped;
+    return child_ask(sandbox, SANDBOX_MAP, number, &tree, &mapped) < 0 ? -1 : mapped;
 }
 
 static int mount_bind(struct sandbox *sandbox, const struct plan_step *step, struct error *err)

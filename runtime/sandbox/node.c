@@ -1,7 +1,8 @@
 /*
- * Device nodes for a container in a user namespace. Its own root may make none, and none of a file
- * system of its own would work: the caller makes each in a tmpfs of the host's, for the ids that
- * the namespace maps its owner to. Specification: runtime-spec 1.2, config-linux.md, "Devices".
+ * Devices for a container in a user namespace. Its own root may make none, and none of a file
+ * system of its own would work: the caller makes each that is not the host's in a tmpfs of the
+ * host's, for the ids that the namespace maps its owner to. Specification: runtime-spec 1.2,
+ * config-linux.md, "Devices".
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,22 +35,44 @@ static int find_id(pid_t pid, const char *name, uint32_t id, uint32_t *found, st
     return error_set(err, EXIT_OURS, "the user namespace has no id %u (%s)", id, name);
 }
 
+/*
+ * How the host has it: not at all, with another owner or mode, or just as it is listed. An engine
+ * that is told to pass on a device of the host's copies what it finds there, ids included, and
+ * means that node: to root of the container it is somebody else's.
+ */
+static enum likeness { OTHER, SAME_DEVICE, SAME_NODE } compare(const struct plan_device *device)
+{
+    struct stat status;
+    if (stat(device->path, &status) < 0 || (status.st_mode & S_IFMT) != (device->mode & S_IFMT) ||
+        status.st_rdev != makedev(device->major, device->minor))
+        return OTHER;
+    return status.st_mode == device->mode && status.st_uid == device->uid &&
+                   status.st_gid == device->gid
+               ? SAME_NODE
+               : SAME_DEVICE;
+}
+
 int node_make(const struct plan *plan, const struct plan_device *device, pid_t pid, int *mount_fd,
               struct error *err)
 {
     uint32_t uid = 0, gid = 0;
     struct error why;
+    const enum likeness host = compare(device);
     *mount_fd = -1;
-    if (find_id(pid, "uid_map", device->uid, &uid, &why) < 0 ||
-        find_id(pid, "gid_map", device->gid, &gid, &why) < 0)
-        return error_set(err, EXIT_OURS, "cannot set the owner of the device %s: %s", device->path,
-                         why.message);
+    if (host == SAME_NODE)
+        return 0;
     _cleanup_close_ int made = mount_make("tmpfs", "node", "size=4k,mode=755",
                                           MS_NOSUID | MS_NOEXEC, label_in_use(plan), err);
     if (made < 0)
         return -1;
     if (mknodat(made, NODE, device->mode, makedev(device->major, device->minor)) < 0)
         return errno == EPERM ? 0 : sandbox_fail(err, "cannot make the device %s", device->path);
+    if (find_id(pid, "uid_map", device->uid, &uid, &why) < 0 ||
+        find_id(pid, "gid_map", device->gid, &gid, &why) < 0)
+        return host == SAME_DEVICE
+                   ? 0
+                   : error_set(err, EXIT_OURS, "cannot set the owner of the device %s: %s",
+                               device->path, why.message);
     if (fchownat(made, NODE, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
         fchmodat(made, NODE, device->mode & 07777, 0) < 0)
         return sandbox_fail(err, "cannot set the owner of the device %s", device->path);
@@ -81,10 +104,13 @@ int node_take(struct sandbox *sandbox, const struct plan_step *step, int *node_f
               struct error *err)
 {
     const uint32_t number = (uint32_t)(step - sandbox->plan->steps);
-    errno = 0;
-    _cleanup_close_ int given = child_ask(sandbox, SANDBOX_NODE, number, NULL);
-    *node_fd = given < 0 ? -1 : clone_node(sandbox, given);
-    if (*node_fd >= 0 || (given < 0 && errno == 0))
-        return 0;
-    return sandbox_fail(err, "cannot take the device %s over", step->device.path);
+    _cleanup_close_ int given = -1;
+    *node_fd = -1;
+    if (child_ask(sandbox, SANDBOX_NODE, number, NULL, &given) < 0)
+        return sandbox_fail(err, "cannot ask for the device %s", step->device.path);
+    if (given >= 0)
+        *node_fd = clone_node(sandbox, given);
+    return given < 0 || *node_fd >= 0
+               ? 0
+               : sandbox_fail(err, "cannot take the device %s over", step->device.path);
 }

@@ -358,9 +358,9 @@ static int open_directory(struct sandbox *sandbox)
     const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
     int fd = plan->root_resolved ? path_open_straight(plan->root_resolved, flags)
                                  : open(plan->root_path, flags);
-    return fd < 0 && errno == EACCES && sandbox->user_namespace
-               ? child_ask(sandbox, SANDBOX_SOURCE, SANDBOX_STEP_ROOT, NULL)
-               : fd;
+    if (fd < 0 && errno == EACCES && sandbox->user_namespace)
+        (void)child_ask(sandbox, SANDBOX_SOURCE, SANDBOX_STEP_ROOT, NULL, &fd);
+    return fd;
 }
 
 /* A bundle's root: where it is on the host, and a detached clone of that. */
@@ -460,7 +460,8 @@ int root_enter(struct sandbox *sandbox, const struct plan_step *step, struct err
         return sandbox_fail(err, "cannot enter the root file system (pivot_root)");
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return sandbox_fail(err, "cannot leave the old root");
-    /* Private is all already but for the mounts that ask for something else. */
+    /* Private is all already but for the mounts that ask for something else. "rslave" makes slaves
+     * of those that are shared too, as with runc. */
     unsigned long propagation = sandbox->plan->root_propagation;
     if ((propagation & ~(unsigned long)(MS_PRIVATE | MS_REC)) != 0 &&
         mount(NULL, "/", NULL, propagation, NULL) < 0)

@@ -128,7 +128,8 @@ static const struct plan_mount *find_bind(const struct sandbox_child *child, uin
     return bind ? &step->mount : NULL;
 }
 
-static int give_source(const struct sandbox_child *child, uint32_t number, struct error *err)
+static int give_source(const struct sandbox_child *child, uint32_t number, bool may_lack,
+                       struct error *err)
 {
     const struct plan *plan = child->plan;
     const struct plan_mount *mount = find_bind(child, number);
@@ -137,9 +138,9 @@ static int give_source(const struct sandbox_child *child, uint32_t number, struc
         return error_set(err, EXIT_OURS, "the new process asked for what is not its");
     _cleanup_close_ int source = mount ? open_source(child, mount->source, mount->resolved)
                                        : open_source(child, plan->root_path, plan->root_resolved);
-    if (source < 0)
+    if (source < 0 && !may_lack)
         return sandbox_fail(err, "cannot bind %s", mount ? mount->source : plan->root_path);
-    return send_request(child->sync_fd, SANDBOX_GIVEN, &source, err);
+    return send_request(child->sync_fd, SANDBOX_GIVEN, source < 0 ? NULL : &source, err);
 }
 
 static int give_mapped(const struct sandbox_child *child, uint32_t number, int tree,
@@ -172,7 +173,8 @@ static int serve_question(const struct sandbox_child *child, const struct sandbo
     int result, fd = fd_count > 0 ? fds[0] : -1;
     switch (message->type) {
     case SANDBOX_SOURCE:
-        result = give_source(child, message->step, err);
+    case SANDBOX_PEER:
+        result = give_source(child, message->step, message->type == SANDBOX_PEER, err);
         break;
     case SANDBOX_MAP:
         result = give_mapped(child, message->step, fd, err);

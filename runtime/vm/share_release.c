@@ -56,17 +56,20 @@ void share_mounts_free(struct share_mounts *mounts)
     *mounts = (struct share_mounts){ 0 };
 }
 
+/* What cannot be looked at may be, unless it was closed, or the server has ended, meanwhile. */
 static bool is_on(int directory, const char *name, const struct share_mounts *mounts)
 {
     char text[256];
     int id = -1;
     _cleanup_close_ int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1); /* the number is among the first */
-    text[n < 0 ? 0 : n] = '\0';
+    if (n < 0)
+        return errno != ENOENT && errno != ESRCH;
+    text[n] = '\0';
     const char *line = strstr(text, "mnt_id:");
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
     if (!line || sscanf(line, "mnt_id: %d", &id) != 1)
-        return false;
+        return true;
     for (size_t i = 0; i < mounts->count; i++)
         if (mounts->ids[i] == id)
             return true;

@@ -144,7 +144,6 @@ policy() {
     echo "{ \"version\": 1, \"rules\": [], \"default\": \"container\", \"floors\": { $1 } }" >"$DIRECTORY/policy.json"
 }
 
-# A root file system of Debian's busybox, as a tar archive.
 # Mounts that come and go while a container runs, on both sides: check_propagation ENGINE IMAGE RUN...
 check_propagation() {
     local engine=$1 image=$2 shared=$DIRECTORY/shared
@@ -161,6 +160,7 @@ check_propagation() {
     umount "$shared/inside" "$shared/later" "$shared"
 }
 
+# A root file system of Debian's busybox, as a tar archive.
 busybox_archive() {
     local root=$DIRECTORY/busybox
     [ -x /bin/busybox ] || skip "/bin/busybox is not installed"

@@ -231,7 +231,8 @@ def joins(t):
 @test("bundle/devices-of-a-user-namespace", **CONTAINERS)
 def devices(t):
     """A listed device is what the list says, also of another name than the host's, for users of the container's own
-    namespace or of one that is joined; if hybrid may make none either, the host's of that name is there."""
+    namespace or of one that is joined. The host's own node is there, and nobody's, where the list says just that, or has
+    an owner who is not mapped, or hybrid may make none either."""
     commands = "stat -c '%n %t:%T %a %u:%g' /dev/it /dev/full /dev/null; head -c 2 /dev/it | wc -c; chmod 600 /dev/full; stat -c %a /dev/full"
     listed = [{"path": "/dev/it", "type": "c", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o444},
               {"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "uid": 0, "gid": 0, "fileMode": 0o640}]
@@ -255,6 +256,13 @@ def devices(t):
     linux = bundle.config["linux"]
     linux["devices"] = [{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 5, "uid": 1000}]
     t.match("without such a user", "owner of the device /dev/nothing: the user namespace has no id 1000", bundle.create(status=125))
+    host = os.stat("/dev/full")
+    for name, device in (("just as the host has it", {"fileMode": host.st_mode & 0o7777, "uid": host.st_uid, "gid": host.st_gid}),
+                         ("whose owner nobody is there", {"fileMode": 0o640, "uid": 0, "gid": 5000})):
+        linux["devices"] = [{**listed[1], **device}]
+        bundle.write()
+        result = t.hybrid("run", "--bundle", bundle.path, f"{bundle.id}-{device['gid']}")
+        t.equal(name, "/dev/full 1:7 65534\n", result.out, result)
     linux["devices"] = listed[1:]
     bundle.write()
     line = ["setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod", *t.command("run", "--bundle", bundle.path, bundle.id + "-without")]
@@ -309,6 +317,8 @@ def crowded(t):
                 t.equal("what it is still", "domain\n", file.read())
         finally:
             sleep.kill()
+    t.verb("update", "--memory", "64m", bundle.id)
+    t.equal("when they are gone", str(64 << 20), cgroup_file(f"{bundle.id}-above/it", "memory.none", "memory.max"))
 
 
 @test("bundle/quota-keeps-the-period", **CONTAINERS)

@@ -73,13 +73,14 @@ umount $bundle/rootfs/later
 @test("bundle/root-propagation", seconds=60, **CONTAINERS)
 def root_propagation(t):
     """What the host mounts in the root of a container appears there if the root is a slave, and only then; nothing that
-    is mounted for the container appears on the host. A source in the root is what is mounted there before."""
+    is mounted for the container appears on the host. A source in the root is what is mounted there and below it before."""
     for kind, seen in (("slave", "later/file"), ("rslave", "later/file"), ("shared", "later/*"), (None, "later/*")):
         bundle = Bundle(t, "exec sleep 1000")
-        for directory in ("later", "inside", "before"):
-            os.mkdir(f"{bundle.path}/rootfs/{directory}")
-        bundle.config["mounts"] += [bind(bundle.path + "/rootfs/bin", "/before", "rprivate"),
-                                    bind(bundle.path + "/rootfs/before", "/inside", "rslave")]
+        for directory in ("later", "inside", "below/before", "made"):
+            os.makedirs(f"{bundle.path}/rootfs/{directory}")
+        bundle.config["mounts"] += [bind(bundle.path + "/rootfs/bin", "/below/before", "rprivate"),
+                                    bind(bundle.path + "/rootfs/below", "/made", "rbind", "rslave"),
+                                    bind(bundle.path + "/rootfs/made/before", "/inside", "rslave")]
         if kind:
             bundle.config["linux"]["rootfsPropagation"] = kind
         bundle.write()
@@ -87,3 +88,29 @@ def root_propagation(t):
         result = t.finish(host, None, 40, None)
         applets = " ".join(sorted(os.listdir(bundle.path + "/rootfs/bin")))
         t.equal(f"root {kind}: {result.err}", f"{seen}\n{applets}\nlater\n", result.out)
+
+
+@test("bundle/shared-with-the-host", **CONTAINERS)
+def shared(t):
+    """What would be mounted on the host, through a bind that it shares, is refused before; a slave takes it."""
+    def outcome(kind, change):
+        bundle, source = Bundle(t, "grep -c ' /both/inside ' /proc/mounts"), t.file("source", "") + ".d"
+        bundle.config["mounts"].append(bind(source, "/both", "rbind", kind))
+        change(bundle.config)
+        bundle.write()
+        script = 'mkdir -p $1/inside && mount -t tmpfs x $1 && mkdir $1/inside && shift && "$@"; echo "$?, host: $(grep -c "$0/inside " /proc/self/mountinfo)"; umount $0'
+        line = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", script, source, source, *t.command("run", "--bundle", bundle.path, bundle.id)]
+        return t.finish(line, None, 20, None)
+
+    for what, change in (
+            ("mount", lambda config: config["mounts"].append({"destination": "/both/inside", "type": "tmpfs", "source": "tmpfs"})),
+            ("new directory", lambda config: config["mounts"].append({"destination": "/both/inside/new", "type": "tmpfs", "source": "tmpfs"})),
+            ("mask", lambda config: config["linux"].update(maskedPaths=["/both/inside"])),
+            ("read-only path", lambda config: config["linux"].update(readonlyPaths=["/both/inside"])),
+            ("root that is shared too", lambda config: config["linux"].update(rootfsPropagation="rshared", maskedPaths=["/both/inside", "/proc/keys"]))):
+        result = outcome("rshared", change)
+        t.equal(f"{what}: {result.err}", "125, host: 0\n", result.out)
+        t.match(what, "cannot mount on /both/inside.*shared with the host.*rslave", result.err)
+        t.match(f"{what}, slave", "(0|1), host: 0\n$", outcome("rslave", change).out)
+    harmless = outcome("rshared", lambda config: config["linux"].update(rootfsPropagation="rshared", maskedPaths=["/proc/keys"]))
+    t.equal(f"without: {harmless.err}", "0\n1, host: 0\n", harmless.out)
