@@ -64,19 +64,16 @@ static unsigned int group_of(const char *line)
 static unsigned int *read_groups(void)
 {
     char line[8192];
-    size_t count = 0;
+    size_t count = 0, most = 1; /* with the 0 at the end */
     _cleanup_fclose_ FILE *file = open_mounts(-1);
-    unsigned int *groups = file ? calloc(1, sizeof *groups) : NULL;
-    while (groups && fgets(line, sizeof line, file)) {
-        unsigned int *grown = reallocarray(groups, count + 2, sizeof *groups);
-        if (!grown) {
-            free(groups);
-            return NULL;
-        }
-        groups = grown;
+    while (file && fgets(line, sizeof line, file))
+        most += group_of(line) > 0;
+    unsigned int *groups = file ? calloc(most, sizeof *groups) : NULL;
+    if (groups)
+        rewind(file);
+    while (groups && count + 1 < most && fgets(line, sizeof line, file)) {
         groups[count] = group_of(line);
         count += groups[count] > 0;
-        groups[count] = 0;
     }
     return groups;
 }
