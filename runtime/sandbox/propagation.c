@@ -107,12 +107,17 @@ void propagation_keep(struct sandbox *sandbox, uint32_t number, int *tree_fd)
 {
     if (!sandbox->peers || *tree_fd < 0)
         return;
+    const struct plan_mount *mount = &sandbox->plan->steps[number].mount;
     struct peer *peer = &sandbox->peers[number];
     _cleanup_close_ int tree = take_fd(&peer->tree_fd);
-    if (tree < 0 || mount_of_source(&sandbox->plan->steps[number].mount) != peer->mount)
+    if (tree < 0 || mount_of_source(mount) != peer->mount)
         return;
+    /* Mounts are listed in the order in which they were made: anew, which Linux 6.15 and later can.
+     */
+    const unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    int again = open_tree(tree, "", flags | (mount->flags & MS_REC ? AT_RECURSIVE : 0));
     (void)close(*tree_fd);
-    *tree_fd = take_fd(&tree);
+    *tree_fd = again >= 0 ? again : take_fd(&tree);
 }
 
 /* Where the step mounts something; NULL: nowhere. */

@@ -2,6 +2,7 @@
 
 import os
 
+from harness import Skip
 from table import test
 from table.bundle_files import bind, map_users
 from table.bundles import CONTAINERS, Bundle
@@ -114,3 +115,14 @@ def shared(t):
         t.match(f"{what}, slave", "(0|1), host: 0\n$", outcome("rslave", change).out)
     harmless = outcome("rshared", lambda config: config["linux"].update(rootfsPropagation="rshared", maskedPaths=["/proc/keys"]))
     t.equal(f"without: {harmless.err}", "0\n1, host: 0\n", harmless.out)
+
+
+@test("bundle/propagation-keeps-the-order", **CONTAINERS)
+def order(t):
+    """Mounts are listed in the order of the configuration, also those whose sources are cloned before their turn."""
+    if (6, 8) <= tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < (6, 15):
+        raise Skip("this kernel lists mounts in the order in which they were made, and clones no detached ones")
+    bundle = Bundle(t, "grep -o ' /[abcd] ' /proc/mounts | tr -d ' \\n'")
+    bundle.config["mounts"] += [{"destination": "/a", "type": "tmpfs", "source": "tmpfs"}, bind("/etc", "/b", "rslave"),
+                                {"destination": "/c", "type": "tmpfs", "source": "tmpfs"}, bind("/etc", "/d", "rbind", "rshared")]
+    t.equal("the order", "/a/b/c/d", bundle.run())
